@@ -1,0 +1,1 @@
+"""What was made, from which settings, and where it is."""

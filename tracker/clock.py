@@ -1,0 +1,59 @@
+"""The clock and this process's name: the only place that asks the system for either."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The current time, UTC, aware."""
+    return datetime.now(UTC)
+
+
+def monotonic() -> float:
+    """Seconds on a clock that never goes back."""
+    return time.monotonic()
+
+
+def to_text(moment: datetime) -> str:
+    """``2026-11-20T21:46:52.123456Z``: fixed width, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that a restart or a reused PID cannot be mistaken for."""
+
+    host: str
+    pid: int
+    started: float
+
+    def __str__(self) -> str:
+        return f"PID {self.pid} on {self.host}"
+
+
+def this_process() -> Process:
+    """The running process, with its start time in seconds since the epoch."""
+    import psutil
+
+    return Process(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+
+def is_alive(process: Process) -> bool | None:
+    """Whether ``process`` runs; None where it lives on another host and cannot be asked."""
+    import psutil
+
+    if process.host != socket.gethostname():
+        return None
+    try:
+        found = psutil.Process(process.pid)
+        # A clock step moves create_time by the step on some kernels; a reused PID differs by far more.
+        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
