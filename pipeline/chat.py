@@ -1,7 +1,7 @@
 """One port to every LLM: a request, an answer, the ways in which a request can fail.
 
-Behind it stands one module per real thing: ``chat_openai``, ``chat_together``, ``chat_offline``. A chat makes exactly one
-attempt per call and never retries: there is one retry policy, and it is the engine's.
+Behind it stands one module per real thing: ``chat_openai``, ``chat_together``, ``chat_offline``. A chat makes exactly
+one attempt per call and never retries: there is one retry policy, and it is the engine's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class ChatRequest:
     """What is paid for. Two equal requests have one answer, so everything in here is content, nothing is operational.
 
     ``endpoint`` names the service (a URL or the name that a config gives it), ``settings`` holds the sampling settings
-    that were asked for (None is left out), ``sample_index`` tells independent draws of one request apart.
+    that were asked for (None is left out), ``sample_index`` tells independent draws of one request apart. ``about`` is
+    the one exception: what the messages were made of, for chats that are no LLM; it is never sent and not in the key.
     """
 
     endpoint: str
@@ -36,6 +37,7 @@ class ChatRequest:
     messages: tuple[Message, ...]
     settings: Mapping[str, Json] = field(default_factory=dict)
     sample_index: int = 0
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -53,7 +55,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
-    """A limit that the headers of an answer tell: ``limit`` per window, ``remaining`` now, full again in ``reset_s``."""
+    """A limit told by an answer's headers: ``limit`` per window, ``remaining`` now, full again in ``reset_s`` seconds."""
 
     limit: int
     remaining: int

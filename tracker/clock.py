@@ -51,8 +51,9 @@ def is_alive(process: Process) -> bool | None:
         return None
     try:
         found = psutil.Process(process.pid)
-        # A clock step moves create_time by the step on some kernels; a reused PID differs by far more.
-        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
+        # Rounding differs between readings by less than a tick; a reused PID differs by far more.
+        same = abs(found.create_time() - process.started) < 2
+        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -1,7 +1,7 @@
 """Settings that are declared once.
 
-A spec is a frozen pydantic model that forbids unknown keys. YAML loading, the fingerprint, the database row, the semantic
-name, MLflow parameters, ``compare``, the docs and ``--json`` all read the declaration; none of them names a setting.
+A spec is a frozen pydantic model that forbids unknown keys. YAML loading, the fingerprint, the database row, the
+semantic name, MLflow parameters, ``compare``, the docs and ``--json`` all read the declaration; none names a setting.
 
 Every field is part of the identity unless it is marked ``operational`` (it changes how, not what) or ``secret`` (it is
 never stored at all). Forgetting a mark costs a needless run; the other way round would cost a wrong reuse.
@@ -24,7 +24,7 @@ _UNSET = object()
 def _not_bool(value: object) -> object:
     # YAML's `yes` is true, and pydantic takes true for 1.0.
     if isinstance(value, bool):
-        raise ValueError("Input should be a number, not true or false")
+        raise ValueError("Input should be a number, not true or false")  # noqa: TRY004  pydantic reports ValueErrors
     return value
 
 
@@ -50,8 +50,8 @@ def setting(
 ) -> Any:
     """Declares a setting of a Spec.
 
-    ``abbreviation`` puts it into the semantic name (``temp`` gives ``temp07``). ``absent`` is for a setting that is added
-    later: the value that its absence meant, which is left out of the identity so that old fingerprints survive.
+    ``abbreviation`` puts it into the semantic name (``temp`` gives ``temp07``). ``absent`` is for a setting that is
+    added later: the value that its absence meant, which is left out of the identity so that old fingerprints survive.
     """
     marks: dict[str, Any] = {"operational": operational or secret, "secret": secret, "abbreviation": abbreviation}
     if absent is not _UNSET:
