@@ -1,0 +1,102 @@
+"""The entry point: the list of commands, each loaded when it is called, and the one place that catches errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tracker.errors import Error, Interrupted, Unsupported
+
+COMMANDS = {
+    "init": ("cli.workspace:init", "Make a workspace with example configs and sample data."),
+    "config": ("cli.workspace:config", "Show every path and setting in force, and whether it is usable."),
+    "generate": ("cli.generate:generate", "Make a synthetic data set, resume it, or find it already made."),
+    "batch": ("cli.batch:batch", "List and show batches."),
+    "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
+    "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),
+    "view": ("cli.view:view", "Rebuild and check the directory tree."),
+    "mlflow": ("cli.mlflow:mlflow", "Bring MLflow up to date with the record."),
+    "ui": ("cli.mlflow:ui", "Start MLflow's user interface on this workspace."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is called."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--root", metavar="DIR", help="The workspace; default: SYNTHTRACK_ROOT, the nearest tracker.db, or here.")
+@click.version_option(package_name="synthtrack", prog_name="synthtrack")
+@click.pass_context
+def cli(context: click.Context, root: str | None) -> None:
+    """Make synthetic training data with LLMs, and trace every result to the settings behind it."""
+    context.obj = root
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code; errors go to stderr in words."""
+    try:
+        if os.name != "posix":
+            raise Unsupported(
+                f"synthtrack needs a POSIX system (symlinks, file locks); this is {sys.platform}.",
+                hint="On Windows, run it inside WSL.",
+            )
+        cli.main(args=None if arguments is None else list(arguments), prog_name="synthtrack", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _report(Interrupted("Interrupted."))
+    except Error as error:
+        return _report(error)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def _report(error: Error) -> int:
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(error.hint, err=True)
+    return error.exit_code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Where everything lies: every path of a workspace, and how a workspace is found."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+ROOT_VARIABLE = "SYNTHTRACK_ROOT"
+DATABASE_URL_VARIABLE = "SYNTHTRACK_DB_URL"
+MLFLOW_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SHARED = "_shared"
+DATABASE_NAME = "tracker.db"
+
+_DIRECTORIES = {
+    "synthetic_dir": ("SYNTHTRACK_SYNTHETIC_DIR", "Data_v2/synthetic", "synthetic data: _shared/ and the batches"),
+    "original_dir": ("SYNTHTRACK_ORIGINAL_DIR", "Data/original", "source data sets"),
+    "results_dir": ("SYNTHTRACK_RESULTS_DIR", "Results_v2", "training results"),
+    "data_dir": ("SYNTHTRACK_DATA_DIR", "data", "agents, benchmarks and task pools"),
+    "configs_dir": ("SYNTHTRACK_CONFIGS_DIR", "configs", "configurations by stage"),
+    "mlruns_dir": ("SYNTHTRACK_MLRUNS_DIR", "mlruns", "MLflow's database and artifacts"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One path or setting in force: its value, what it is for, and where it came from."""
+
+    name: str
+    value: str
+    purpose: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One directory with ``tracker.db`` and the trees that belong to it."""
+
+    root: Path
+    root_origin: str = "--root"
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file; meaningless where ``database_url`` names another database."""
+        return self.root / DATABASE_NAME
+
+    @property
+    def database_url(self) -> str | None:
+        """The URL of a database server, or None for the SQLite file."""
+        return self.environ.get(DATABASE_URL_VARIABLE) or None
+
+    @property
+    def synthetic_dir(self) -> Path:
+        return self._directory("synthetic_dir")
+
+    @property
+    def shared_dir(self) -> Path:
+        """The physical data, one directory per shared experiment."""
+        return self.synthetic_dir / SHARED
+
+    @property
+    def original_dir(self) -> Path:
+        return self._directory("original_dir")
+
+    @property
+    def results_dir(self) -> Path:
+        return self._directory("results_dir")
+
+    @property
+    def data_dir(self) -> Path:
+        return self._directory("data_dir")
+
+    @property
+    def configs_dir(self) -> Path:
+        return self._directory("configs_dir")
+
+    @property
+    def mlruns_dir(self) -> Path:
+        return self._directory("mlruns_dir")
+
+    @property
+    def trash_dir(self) -> Path:
+        """Where the view puts what stood in its way."""
+        return self.root / ".trash"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI: the environment's, else MLflow's own SQLite file under ``mlruns/``, always absolute."""
+        return self.environ.get(MLFLOW_URI_VARIABLE) or f"sqlite:///{self.mlruns_dir.resolve() / 'mlflow.db'}"
+
+    def experiment_dir(self, dataset: str, name: str) -> Path:
+        return self.shared_dir / dataset / name
+
+    def link(self, batch: str, dataset: str, name: str) -> Path:
+        return self.synthetic_dir / batch / dataset / name
+
+    def relative(self, path: Path) -> str:
+        """``path`` as a person reads it: relative to the root where it lies below it."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def find(self, given: str | Path) -> Path:
+        """The file or directory meant by ``given``: absolute, else below the current directory, else below the root."""
+        path = Path(given).expanduser()
+        if path.is_absolute():
+            return path
+        here = Path.cwd() / path
+        return here if here.exists() else self.root / path
+
+    def places(self) -> list[Place]:
+        """Every path and setting in force, with its origin."""
+        found = [Place("root", str(self.root), "the workspace", self.root_origin)]
+        url = self.database_url
+        found.append(
+            Place("database", without_password(url), "the record", DATABASE_URL_VARIABLE)
+            if url
+            else Place("database", str(self.database), "the record", "root")
+        )
+        for name, (variable, default, purpose) in _DIRECTORIES.items():
+            origin = variable if self.environ.get(variable) else f"default {default}"
+            found.append(Place(name, str(self._directory(name)), purpose, origin))
+        origin = MLFLOW_URI_VARIABLE if self.environ.get(MLFLOW_URI_VARIABLE) else "mlruns_dir"
+        found.append(Place("mlflow", without_password(self.mlflow_uri), "MLflow's tracking URI", origin))
+        return found
+
+    def _directory(self, name: str) -> Path:
+        variable, default, _ = _DIRECTORIES[name]
+        return self.root / Path(self.environ.get(variable) or default).expanduser()
+
+
+def find_workspace(root: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
+    """The workspace in force: ``root``, else SYNTHTRACK_ROOT, else the nearest parent with a database, else here."""
+    variables = dict(os.environ if environ is None else environ)
+    if root is not None:
+        return Workspace(Path(root).expanduser().resolve(), "--root", variables)
+    if variables.get(ROOT_VARIABLE):
+        return Workspace(Path(variables[ROOT_VARIABLE]).expanduser().resolve(), ROOT_VARIABLE, variables)
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / DATABASE_NAME).exists():
+            return Workspace(directory, f"nearest {DATABASE_NAME}", variables)
+    return Workspace(here, "current directory", variables)
+
+
+def name_problem(name: str) -> str | None:
+    """Why ``name`` cannot become a directory name, or None."""
+    if not name or name in {".", ".."}:
+        return f"{name!r} is no name for a directory"
+    if re.search(r"[/\\\x00-\x1f]", name):
+        return f"{name!r} holds a separator or a control character"
+    if name.startswith((".", "-")) or name != name.strip():
+        return f"{name!r} begins with a point or a hyphen, or has blanks at its ends"
+    if name == SHARED:
+        return f"{name!r} is where the shared experiments live"
+    if len(name.encode()) > 200:
+        return f"{name[:40]!r}... is longer than 200 bytes"
+    return None
+
+
+def without_password(url: str) -> str:
+    """``url`` with its password replaced by three asterisks."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

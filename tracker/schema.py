@@ -1,0 +1,292 @@
+"""The tables. Times are UTC text of fixed width (``tracker.clock.to_text``), so that text order is time order.
+
+Table classes do not validate: what comes in here has been a spec or a result of our own before. Columns exist for what
+people filter and join by; everything else about a setting is in the JSON columns.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class SourceDataset(SQLModel, table=True):
+    """The original records of one data set, stored by content."""
+
+    __tablename__ = "source_dataset"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(index=True, description="directory name, `Copa`")
+    task_name: str = Field(description="file stem, `copa`")
+    digest: str = Field(unique=True, description="SHA-256 over name, stem, file names and split digests")
+    origin: str = Field(description="the path or hub name it was first read from")
+    created_at: str
+
+
+class SourceSplit(SQLModel, table=True):
+    """One split of a source data set."""
+
+    __tablename__ = "source_split"
+    __table_args__ = (UniqueConstraint("source_dataset_id", "split"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    source_dataset_id: int = Field(foreign_key="source_dataset.id")
+    split: str = Field(description="train, validation or test")
+    filename: str = Field(description="name of its file in the view")
+    digest: str = Field(description="SHA-256 of its content")
+    n_records: int
+    n_bytes: int
+    content: bytes | None = Field(
+        default=None,
+        sa_column=Column(LargeBinary, nullable=True),
+        description="zlib-compressed bytes of a split that is copied; a split that is rephrased is in source_record",
+    )
+
+
+class SourceRecord(SQLModel, table=True):
+    """One original record of the split that is rephrased."""
+
+    __tablename__ = "source_record"
+    __table_args__ = (UniqueConstraint("source_split_id", "position"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    source_split_id: int = Field(foreign_key="source_split.id")
+    position: int = Field(description="0-based, in file order")
+    line: str = Field(sa_type=Text, description="its JSON as it stands in the file")
+
+
+class SharedExperiment(SQLModel, table=True):
+    """One synthetic data set: a source data set and all settings that shape its content."""
+
+    __tablename__ = "shared_experiment"
+    __table_args__ = (UniqueConstraint("dataset", "name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    fingerprint: str = Field(unique=True, max_length=12, description="12 hex digits that stand for the settings")
+    digest: str = Field(description="SHA-256 of the same canonical JSON")
+    scheme: int = Field(description="version of the identity's form")
+    identity: str = Field(sa_type=Text, description="the canonical JSON that both are made of")
+    dataset: str = Field(description="directory name of the source data set, `Copa`")
+    name: str = Field(description="directory name: the semantic name, with a suffix where it was taken")
+    semantic_name: str = Field(description="`temp07_topp10_gpt4o`")
+    source_dataset_id: int = Field(foreign_key="source_dataset.id", index=True)
+    status: str = Field(index=True, description="unfinished, complete, or partial (failures were accepted)")
+    provider: str
+    endpoint: str = Field(description="the service behind it: a URL or the name the config gives it")
+    model: str = Field(index=True)
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    strategy: str
+    field_to_rephrase: str
+    record_limit: int | None = Field(default=None, description="--limit: only the first records; NULL is all")
+    draw: int = Field(default=0, description="0, or which --fresh draw of the same settings")
+    validation_model: str | None = Field(default=None, description="the judge; NULL: no validation")
+    validation_temperature: float | None = None
+    settings: str = Field(sa_type=Text, description="JSON object: every setting under its dotted name")
+    config: str = Field(sa_type=Text, description="JSON object: the config of the run that first made it, without keys")
+    purpose: str = Field(index=True, description="why it was first made")
+    description: str = ""
+    original_batch_id: int = Field(foreign_key="batch.id", description="the batch that first made it")
+    created_at: str = Field(index=True)
+    completed_at: str | None = None
+    n_records: int
+    n_accepted: int = 0
+    n_rejected: int = Field(default=0, description="kept the original: judged not the same, or unclear")
+    n_unclear: int = Field(default=0, description="those of the rejected whose judge said neither")
+    n_failed: int = Field(default=0, description="no answer after all retries")
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
+    data_digest: str | None = Field(default=None, description="SHA-256 of the synthetic file")
+    lease_host: str | None = Field(default=None, description="who is making it now")
+    lease_pid: int | None = None
+    lease_started: float | None = Field(default=None, description="start time of that process, seconds since the epoch")
+    lease_since: str | None = None
+    lease_heartbeat: str | None = None
+
+
+class Batch(SQLModel, table=True):
+    """A named group of experiments."""
+
+    __tablename__ = "batch"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    purpose: str
+    description: str = ""
+    created_at: str
+
+
+class BatchMembership(SQLModel, table=True):
+    """An experiment in a batch: a symlink in the view."""
+
+    __tablename__ = "batch_membership"
+
+    batch_id: int = Field(foreign_key="batch.id", primary_key=True)
+    shared_experiment_id: int = Field(foreign_key="shared_experiment.id", primary_key=True, index=True)
+    created_at: str
+    reused: bool = Field(description="whether the data was already there when the batch asked for it")
+
+
+class GenerationRun(SQLModel, table=True):
+    """One call of `generate`: it made data, resumed it, or found it already made."""
+
+    __tablename__ = "generation_run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    uuid: str = Field(unique=True, description="the same in MLflow's tags and on every machine")
+    shared_experiment_id: int = Field(foreign_key="shared_experiment.id", index=True)
+    batch_id: int = Field(foreign_key="batch.id", index=True)
+    outcome: str = Field(description="made, resumed or reused")
+    status: str = Field(index=True, description="running, complete, partial, interrupted or failed")
+    purpose: str
+    description: str = ""
+    task_name: str | None = Field(default=None, description="a label of the config")
+    training_method: str | None = Field(default=None, description="a label of the config")
+    version: str | None = Field(default=None, description="a label of the config")
+    started_at: str = Field(index=True)
+    finished_at: str | None = None
+    duration_s: float | None = None
+    host: str
+    pid: int
+    pid_started: float
+    command: str = Field(sa_type=Text)
+    config_path: str | None = None
+    config: str = Field(sa_type=Text, description="JSON object: the whole config as validated, without keys")
+    versions: str = Field(sa_type=Text, description="JSON object: synthtrack, Python and the packages that matter")
+    price_list: str | None = Field(default=None, sa_type=Text, description="JSON: the prices that costs were made of")
+    n_records: int = 0
+    n_accepted: int = 0
+    n_rejected: int = 0
+    n_unclear: int = 0
+    n_failed: int = 0
+    n_calls: int = Field(default=0, description="requests sent")
+    n_cached: int = Field(default=0, description="answers that were in the ledger")
+    n_retried: int = 0
+    n_rate_limited: int = Field(default=0, description="429s: sent, not paid")
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    tokens_estimated: bool = False
+    cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class ChatMessage(SQLModel, table=True):
+    """The text of a message, stored once however often it is sent."""
+
+    __tablename__ = "message"
+
+    key: str = Field(primary_key=True, max_length=32, description="128 bits of the SHA-256 of role and content")
+    role: str
+    content: str = Field(sa_type=Text)
+
+
+class Request(SQLModel, table=True):
+    """A request to an LLM, keyed by its content: what is in here with a good attempt is never paid again."""
+
+    __tablename__ = "request"
+
+    key: str = Field(primary_key=True, max_length=32, description="128 bits of the SHA-256 of all that follows")
+    endpoint: str
+    model: str = Field(index=True)
+    messages: str = Field(sa_type=Text, description="JSON array of message keys")
+    settings: str = Field(sa_type=Text, description="JSON object: sampling settings")
+    sample_index: int = Field(description="tells independent draws of one request apart")
+    created_at: str
+
+
+class Attempt(SQLModel, table=True):
+    """One try of a request that cost, or may have cost, money."""
+
+    __tablename__ = "attempt"
+
+    id: int | None = Field(default=None, primary_key=True)
+    request_key: str = Field(foreign_key="request.key", index=True)
+    generation_run_id: int | None = Field(default=None, foreign_key="generation_run.id", index=True)
+    ordinal: int = Field(description="1 is the first try within its run")
+    started_at: str
+    latency_s: float
+    failure: str | None = Field(default=None, description="NULL: a good answer; else transient, truncated, empty ...")
+    http_status: int | None = None
+    error: str | None = Field(default=None, sa_type=Text, description="what the endpoint or the connection said")
+    answer: str | None = Field(default=None, sa_type=Text, description="the raw answer, before any parsing")
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tokens_estimated: bool = False
+    cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
+    provider_request_id: str | None = None
+
+
+class Sample(SQLModel, table=True):
+    """One record of a shared experiment: the original, what became of it, and the requests behind that."""
+
+    __tablename__ = "sample"
+    __table_args__ = (UniqueConstraint("shared_experiment_id", "position"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    shared_experiment_id: int = Field(foreign_key="shared_experiment.id")
+    position: int = Field(description="0-based, in file order")
+    source_record_id: int = Field(foreign_key="source_record.id")
+    status: str = Field(description="accepted, rejected (the original is kept) or failed")
+    original: str = Field(sa_type=Text)
+    rephrased: str | None = Field(default=None, sa_type=Text)
+    verdict: str | None = Field(default=None, description="same, not_the_same or unclear; NULL: not judged")
+    error: str | None = Field(default=None, sa_type=Text)
+    rephrase_request_key: str | None = Field(
+        default=None, sa_column=Column(ForeignKey("request.key"), nullable=True, index=True)
+    )
+    judge_request_key: str | None = Field(
+        default=None, sa_column=Column(ForeignKey("request.key"), nullable=True, index=True)
+    )
+    updated_at: str
+
+
+class EndpointLimit(SQLModel, table=True):
+    """The concurrency that an endpoint was found to bear, where the next run starts."""
+
+    __tablename__ = "endpoint_limit"
+
+    endpoint: str = Field(primary_key=True)
+    key_name: str = Field(primary_key=True, description="name of the variable that holds the API key, never the key")
+    concurrency: int
+    updated_at: str
+
+
+class CostReservation(SQLModel, table=True):
+    """Money that running processes may still spend under `--max-cost`."""
+
+    __tablename__ = "cost_reservation"
+
+    generation_run_id: int = Field(foreign_key="generation_run.id", primary_key=True)
+    batch_id: int = Field(foreign_key="batch.id", index=True)
+    amount_usd: float
+
+
+class MlflowOutbox(SQLModel, table=True):
+    """What MLflow is to be told; written with the thing itself, drained at the end of a command or later."""
+
+    __tablename__ = "mlflow_outbox"
+    __table_args__ = (Index("ix_mlflow_outbox_pending", "logged_at", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str = Field(description="generation_run")
+    generation_run_id: int | None = Field(default=None, foreign_key="generation_run.id", unique=True)
+    created_at: str
+    logged_at: str | None = Field(default=None, description="NULL: still to be logged")
+    mlflow_run_id: str | None = Field(default=None, index=True)
+    error: str | None = Field(default=None, sa_type=Text, description="why the last try failed")
+
+
+METADATA: MetaData = SQLModel.metadata
