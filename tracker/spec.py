@@ -45,15 +45,22 @@ def setting(
     operational: bool = False,
     secret: bool = False,
     abbreviation: str | None = None,
+    deprecated: str | None = None,
     absent: object = _UNSET,
     **bounds: Any,
 ) -> Any:
     """Declares a setting of a Spec.
 
-    ``abbreviation`` puts it into the semantic name (``temp`` gives ``temp07``). ``absent`` is for a setting that is
-    added later: the value that its absence meant, which is left out of the identity so that old fingerprints survive.
+    ``abbreviation`` puts it into the semantic name (``temp`` gives ``temp07``), ``deprecated`` says why it should go.
+    ``absent`` is for a setting that is added later: the value that its absence meant, which is left out of the
+    identity so that old fingerprints survive.
     """
-    marks: dict[str, Any] = {"operational": operational or secret, "secret": secret, "abbreviation": abbreviation}
+    marks: dict[str, Any] = {
+        "operational": operational or secret,
+        "secret": secret,
+        "abbreviation": abbreviation,
+        "deprecated": deprecated,
+    }
     if absent is not _UNSET:
         marks["absent"] = absent
     return Field(default, description=help, json_schema_extra=marks, **bounds)

@@ -1,0 +1,162 @@
+"""Prompt templates over a record's fields.
+
+    {premise}                                   a field
+    {choice1 if label == 0 else choice2}        an expression over fields
+    {["yes", "no"][label]}                      of constants, operators, comparisons, conditions, indexing, lists
+    {{ and }}                                   literal braces
+    {{REPHRASE_FEWSHOT}} {{VALIDATION_FEWSHOT}} the formatted few-shot examples
+
+A data set or a shared config can run no code: attribute access, calls and comprehensions are refused when the template
+is read, and what is left is evaluated by simpleeval, which bounds powers and lengths.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tracker.fingerprint import Json
+
+FEWSHOT = {"generation": "REPHRASE_FEWSHOT", "validation": "VALIDATION_FEWSHOT"}
+
+_TOKEN = re.compile(r"\{\{(REPHRASE_FEWSHOT|VALIDATION_FEWSHOT)\}\}|\{\{|\}\}|\{|\}")
+_ALLOWED = (
+    ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp,
+    ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
+_REFUSED = {ast.Attribute: "attribute access", ast.Call: "a call", ast.Lambda: "a lambda", ast.JoinedStr: "an f-string"}
+
+
+class TemplateError(ValueError):
+    """A template that cannot be read or, for one record, not evaluated."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What stands between two braces: its text and the names it needs."""
+
+    text: str
+    tree: ast.Expression
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name))
+
+    def evaluate(self, fields: Mapping[str, Json]) -> str:
+        """The expression's value for one record, as text. Raises TemplateError."""
+        if isinstance(self.tree.body, ast.Name) and self.text in fields:
+            return str(fields[self.text])
+        from simpleeval import EvalWithCompoundTypes
+
+        try:
+            value = EvalWithCompoundTypes(names=dict(fields), functions={}).eval(self.text, self.tree.body)
+        # Whatever arithmetic, indexing or the sandbox objects to is the template's fault, in this record.
+        except Exception as error:
+            raise TemplateError(f"{{{self.text}}}: {error}") from error
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed template: texts and expressions in their order."""
+
+    parts: tuple[str | Expression, ...]
+    uses_fewshot: bool
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The fields it needs."""
+        found = [part.names for part in self.parts if isinstance(part, Expression)]
+        return frozenset().union(*found)
+
+    def render(self, fields: Mapping[str, Json]) -> str:
+        """The prompt for one record. Raises TemplateError."""
+        return "".join(part if isinstance(part, str) else part.evaluate(fields) for part in self.parts)
+
+
+def parse(text: str, *, fewshot: str = "") -> Template:
+    """The template in ``text``, with ``fewshot`` standing literally where a few-shot placeholder is.
+
+    Raises TemplateError with the place of what is wrong.
+    """
+    parts: list[str | Expression] = []
+    position, uses_fewshot = 0, False
+    while match := _TOKEN.search(text, position):
+        parts.append(text[position : match.start()])
+        found, position = match.group(), match.end()
+        if match.group(1):
+            parts.append(fewshot)
+            uses_fewshot = True
+        elif found in {"{{", "}}"}:
+            parts.append(found[0])
+        elif found == "}":
+            raise TemplateError(f"{_place(text, match.start())}: a single }} means nothing; write }}}} for a brace")
+        else:
+            end = _closing(text, position)
+            parts.append(_expression(text[position:end].strip(), _place(text, match.start())))
+            position = end + 1
+    parts.append(text[position:])
+    return Template(tuple(part for part in parts if part != ""), uses_fewshot)
+
+
+def format_examples(examples: Sequence[str | Mapping[str, Json]]) -> str:
+    """Few-shot examples as text: a text stands as it is, a mapping as one line for each of its keys."""
+    blocks = []
+    for number, example in enumerate(examples, 1):
+        if isinstance(example, str):
+            blocks.append(example.strip())
+            continue
+        lines = [f"{str(key).replace('_', ' ').capitalize()}: {value}" for key, value in example.items()]
+        blocks.append("\n".join([f"Example {number}:", *lines]))
+    return "\n\n".join(blocks)
+
+
+def judge_fields(record: Mapping[str, Json], field: str, rephrased: str) -> dict[str, Json]:
+    """What a validation prompt can name: every field as it was and as it would be."""
+    original = {f"original_{name}": value for name, value in record.items()}
+    return original | {f"rephrased_{name}": rephrased if name == field else value for name, value in record.items()}
+
+
+def _closing(text: str, start: int) -> int:
+    quote = ""
+    for index in range(start, len(text)):
+        char = text[index]
+        if quote:
+            quote = "" if char == quote and text[index - 1] != "\\" else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "}":
+            return index
+        elif char == "{":
+            break
+    raise TemplateError(f"{_place(text, start - 1)}: a {{ without its }}; write {{{{ for a brace")
+
+
+def _expression(text: str, place: str) -> Expression:
+    if not text:
+        raise TemplateError(f"{place}: nothing between the braces; write {{{{}}}} for braces")
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise TemplateError(
+            f"{place}: {{{text:.60}}} is neither a field nor an expression; write {{{{ }}}} for braces"
+        ) from error
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            what = _REFUSED.get(type(node), type(node).__name__)
+            raise TemplateError(f"{place}: {{{text:.60}}} holds {what}, which a prompt may not")
+    return Expression(text, tree)
+
+
+def _place(text: str, index: int) -> str:
+    line = text.count("\n", 0, index) + 1
+    return f"line {line}, column {index - text.rfind(chr(10), 0, index)}"
+
+
+def unknown_names(template: Template, known: Any) -> list[str]:
+    """The names that a template uses and no record has, sorted."""
+    return sorted(template.names - set(known))

@@ -1,0 +1,255 @@
+"""Reads source data sets: the records to rephrase line by line, the other splits byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.specs import DatasetSpec
+from tracker.errors import DataError, Problem
+from tracker.fingerprint import Json, bytes_digest, content_key, identify
+
+TRAIN = "train"
+SPLITS = (TRAIN, "validation", "test")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: ``lines`` are its records' JSON texts; ``content`` the bytes of a split that is copied."""
+
+    name: str
+    filename: str
+    digest: str
+    n_records: int
+    n_bytes: int
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source data set as read: the records to rephrase and every split's digest."""
+
+    name: str
+    task_name: str
+    origin: str
+    lines: tuple[str, ...]
+    splits: tuple[Split, ...]
+    missing: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over name, stem, file names and content of all splits."""
+        splits = {split.name: [split.filename, split.digest] for split in self.splits}
+        return identify("source_dataset", {"name": self.name, "task_name": self.task_name, "splits": splits}).digest
+
+    @cached_property
+    def records(self) -> tuple[dict[str, Json], ...]:
+        return tuple(json.loads(line) for line in self.lines)
+
+
+def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -> Source:
+    """The source data set that ``dataset`` describes; every record has text in ``field``.
+
+    ``find`` makes a path of what a config says. Raises DataError with every problem, with file and line.
+    """
+    if dataset.hub is not None:
+        return _from_hub(dataset, field)
+    path = find(dataset.input_path or str(Path(dataset.original_dir or ".") / str(dataset.files.train)))
+    _check_file(path)
+    name = dataset.dataset_name or path.resolve().parent.name
+    stem = _stem(path)
+    task_name = dataset.task_name or stem.removesuffix("_train")
+    lines = _project(tuple(_lines(path)), dataset.fields)
+    _check(lines, str(path), field)
+    directory = find(dataset.original_dir) if dataset.original_dir else path.parent
+    splits = [_rephrased_split(lines, f"{_stem(path)}.jsonl")]
+    missing = []
+    for split in SPLITS[1:]:
+        given = getattr(dataset.files, split)
+        other = directory / (given or f"{task_name}_{split}.jsonl")
+        if other.is_file():
+            splits.append(_copied_split(split, other))
+        elif given is not None:
+            raise DataError(
+                "A split is missing.",
+                [Problem(str(other), f"no such file (dataset.files.{split})")],
+                hint="Correct dataset.files or dataset.original_dir.",
+            )
+        else:
+            missing.append(f"{split} ({other})")
+    return Source(name, task_name, str(path), lines, tuple(splits), tuple(missing))
+
+
+def _rephrased_split(lines: Sequence[str], filename: str) -> Split:
+    encoded = [f"{line}\n".encode() for line in lines]
+    return Split(TRAIN, filename, bytes_digest(encoded), len(lines), sum(map(len, encoded)))
+
+
+def _copied_split(name: str, path: Path) -> Split:
+    content = path.read_bytes()
+    plain = gzip.decompress(content) if path.suffix == ".gz" else content
+    n_records = sum(1 for line in plain.splitlines() if line.strip()) if ".jsonl" in path.name else 0
+    return Split(name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The records of a file as JSON texts: those of a JSONL file as they stand."""
+    try:
+        if path.name.endswith(".parquet"):
+            yield from (_dump(record) for record in _parquet(path))
+            return
+        content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            "The input data is not UTF-8.",
+            [Problem(f"{path}:{line}", f"byte {content[error.start]:#04x}")],
+            hint="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
+        ) from error
+    if ".jsonl" in path.name:
+        # Not splitlines: U+2028 and its like are legal inside JSON strings.
+        yield from (line.rstrip("\r") for line in text.split("\n"))
+        return
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _unreadable(path, f"not JSON: {error}") from error
+    if not isinstance(data, list):
+        raise _unreadable(path, "a .json file holds one list of records")
+    yield from (_dump(record) for record in data)
+
+
+def _check(lines: Sequence[str], where: str, field: str) -> None:
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    fields: dict[str, None] = {}
+    for number, line in enumerate(lines, 1):
+        what = _line_problem(line, field, number, seen, fields)
+        if what is not None:
+            problems.append(Problem(f"{where}:{number}", what))
+    if not lines:
+        problems.append(Problem(where, "no records"))
+    if problems:
+        more = len(problems) - _SHOWN
+        shown = [*problems[:_SHOWN], *([Problem(where, f"and {more} more")] if more > 0 else [])]
+        raise DataError(
+            "The input data cannot be used.", shown,
+            hint=f"Fields of its records: {', '.join(fields)}." if fields else None,
+        )  # fmt: skip
+
+
+def _line_problem(line: str, field: str, number: int, seen: dict[str, int], fields: dict[str, None]) -> str | None:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if not isinstance(record, dict):
+        return f"a record is a JSON object, this is {type(record).__name__}"
+    fields.update(dict.fromkeys(record))
+    if field not in record:
+        return f"no field {field!r}"
+    if not isinstance(record[field], str) or not record[field].strip():
+        return f"field {field!r} holds no text"
+    if "idx" in record:
+        first = seen.setdefault(content_key(record["idx"]), number)
+        if first != number:
+            return f"idx {json.dumps(record['idx'])} was in line {first} already"
+    return None
+
+
+def _project(lines: tuple[str, ...], fields: Sequence[str] | None) -> tuple[str, ...]:
+    kept = tuple(line for line in lines if line.strip())
+    if fields is None:
+        return kept
+    projected = []
+    for line in kept:
+        try:
+            record = json.loads(line)
+            projected.append(_dump({name: record[name] for name in fields}))
+        except (ValueError, KeyError, TypeError):
+            # Left as it is, for the check to name its line and what is wrong.
+            projected.append(line)
+    return tuple(projected)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            "The input data is missing.",
+            [Problem(str(path), "no such file")],
+            hint="Correct dataset.input_path: absolute, or relative to the current directory or the workspace.",
+        )
+    if not path.is_file() or not path.name.endswith(_SUFFIXES):
+        raise _unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
+
+
+def _unreadable(path: Path, what: str) -> DataError:
+    return DataError("The input data cannot be read.", [Problem(str(path), what)])
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _dump(record: Any) -> str:
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+def _from_hub(dataset: DatasetSpec, field: str) -> Source:
+    """A data set of the hub through ``datasets``, whose own cache keeps the download."""
+    import datasets
+
+    name, _, config = str(dataset.hub).rpartition("/") if str(dataset.hub).count("/") == 2 else (dataset.hub, "", "")
+    try:
+        found = datasets.load_dataset(name, config or None)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "The data set cannot be had from the hub.",
+            [Problem(str(dataset.hub), str(error).splitlines()[0])],
+            hint="Check the name and the network, or give dataset.input_path, a local file.",
+        ) from error
+    return source_of_splits(dataset, {split: list(found[split]) for split in SPLITS if split in found}, field)
+
+
+def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field: str) -> Source:
+    """The source data set made of records in memory, written the way ``datasets`` writes JSONL."""
+    base = str(dataset.hub).rsplit("/", 1)[-1]
+    name, task_name = dataset.dataset_name or base.capitalize(), dataset.task_name or base.lower()
+    if TRAIN not in records:
+        raise DataError("The data set has no train split.", [Problem(str(dataset.hub), "no train split")])
+    lines = _project(tuple(_dump(record) for record in records[TRAIN]), dataset.fields)
+    _check(lines, str(dataset.hub), field)
+    splits = [_rephrased_split(lines, f"{task_name}_train.jsonl")]
+    for split in SPLITS[1:]:
+        if split in records:
+            content = "".join(f"{_dump(record)}\n" for record in records[split]).encode()
+            filename = f"{task_name}_{split}.jsonl"
+            splits.append(
+                Split(
+                    split, filename, bytes_digest([content]), len(records[split]), len(content), zlib.compress(content)
+                )
+            )
+    missing = tuple(split for split in SPLITS[1:] if split not in records)
+    return Source(name, task_name, f"hub:{dataset.hub}", lines, tuple(splits), missing)

@@ -1,0 +1,245 @@
+"""The settings of stage 1, each declared once: its YAML key, its bounds, its help, whether it shapes the data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
+
+from tracker.fingerprint import Identity, Json, identify
+from tracker.paths import name_problem
+from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, setting
+
+PROVIDERS: Mapping[str, Mapping[str, str]] = {
+    "openai": {"api_key_env": "OPENAI_API_KEY", "base_url_env": "OPENAI_BASE_URL", "url": "https://api.openai.com/v1"},
+    "together": {
+        "api_key_env": "TOGETHER_API_KEY",
+        "base_url_env": "TOGETHER_BASE_URL",
+        "url": "https://api.together.xyz/v1",
+    },
+    "offline": {"api_key_env": "", "base_url_env": "", "url": "offline"},
+}
+_OPENAI_MODEL = re.compile(r"(gpt-|o1|o3|o4|chatgpt-|text-davinci-|davinci-)")
+
+
+def detect_provider(model: str) -> str:
+    """The provider that serves ``model``, by its name: OpenAI's prefixes, everything else is Together's."""
+    return "openai" if _OPENAI_MODEL.match(model) else "together"
+
+
+def _directory_name(name: str) -> str:
+    problem = name_problem(name)
+    if problem:
+        raise ValueError(problem)
+    return name
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+DirectoryName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_directory_name)]
+Label = Annotated[str, BeforeValidator(_as_text)]
+Example = str | dict[str, Any]
+
+
+class ExperimentSpec(Spec):
+    """What the experiment is for. None of it shapes the data."""
+
+    batch_id: DirectoryName | None = setting(
+        None, operational=True, help="the batch it belongs to; default batch_{YYYYMMDD}_{purpose}"
+    )
+    purpose: DirectoryName = setting("uncategorized", operational=True, help="why this data is made")
+    description: str = setting("", operational=True, help="a sentence for those who read it later")
+    experiment_id: Label | None = setting(
+        None, operational=True, deprecated="names come from the settings", help="of older configs, without effect"
+    )
+    overwrite_strategy: Label | None = setting(
+        None, operational=True, deprecated="data is never overwritten", help="of older configs, without effect"
+    )
+
+
+class FilesSpec(Spec):
+    """File names of the splits, where they are not {task_name}_{split}.jsonl."""
+
+    train: str | None = setting(None, operational=True, help="file of the split that is rephrased")
+    validation: str | None = setting(None, operational=True, help="file that is copied as validation split")
+    test: str | None = setting(None, operational=True, help="file that is copied as test split")
+
+
+class DatasetSpec(Spec):
+    """The source data set. Its content is part of the identity, the paths to it are not."""
+
+    task_name: DirectoryName | None = setting(
+        None, operational=True, help="file stem (copa); default: the input file's name without _train"
+    )
+    dataset_name: DirectoryName | None = setting(
+        None, operational=True, help="directory name (Copa); default: that of the input file's directory"
+    )
+    input_path: str | None = setting(
+        None, operational=True, help="the records to rephrase: .jsonl, .jsonl.gz, .json or .parquet"
+    )
+    original_dir: str | None = setting(
+        None, operational=True, help="where the other splits lie; default: beside input_path"
+    )
+    files: FilesSpec = setting(FilesSpec(), operational=True, help="file names of the splits")
+    fields: tuple[str, ...] | None = setting(None, help="the fields to keep; default: all")
+    hub: str | None = setting(None, operational=True, help="a data set of the Hugging Face hub, NAME or NAME/CONFIG")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.input_path is None) == (self.hub is None) and not (self.input_path is None and self.files.train):
+            raise ValueError("give input_path (a file) or hub (a data set of the hub), one of the two")
+        return self
+
+
+class PriceSpec(Spec):
+    """Prices for endpoints that the price list does not know."""
+
+    input_per_mtok: Real = setting(operational=True, ge=0, help="US dollars for a million prompt tokens")
+    output_per_mtok: Real = setting(operational=True, ge=0, help="US dollars for a million completion tokens")
+
+
+class ModelSpec(Spec):
+    """A model, how it samples, and how it is reached."""
+
+    # In this order they make the semantic name: temp07_topp10_gpt4o.
+    temperature: Real | None = setting(
+        0.7, ge=0, le=2, abbreviation="temp", help="sampling temperature; null: not sent"
+    )
+    top_p: Real | None = setting(1.0, gt=0, le=1, abbreviation="topp", help="nucleus sampling; null: not sent")
+    model: str = setting(abbreviation="", min_length=1, help="the model's name at its provider")
+    provider: Literal["openai", "together", "offline"] | None = setting(
+        None, help="who serves it; default: by the model's name"
+    )
+    endpoint: str | None = setting(
+        None, min_length=1, help="a name for the service behind base_url, so that its address may change"
+    )
+    base_url: str | None = setting(
+        None, operational=True, help="address of the service; part of the identity unless endpoint names it"
+    )
+    max_tokens: Whole = setting(256, ge=1, help="longest answer, in tokens")
+    frequency_penalty: Real = setting(0.0, ge=-2, le=2, help="penalty for frequent tokens")
+    presence_penalty: Real = setting(0.0, ge=-2, le=2, help="penalty for tokens that were there before")
+    seed: Whole | None = setting(None, help="the provider's sampling seed")
+    stop: str | tuple[str, ...] | None = setting(None, help="texts that end an answer")
+    system_prompt: str | None = setting(None, help="the system message")
+    few_shot_examples: tuple[Example, ...] = setting((), help="examples that a {{..._FEWSHOT}} placeholder brings in")
+    api_key_env: str | None = setting(None, operational=True, help="variable that holds the API key")
+    api_key: SecretStr | None = setting(None, secret=True, help="a literal key: works, is warned of, is never stored")
+    timeout: Real = setting(60.0, operational=True, gt=0, le=3600, help="seconds for one whole request")
+    concurrency: Whole = setting(50, operational=True, ge=1, le=2000, help="most requests in flight")
+    requests_per_minute: Whole | None = setting(None, operational=True, ge=1, help="limit; default: none")
+    tokens_per_minute: Whole | None = setting(None, operational=True, ge=1, help="limit; default: none")
+    max_retries: Whole = setting(10, operational=True, ge=0, le=100, help="tries after the first; a 429 costs none")
+    price: PriceSpec | None = setting(None, operational=True, help="prices, where the price list knows none")
+
+
+class GenerationSpec(ModelSpec):
+    """The model that rephrases."""
+
+    field_to_rephrase: str = setting(min_length=1, help="the field whose text is rephrased")
+    rephrase_prompt: str = setting(min_length=1, help="template over a record's fields")
+    strategy: Literal["direct_all"] = setting("direct_all", help="direct_all: every record in one go")
+
+
+class ValidationSpec(ModelSpec):
+    """The judge: whether a rephrased text still means the same."""
+
+    temperature: Real | None = setting(0.0, ge=0, le=2, help="sampling temperature; null: not sent")
+    validation_prompt: str = setting(min_length=1, help="template over original_<field> and rephrased_<field>")
+
+
+class GenerationConfig(Spec):
+    """A configuration of `synthtrack generate`."""
+
+    experiment: ExperimentSpec = setting(ExperimentSpec(), operational=True, help="what it is for")
+    task_name: Label | None = setting(None, operational=True, help="a label")
+    training_method: Label | None = setting(None, operational=True, help="a label")
+    version: Label | None = setting(None, operational=True, help="a label")
+    dataset: DatasetSpec = setting(help="the source data set")
+    generation: GenerationSpec = setting(help="the model that rephrases")
+    validation: ValidationSpec | None = setting(None, help="the judge; without it every answer is accepted")
+
+
+_REACH = ("provider", "endpoint", "base_url", "api_key_env", "api_key", "price")
+_PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
+
+
+def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationConfig:
+    """``config`` with provider, endpoint, address and key variable of both models filled in.
+
+    A judge that does not say how it is reached is reached like the generator, if that has the same provider.
+    """
+    generation = _resolve_model(config.generation, environ)
+    judge = config.validation
+    if judge is not None:
+        given = judge.model_fields_set
+        provider = judge.provider or (
+            generation.provider if config.generation.provider else detect_provider(judge.model)
+        )
+        inherited: dict[str, Any] = {}
+        if provider == generation.provider and not given & {"base_url", "endpoint"}:
+            names = [*_REACH, *_PACE] if judge.model == generation.model else [*_REACH[:-1], *_PACE]
+            inherited = {name: getattr(generation, name) for name in names if name not in given}
+        judge = _resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
+    return config.model_copy(update={"generation": generation, "validation": judge})
+
+
+def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
+    provider = spec.provider or detect_provider(spec.model)
+    known = PROVIDERS[provider]
+    base_url = spec.base_url or environ.get(known["base_url_env"]) or None
+    return spec.model_copy(
+        update={
+            "provider": provider,
+            "base_url": base_url,
+            "endpoint": spec.endpoint or (base_url or known["url"]).rstrip("/"),
+            "api_key_env": spec.api_key_env or known["api_key_env"],
+        }
+    )
+
+
+def experiment_identity(
+    config: GenerationConfig, *, dataset: str, source_digest: str, record_limit: int | None, draw: int
+) -> Identity:
+    """What makes a shared experiment itself; ``config`` is resolved, ``source_digest`` stands for all source splits."""
+    judge = config.validation
+    return identify(
+        "shared_experiment",
+        {
+            "dataset": {"name": dataset, "source": source_digest, **identity(config.dataset)},
+            "generation": identity(config.generation),
+            "validation": None if judge is None else identity(judge),
+            "record_limit": record_limit,
+            "draw": draw,
+        },
+    )
+
+
+def semantic_name(config: GenerationConfig, *, record_limit: int | None, draw: int) -> str:
+    """``temp07_topp10_gpt4o``, and what else sets this experiment apart at a glance."""
+    parts = list(name_parts(config.generation))
+    if record_limit is not None:
+        parts.append(f"first{record_limit}")
+    if draw:
+        parts.append(f"draw{draw}")
+    return "_".join(parts)
+
+
+def deprecations(spec: Spec, prefix: str = "") -> list[str]:
+    """A warning for each deprecated or risky setting that is given."""
+    found: list[str] = []
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            found += deprecations(value, f"{prefix}{name}.")
+            continue
+        mark: Mapping[str, Json] = marks(type(spec).model_fields[name])
+        if mark.get("deprecated") and value is not None:
+            found.append(f"`{prefix}{name}` is deprecated and has no effect: {mark['deprecated']}.")
+        if mark.get("secret") and value is not None:
+            found.append(f"`{prefix}{name}` holds a literal key: put it into an environment variable (api_key_env).")
+    return found
