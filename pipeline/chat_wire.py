@@ -32,7 +32,7 @@ REFUSAL = "refusal"
 
 
 def build_body(request: ChatRequest) -> dict[str, Json]:
-    """The body of ``request``; settings that are None are left out. Raises ChatError(FATAL) for text that is no UTF-8."""
+    """The body of ``request`` without settings that are None. Raises ChatError(FATAL) for text that is no UTF-8."""
     if not all(_is_utf8(message.content) for message in request.messages):
         raise ChatError(Failure.FATAL, "a message holds half a surrogate pair and cannot be sent as UTF-8")
     body: dict[str, Json] = {
