@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +67,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     name = dataset.dataset_name or path.resolve().parent.name
     stem = _stem(path)
     task_name = dataset.task_name or stem.removesuffix("_train")
-    lines = _project(tuple(_lines(path)), dataset.fields)
-    _check(lines, str(path), field)
+    lines = _checked(_lines(path), str(path), field, dataset.fields)
     directory = find(dataset.original_dir) if dataset.original_dir else path.parent
     splits = [_rephrased_split(lines, f"{_stem(path)}.jsonl")]
     missing = []
@@ -131,26 +130,37 @@ def _lines(path: Path) -> Iterator[str]:
     yield from (_dump(record) for record in data)
 
 
-def _check(lines: Sequence[str], where: str, field: str) -> None:
+def _checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | None) -> tuple[str, ...]:
+    """The records among ``lines``, reduced to the fields that are kept. Raises DataError with every bad line."""
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     fields: dict[str, None] = {}
+    good = []
     for number, line in enumerate(lines, 1):
-        what = _line_problem(line, field, number, seen, fields)
-        if what is not None:
+        if not line.strip():
+            continue
+        what = _line_problem(line, (field, *(kept or ())), number, seen, fields)
+        if what is None:
+            good.append(line)
+        else:
             problems.append(Problem(f"{where}:{number}", what))
-    if not lines:
+    if not good and not problems:
         problems.append(Problem(where, "no records"))
+    if kept is not None and field not in kept:
+        problems.append(Problem(where, f"dataset.fields leaves out {field!r}, which is to be rephrased"))
     if problems:
         more = len(problems) - _SHOWN
         shown = [*problems[:_SHOWN], *([Problem(where, f"and {more} more")] if more > 0 else [])]
-        raise DataError(
-            "The input data cannot be used.", shown,
-            hint=f"Fields of its records: {', '.join(fields)}." if fields else None,
-        )  # fmt: skip
+        hint = f"Fields of its records: {', '.join(fields)}." if fields else None
+        raise DataError("The input data cannot be used.", shown, hint=hint)
+    if kept is None:
+        return tuple(good)
+    return tuple(_dump({name: json.loads(line)[name] for name in kept}) for line in good)
 
 
-def _line_problem(line: str, field: str, number: int, seen: dict[str, int], fields: dict[str, None]) -> str | None:
+def _line_problem(
+    line: str, needed: Sequence[str], number: int, seen: dict[str, int], fields: dict[str, None]
+) -> str | None:
     try:
         record = json.loads(line)
     except ValueError as error:
@@ -158,8 +168,10 @@ def _line_problem(line: str, field: str, number: int, seen: dict[str, int], fiel
     if not isinstance(record, dict):
         return f"a record is a JSON object, this is {type(record).__name__}"
     fields.update(dict.fromkeys(record))
-    if field not in record:
-        return f"no field {field!r}"
+    missing = [name for name in needed if name not in record]
+    if missing:
+        return f"no field {missing[0]!r}"
+    field = needed[0]
     if not isinstance(record[field], str) or not record[field].strip():
         return f"field {field!r} holds no text"
     if "idx" in record:
@@ -167,21 +179,6 @@ def _line_problem(line: str, field: str, number: int, seen: dict[str, int], fiel
         if first != number:
             return f"idx {json.dumps(record['idx'])} was in line {first} already"
     return None
-
-
-def _project(lines: tuple[str, ...], fields: Sequence[str] | None) -> tuple[str, ...]:
-    kept = tuple(line for line in lines if line.strip())
-    if fields is None:
-        return kept
-    projected = []
-    for line in kept:
-        try:
-            record = json.loads(line)
-            projected.append(_dump({name: record[name] for name in fields}))
-        except (ValueError, KeyError, TypeError):
-            # Left as it is, for the check to name its line and what is wrong.
-            projected.append(line)
-    return tuple(projected)
 
 
 def _check_file(path: Path) -> None:
@@ -239,8 +236,7 @@ def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field:
     name, task_name = dataset.dataset_name or base.capitalize(), dataset.task_name or base.lower()
     if TRAIN not in records:
         raise DataError("The data set has no train split.", [Problem(str(dataset.hub), "no train split")])
-    lines = _project(tuple(_dump(record) for record in records[TRAIN]), dataset.fields)
-    _check(lines, str(dataset.hub), field)
+    lines = _checked(map(_dump, records[TRAIN]), str(dataset.hub), field, dataset.fields)
     splits = [_rephrased_split(lines, f"{task_name}_train.jsonl")]
     for split in SPLITS[1:]:
         if split in records:

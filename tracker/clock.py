@@ -58,3 +58,13 @@ def is_alive(process: Process) -> bool | None:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def from_text(text: str) -> datetime:
+    """The moment that ``to_text`` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Seconds from one stored time to another."""
+    return (from_text(later) - from_text(earlier)).total_seconds()

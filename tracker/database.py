@@ -43,6 +43,9 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A write transaction, committed at the end, rolled back on an error. Raises StorageError or Corrupt."""
         with self._errors(), self._writer.begin() as connection:
+            if not self.is_sqlite:
+                # One writer at a time, as BEGIN IMMEDIATE has it: a claim reads before it inserts.
+                connection.execute(text("SELECT pg_advisory_xact_lock(7306)"))
             yield connection
 
     def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -6,7 +6,7 @@ people filter and join by; everything else about a setting is in the JSON column
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -290,3 +290,8 @@ class MlflowOutbox(SQLModel, table=True):
 
 
 METADATA: MetaData = SQLModel.metadata
+
+
+def table(name: str) -> Table:
+    """The table of that name, for SQLAlchemy Core."""
+    return METADATA.tables[name]

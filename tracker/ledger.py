@@ -1,0 +1,104 @@
+"""The ledger: what was asked, what was answered, what it cost, and what became of each record.
+
+What is in here with a good attempt is never paid for again. Rows come in groups, many to a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from tracker import clock
+from tracker.catalogue import Reader, Row
+from tracker.clock import Process
+from tracker.database import Database
+from tracker.schema import table
+
+MESSAGE, REQUEST, ATTEMPT, SAMPLE = (table(name) for name in ("message", "request", "attempt", "sample"))
+RUN, ENDPOINT_LIMIT, RESERVATION = (table(name) for name in ("generation_run", "endpoint_limit", "cost_reservation"))
+
+_ANSWER = """
+    SELECT answer, finish_reason, prompt_tokens, completion_tokens, tokens_estimated, cost_usd, generation_run_id
+    FROM attempt WHERE request_key = :key AND failure IS NULL ORDER BY id DESC LIMIT 1"""
+
+
+def find_answer(reader: Reader, key: str) -> Row | None:
+    """The newest good answer to the request with that key, or None."""
+    rows = reader.rows(_ANSWER, key=key)
+    return rows[0] if rows else None
+
+
+def save_attempts(database: Database, connection: Connection, rows: Iterable[tuple[Row, Sequence[Row], Row]]) -> None:
+    """Stores (request, its messages, attempt) triples; requests and messages that are known are left as they are."""
+    triples = list(rows)
+    messages = {message["key"]: message for _, found, _ in triples for message in found}
+    requests = {request["key"]: request for request, _, _ in triples}
+    database.insert_new(connection, MESSAGE, list(messages.values()))
+    database.insert_new(connection, REQUEST, list(requests.values()))
+    if triples:
+        connection.execute(ATTEMPT.insert(), [attempt for _, _, attempt in triples])
+
+
+def save_samples(database: Database, connection: Connection, rows: Sequence[Row]) -> None:
+    """Stores what became of records; a later result for the same record replaces an earlier one."""
+    database.upsert(connection, SAMPLE, rows, ["shared_experiment_id", "position"])
+
+
+def learned_limits(database: Database) -> dict[tuple[str, str], int]:
+    """The concurrency that each (endpoint, name of the key's variable) was found to bear."""
+    with database.reading() as connection:
+        rows = connection.execute(
+            select(ENDPOINT_LIMIT.c.endpoint, ENDPOINT_LIMIT.c.key_name, ENDPOINT_LIMIT.c.concurrency)
+        )
+        return {(row.endpoint, row.key_name): row.concurrency for row in rows}
+
+
+def reserve(database: Database, run_id: int, batch_id: int, *, amount_usd: float, cap_usd: float) -> bool:
+    """Sets this run's reservation to ``amount_usd`` if the batch then stays within its cap, all processes together.
+
+    Spent is what the batch's runs paid; reserved is what its running processes may still spend.
+    """
+    with database.writing() as connection:
+        runs = select(RUN.c.id).where(RUN.c.batch_id == batch_id)
+        spent = connection.execute(
+            select(func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0)).where(ATTEMPT.c.generation_run_id.in_(runs))
+        ).scalar_one()
+        others = 0.0
+        held = connection.execute(
+            select(RESERVATION.c.generation_run_id, RESERVATION.c.amount_usd, RUN.c.host, RUN.c.pid, RUN.c.pid_started)
+            .join(RUN, RUN.c.id == RESERVATION.c.generation_run_id)
+            .where(RESERVATION.c.batch_id == batch_id, RESERVATION.c.generation_run_id != run_id)
+        ).all()
+        for row in held:
+            if clock.is_alive(Process(row.host, row.pid, row.pid_started)) is False:
+                connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == row.generation_run_id))
+            else:
+                others += row.amount_usd
+        if spent + others + amount_usd > cap_usd:
+            return False
+        mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": amount_usd}
+        database.upsert(connection, RESERVATION, [mine], ["generation_run_id"])
+    return True
+
+
+def spending(connection: Connection, attempts: Any) -> dict[str, Any]:
+    """Tokens and cost of attempts; the cost is unknown as soon as that of one answer is."""
+    row = connection.execute(
+        select(
+            func.coalesce(func.sum(ATTEMPT.c.prompt_tokens), 0),
+            func.coalesce(func.sum(ATTEMPT.c.completion_tokens), 0),
+            func.count(ATTEMPT.c.prompt_tokens),
+            func.count(ATTEMPT.c.cost_usd),
+            func.sum(ATTEMPT.c.cost_usd),
+        ).where(attempts)
+    ).one()
+    estimated = connection.execute(
+        select(func.count()).select_from(ATTEMPT).where(attempts, ATTEMPT.c.tokens_estimated)
+    ).scalar_one()
+    answered, priced, total = row[2], row[3], row[4]
+    cost = (total or 0.0) if answered == priced else None
+    return {
+        "prompt_tokens": row[0], "completion_tokens": row[1], "cost_usd": cost, "tokens_estimated": bool(estimated),
+    }  # fmt: skip

@@ -1,0 +1,345 @@
+"""Writes the record: sources, claims, and the end of a run.
+
+No transaction in here waits for anything but the database: everything a row needs is known before it begins.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from tracker import clock
+from tracker.clock import Process
+from tracker.database import Database
+from tracker.errors import Corrupt
+from tracker.fingerprint import SCHEME, Identity, Json
+from tracker.ledger import ATTEMPT, ENDPOINT_LIMIT, RESERVATION, RUN, SAMPLE, spending
+from tracker.schema import table
+
+HEARTBEAT_S = 15.0
+LEASE_TIMEOUT_S = 120.0
+"""A lease of another host whose heartbeat is older than this is abandoned."""
+
+Row = Mapping[str, Any]
+
+SOURCE_DATASET, SOURCE_SPLIT, SOURCE_RECORD = (
+    table(name) for name in ("source_dataset", "source_split", "source_record")
+)
+EXPERIMENT, BATCH, MEMBERSHIP = (table(name) for name in ("shared_experiment", "batch", "batch_membership"))
+OUTBOX = table("mlflow_outbox")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run asks for: an experiment by its identity, in a batch.
+
+    ``columns`` are values of shared_experiment's columns, ``run`` those of generation_run's.
+    """
+
+    identity: Identity
+    dataset: str
+    semantic_name: str
+    source_dataset_id: int
+    batch: str
+    purpose: str
+    description: str
+    columns: Row
+    run: Row
+    accept_partial: bool = False
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Somebody else is making it now."""
+
+    process: Process
+    since: str
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The experiment is there (outcome reused) or is this process's to make or resume."""
+
+    outcome: str
+    experiment_id: int
+    name: str
+    run_id: int
+    run_uuid: str
+    batch_id: int
+    original_batch: str
+
+
+@dataclass
+class Totals:
+    """What a run has done, as it is stored at its end; names are generation_run's columns."""
+
+    n_calls: int = 0
+    n_cached: int = 0
+    n_retried: int = 0
+    n_rate_limited: int = 0
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    price_list: str | None = None
+    limits: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def register_source(database: Database, dataset: Row, splits: Sequence[Row], lines: Sequence[str]) -> int:
+    """The id of the source data set with that digest; stored now if it is new. ``splits[0]`` is the rephrased one."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(SOURCE_DATASET.c.id).where(SOURCE_DATASET.c.digest == dataset["digest"])
+        ).scalar()
+    if found is not None:
+        return int(found)
+    with database.writing() as connection:
+        database.insert_new(connection, SOURCE_DATASET, [{**dataset, "created_at": _now()}])
+        dataset_id = int(
+            connection.execute(
+                select(SOURCE_DATASET.c.id).where(SOURCE_DATASET.c.digest == dataset["digest"])
+            ).scalar_one()
+        )
+        if connection.execute(
+            select(func.count()).select_from(SOURCE_SPLIT).where(SOURCE_SPLIT.c.source_dataset_id == dataset_id)
+        ).scalar_one():
+            return dataset_id
+        for position, split in enumerate(splits):
+            split_id = connection.execute(
+                SOURCE_SPLIT.insert().values(**split, source_dataset_id=dataset_id).returning(SOURCE_SPLIT.c.id)
+            ).scalar_one()
+            if position == 0:
+                rows = ({"source_split_id": split_id, "position": at, "line": line} for at, line in enumerate(lines))
+                for block in _blocks(rows, 10_000):
+                    connection.execute(SOURCE_RECORD.insert(), block)
+    return dataset_id
+
+
+def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Busy:
+    """One transaction decides: made by me, already there, being made by somebody, or left unfinished and now mine.
+
+    Raises Corrupt where the fingerprint stands for other settings.
+    """
+    with database.writing() as connection:
+        batch_id = _batch(database, connection, wanted)
+        found = (
+            connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.fingerprint == wanted.identity.fingerprint))
+            .mappings()
+            .first()
+        )
+        if found is None:
+            experiment_id, name = _new_experiment(connection, wanted, batch_id, process)
+            outcome, original = "made", wanted.batch
+        else:
+            if found["digest"] != wanted.identity.digest:
+                raise Corrupt(
+                    f"Fingerprint {wanted.identity.fingerprint} stands for other settings in {found['dataset']}/"
+                    f"{found['name']} (digest {found['digest'][:16]} is not {wanted.identity.digest[:16]}).",
+                    hint="Change any setting of this config: two different settings met in 12 digits.",
+                )
+            experiment_id, name = int(found["id"]), str(found["name"])
+            original = connection.execute(
+                select(BATCH.c.name).where(BATCH.c.id == found["original_batch_id"])
+            ).scalar_one()
+            if found["status"] == "complete" or (found["status"] == "partial" and wanted.accept_partial):
+                outcome = "reused"
+            else:
+                busy = _holder(found, process)
+                if busy is not None:
+                    return busy
+                outcome = "resumed"
+                _take_lease(connection, experiment_id, process)
+        database.insert_new(
+            connection, MEMBERSHIP,
+            [{"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(),
+              "reused": outcome == "reused" or original != wanted.batch}],
+        )  # fmt: skip
+        run_id, run_uuid = _new_run(
+            connection, wanted, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
+        )
+    return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original))
+
+
+def heartbeat(database: Database, experiment_id: int) -> None:
+    """Says that the lease's holder lives."""
+    with database.writing() as connection:
+        connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(lease_heartbeat=_now()))
+
+
+def finish(
+    database: Database,
+    claimed: Claimed,
+    totals: Totals,
+    *,
+    status: str,
+    error: str | None = None,
+    data_digest: str | None = None,
+) -> dict[str, Any]:
+    """Ends a run: counts, tokens, cost, status, lease and outbox in one transaction; gives the run's row.
+
+    ``status`` is complete, partial, interrupted or failed; with ``data_digest`` the experiment becomes complete, or
+    partial where records failed.
+    """
+    now = _now()
+    with database.writing() as connection:
+        counts = _sample_counts(connection, claimed.experiment_id)
+        spent = spending(connection, ATTEMPT.c.generation_run_id == claimed.run_id)
+        started = connection.execute(select(RUN.c.started_at).where(RUN.c.id == claimed.run_id)).scalar_one()
+        values = {
+            **{name: value for name, value in vars(totals).items() if name != "limits"},
+            **counts, **spent, "status": status, "error": error, "finished_at": now,
+            "duration_s": clock.seconds_between(started, now),
+        }  # fmt: skip
+        connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
+        if claimed.outcome != "reused":
+            _end_experiment(connection, claimed, counts, now, data_digest)
+        connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))
+        limits = [
+            {"endpoint": endpoint, "key_name": key_name, "concurrency": limit, "updated_at": now}
+            for (endpoint, key_name), limit in totals.limits.items()
+        ]
+        database.upsert(connection, ENDPOINT_LIMIT, limits, ["endpoint", "key_name"])
+        database.insert_new(
+            connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": claimed.run_id, "created_at": now}]
+        )
+        row = connection.execute(select(RUN).where(RUN.c.id == claimed.run_id)).mappings().one()
+    return dict(row)
+
+
+def _batch(database: Database, connection: Connection, wanted: Wanted) -> int:
+    row = {"name": wanted.batch, "purpose": wanted.purpose, "description": wanted.description, "created_at": _now()}
+    found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == wanted.batch)).scalar()
+    if found is None:
+        database.insert_new(connection, BATCH, [row])
+        found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == wanted.batch)).scalar_one()
+    return int(found)
+
+
+def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, process: Process) -> tuple[int, str]:
+    taken = set(
+        connection.execute(
+            select(EXPERIMENT.c.name).where(
+                EXPERIMENT.c.dataset == wanted.dataset, EXPERIMENT.c.semantic_name == wanted.semantic_name
+            )
+        ).scalars()
+    )
+    name, number = wanted.semantic_name, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted.semantic_name}_{number}"
+    now = _now()
+    identity = wanted.identity
+    experiment_id = connection.execute(
+        EXPERIMENT.insert()
+        .values(
+            fingerprint=identity.fingerprint, digest=identity.digest, scheme=SCHEME, identity=identity.canonical,
+            dataset=wanted.dataset, name=name, semantic_name=wanted.semantic_name,
+            source_dataset_id=wanted.source_dataset_id, status="unfinished", purpose=wanted.purpose,
+            description=wanted.description, original_batch_id=batch_id, created_at=now,
+            **_lease(process, now), **wanted.columns,
+        )
+        .returning(EXPERIMENT.c.id)
+    ).scalar_one()  # fmt: skip
+    return int(experiment_id), name
+
+
+def _new_run(
+    connection: Connection, wanted: Wanted, process: Process, *, outcome: str, experiment_id: int, batch_id: int
+) -> tuple[int, str]:
+    run_uuid = uuid.uuid4().hex
+    run_id = connection.execute(
+        RUN.insert()
+        .values(
+            uuid=run_uuid, shared_experiment_id=experiment_id, batch_id=batch_id, outcome=outcome, status="running",
+            purpose=wanted.purpose, description=wanted.description, started_at=_now(),
+            host=process.host, pid=process.pid, pid_started=process.started, **wanted.run,
+        )
+        .returning(RUN.c.id)
+    ).scalar_one()  # fmt: skip
+    return int(run_id), run_uuid
+
+
+def _lease(process: Process, now: str) -> dict[str, Any]:
+    return {
+        "lease_host": process.host, "lease_pid": process.pid, "lease_started": process.started,
+        "lease_since": now, "lease_heartbeat": now,
+    }  # fmt: skip
+
+
+_NO_LEASE = dict.fromkeys(("lease_host", "lease_pid", "lease_started", "lease_since", "lease_heartbeat"))
+
+
+def _holder(experiment: Any, process: Process) -> Busy | None:
+    if experiment["lease_host"] is None:
+        return None
+    holder = Process(experiment["lease_host"], experiment["lease_pid"], experiment["lease_started"])
+    alive = clock.is_alive(holder)
+    if alive is None:
+        oldest = clock.to_text(clock.now() - timedelta(seconds=LEASE_TIMEOUT_S))
+        alive = str(experiment["lease_heartbeat"]) > oldest
+    return Busy(holder, experiment["lease_since"]) if alive and holder != process else None
+
+
+def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
+    connection.execute(
+        update(RUN)
+        .where(RUN.c.shared_experiment_id == experiment_id, RUN.c.status == "running", RUN.c.outcome != "reused")
+        .values(status="interrupted", error="its process ended without a word")
+    )
+    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**_lease(process, _now())))
+
+
+def _end_experiment(
+    connection: Connection, claimed: Claimed, counts: dict[str, int], now: str, data_digest: str | None
+) -> None:
+    runs = select(RUN.c.id).where(RUN.c.shared_experiment_id == claimed.experiment_id)
+    spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
+    spent.pop("tokens_estimated")
+    values: dict[str, Any] = {**counts, **spent, **_NO_LEASE}
+    values.pop("n_records")
+    if data_digest is not None:
+        status = "partial" if counts["n_failed"] else "complete"
+        values |= {"status": status, "completed_at": now, "data_digest": data_digest}
+    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id).values(**values))
+
+
+def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:
+    here = SAMPLE.c.shared_experiment_id == experiment_id
+    by_status: dict[str, int] = dict(
+        connection.execute(select(SAMPLE.c.status, func.count()).where(here).group_by(SAMPLE.c.status)).tuples().all()
+    )
+    unclear = connection.execute(
+        select(func.count()).select_from(SAMPLE).where(here, SAMPLE.c.verdict == "unclear")
+    ).scalar_one()
+    return {
+        "n_records": sum(by_status.values()),
+        "n_accepted": by_status.get("accepted", 0),
+        "n_rejected": by_status.get("rejected", 0),
+        "n_failed": by_status.get("failed", 0),
+        "n_unclear": unclear,
+    }
+
+
+def _blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
+    block: list[Row] = []
+    for row in rows:
+        block.append(row)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _now() -> str:
+    return clock.to_text(clock.now())
+
+
+def to_json(value: Json) -> str:
+    """``value`` as the JSON columns hold it."""
+    return json.dumps(value, ensure_ascii=False)
