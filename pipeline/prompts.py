@@ -17,7 +17,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from tracker.fingerprint import Json
 
@@ -155,8 +154,3 @@ def _expression(text: str, place: str) -> Expression:
 def _place(text: str, index: int) -> str:
     line = text.count("\n", 0, index) + 1
     return f"line {line}, column {index - text.rfind(chr(10), 0, index)}"
-
-
-def unknown_names(template: Template, known: Any) -> list[str]:
-    """The names that a template uses and no record has, sorted."""
-    return sorted(template.names - set(known))

@@ -55,30 +55,31 @@ def learned_limits(database: Database) -> dict[tuple[str, str], int]:
         return {(row.endpoint, row.key_name): row.concurrency for row in rows}
 
 
-def reserve(database: Database, run_id: int, batch_id: int, *, amount_usd: float, cap_usd: float) -> bool:
-    """Sets this run's reservation to ``amount_usd`` if the batch then stays within its cap, all processes together.
+def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float, cap_usd: float) -> bool:
+    """Allows this run to have spent at most ``total_usd`` in all, if its batch then stays within ``cap_usd``.
 
-    Spent is what the batch's runs paid; reserved is what its running processes may still spend.
+    A batch's running processes count with what they are allowed, its other runs with what they paid.
     """
     with database.writing() as connection:
-        runs = select(RUN.c.id).where(RUN.c.batch_id == batch_id)
-        spent = connection.execute(
-            select(func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0)).where(ATTEMPT.c.generation_run_id.in_(runs))
-        ).scalar_one()
-        others = 0.0
-        held = connection.execute(
+        rows = connection.execute(
             select(RESERVATION.c.generation_run_id, RESERVATION.c.amount_usd, RUN.c.host, RUN.c.pid, RUN.c.pid_started)
             .join(RUN, RUN.c.id == RESERVATION.c.generation_run_id)
             .where(RESERVATION.c.batch_id == batch_id, RESERVATION.c.generation_run_id != run_id)
         ).all()
-        for row in held:
+        allowed = {}
+        for row in rows:
             if clock.is_alive(Process(row.host, row.pid, row.pid_started)) is False:
-                connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == row.generation_run_id))
+                dead = RESERVATION.c.generation_run_id == row.generation_run_id
+                connection.execute(RESERVATION.delete().where(dead))
             else:
-                others += row.amount_usd
-        if spent + others + amount_usd > cap_usd:
+                allowed[row.generation_run_id] = row.amount_usd
+        others = select(RUN.c.id).where(RUN.c.batch_id == batch_id, RUN.c.id.not_in([run_id, *allowed]))
+        paid = connection.execute(
+            select(func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0)).where(ATTEMPT.c.generation_run_id.in_(others))
+        ).scalar_one()
+        if paid + sum(allowed.values()) + total_usd > cap_usd:
             return False
-        mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": amount_usd}
+        mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": total_usd}
         database.upsert(connection, RESERVATION, [mine], ["generation_run_id"])
     return True
 

@@ -1,0 +1,158 @@
+"""What a run of `generate` would do: a pure function of a config, the source data and a few options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline import prompts
+from pipeline.chat import ChatRequest, Message
+from pipeline.prompts import Template, TemplateError
+from pipeline.records import Source
+from pipeline.specs import GenerationConfig, ModelSpec, experiment_identity, semantic_name
+from tracker.configs import Document
+from tracker.errors import ConfigError, Problem
+from tracker.fingerprint import Identity, Json
+
+SAMPLING = ("temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "seed", "stop")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment, planned: its identity, its name, and every request it can make."""
+
+    config: GenerationConfig
+    source: Source
+    rephrase: Template
+    judge: Template | None
+    record_limit: int | None = None
+    draw: int = 0
+
+    @cached_property
+    def identity(self) -> Identity:
+        return experiment_identity(
+            self.config,
+            dataset=self.source.name,
+            source_digest=self.source.digest,
+            record_limit=self.record_limit,
+            draw=self.draw,
+        )
+
+    @property
+    def semantic_name(self) -> str:
+        return semantic_name(self.config, record_limit=self.record_limit, draw=self.draw)
+
+    @property
+    def n_records(self) -> int:
+        return len(self.source.lines) if self.record_limit is None else min(self.record_limit, len(self.source.lines))
+
+    @property
+    def field(self) -> str:
+        return self.config.generation.field_to_rephrase
+
+    def original(self, position: int) -> str:
+        """The text that is to be rephrased."""
+        return str(self.source.records[position][self.field])
+
+    def rephrase_request(self, position: int) -> ChatRequest:
+        """The request for one record. Raises TemplateError."""
+        record = self.source.records[position]
+        about = {"task": "rephrase", "text": self.original(position)}
+        return _request(self.config.generation, self.rephrase.render(record), self.draw, about)
+
+    def judge_request(self, position: int, rephrased: str, *, again: bool = False) -> ChatRequest:
+        """The judge's request for one rephrased record; ``again`` is another draw of it. Raises TemplateError."""
+        assert self.judge is not None
+        assert self.config.validation is not None
+        fields = prompts.judge_fields(self.source.records[position], self.field, rephrased)
+        about = {"task": "judge", "original": self.original(position), "rephrased": rephrased}
+        return _request(self.config.validation, self.judge.render(fields), 2 * self.draw + again, about)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and probably not meant."""
+        found = [f"No {split}: the experiment will have no such split." for split in self.source.missing]
+        for section, template in (("generation", self.rephrase), ("validation", self.judge)):
+            model = getattr(self.config, section)
+            if template is not None and model.few_shot_examples and not template.uses_fewshot:
+                name = prompts.FEWSHOT[section]
+                found.append(f"{section}.few_shot_examples are not used: the prompt has no {{{{{name}}}}}.")
+        if self.field not in self.rephrase.names:
+            found.append(f"The rephrase prompt does not contain {{{self.field}}}: the model will not see that text.")
+        return tuple(found)
+
+
+def make_plan(
+    config: GenerationConfig, document: Document, source: Source, *, record_limit: int | None = None, draw: int = 0
+) -> Plan:
+    """The plan for a resolved config. Raises ConfigError where a prompt does not fit the records."""
+    problems: list[Problem] = []
+    known = dict.fromkeys(name for record in source.records for name in record)
+    rephrase = _template(config.generation, ("generation", "rephrase_prompt"), known, document, problems)
+    judge = None
+    if config.validation is not None:
+        judged = [f"{prefix}_{name}" for prefix in ("original", "rephrased") for name in known]
+        judge = _template(config.validation, ("validation", "validation_prompt"), judged, document, problems)
+    if problems:
+        raise ConfigError(f"{document.source} has a prompt that cannot be used.", problems)
+    assert rephrase is not None
+    plan = Plan(config, source, rephrase, judge, record_limit, draw)
+    _render_all(plan, document)
+    return plan
+
+
+def _template(
+    model: ModelSpec, key: tuple[str, str], known: Iterable[str], document: Document, problems: list[Problem]
+) -> Template | None:
+    where, name = document.where(key), ".".join(key)
+    try:
+        template = prompts.parse(getattr(model, key[1]), fewshot=prompts.format_examples(model.few_shot_examples))
+    except TemplateError as error:
+        problems.append(Problem(where, f"`{name}`, {error}"))
+        return None
+    fields = list(known)
+    unknown = sorted(template.names - set(fields))
+    problems += [Problem(where, f"`{name}` uses {{{field}}}; fields here: {', '.join(fields)}") for field in unknown]
+    return template
+
+
+def _render_all(plan: Plan, document: Document) -> None:
+    for position in range(plan.n_records):
+        try:
+            plan.rephrase.render(plan.source.records[position])
+        except TemplateError as error:
+            where = document.where(("generation", "rephrase_prompt"))
+            what = f"record {position + 1} of {plan.source.origin}: {error}"
+            raise ConfigError(
+                f"{document.source} has a prompt that fits not every record.", [Problem(where, what)]
+            ) from error
+
+
+def _request(model: ModelSpec, prompt: str, sample_index: int, about: Mapping[str, str]) -> ChatRequest:
+    system = (Message("system", model.system_prompt),) if model.system_prompt else ()
+    settings: dict[str, Json] = {name: getattr(model, name) for name in SAMPLING}
+    return ChatRequest(
+        endpoint=str(model.endpoint),
+        model=model.model,
+        messages=(*system, Message("user", prompt)),
+        settings=settings,
+        sample_index=sample_index,
+        about=about,
+    )
+
+
+def clean(answer: str, original: str) -> str:
+    """The rephrased text in an answer: blanks and one pair of quotes around it gone, unless the original had them."""
+    text = answer.strip()
+    for left, right in (('"', '"'), ("\u201c", "\u201d")):
+        inner = text[1:-1]
+        if (
+            text[:1] == left
+            and text[-1:] == right
+            and inner.strip()
+            and left not in inner
+            and not original.startswith(left)
+        ):
+            return inner.strip()
+    return text
