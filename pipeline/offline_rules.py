@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from random import Random
 
@@ -82,8 +82,7 @@ def same(original: str, rephrased: str) -> bool:
     if not one or not other:
         return one == other
     lost, added = one - other, other - one
-    reverse = {_words(phrase)[0]: _words(opposite)[0] for phrase, opposite in opposites().items()}
-    if any(reverse.get(word) in added for word in lost) or "not" in lost or "not" in added:
+    if any(_reversed().get(word) in added for word in lost) or "not" in lost or "not" in added:
         return False
     return 2 * (one & other).total() >= THRESHOLD * (one.total() + other.total())
 
@@ -248,6 +247,11 @@ def _drop(text: str) -> str | None:
     if short == text or len(words) < 4 or words[-1] in SILENT:
         return None
     return short
+
+
+@cache
+def _reversed() -> Mapping[str, str]:
+    return {_words(phrase)[0]: _words(opposite)[0] for phrase, opposite in opposites().items()}
 
 
 def _words(text: str) -> list[str]:
