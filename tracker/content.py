@@ -1,0 +1,160 @@
+"""The bytes of a shared experiment's directory: a function of its rows and of nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+
+from tracker.catalogue import Row
+from tracker.errors import Corrupt
+from tracker.fingerprint import Json, bytes_digest
+
+FINGERPRINT = ".fingerprint"
+METADATA = "experiment_metadata.json"
+CONFIG = "generation_config.yaml"
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_decode = json.JSONDecoder().raw_decode
+
+
+def experiment_files(
+    experiment: Row, dataset: Row, splits: Sequence[Row], records: Iterable[Row], run: Row | None
+) -> dict[str, bytes]:
+    """Every file of the experiment's directory, by path below it.
+
+    ``experiment`` is its row with ``original_batch`` (a name), ``splits`` are the rows of the source data set in order
+    of id, ``records`` the records of the rephrased split in file order, with ``line``, ``status`` and ``rephrased`` of
+    their sample, ``run`` the run that completed it. Raises Corrupt where these contradict each other.
+    """
+    from tracker.configs import to_yaml
+
+    files = {
+        FINGERPRINT: f"{experiment['fingerprint']}\n".encode(),
+        METADATA: _json_bytes(metadata(experiment, dataset, splits, run)),
+        CONFIG: to_yaml(json.loads(experiment["config"])).encode(),
+    }
+    for split in splits:
+        copied = split["content"] is not None
+        data = _copied(split) if copied else _rephrased(experiment, records)
+        files[f"{experiment['dataset']}/{split['filename']}"] = data
+    return files
+
+
+def metadata(experiment: Row, dataset: Row, splits: Sequence[Row], run: Row | None) -> dict[str, Json]:
+    """The complete metadata of an experiment. Money is US dollars, null where no price is known."""
+    accepted, rejected = experiment["n_accepted"], experiment["n_rejected"]
+    return {
+        **{key: experiment[key] for key in ("fingerprint", "digest", "scheme", "dataset", "name", "semantic_name")},
+        **{key: experiment[key] for key in ("status", "purpose", "description", "original_batch")},
+        **{key: experiment[key] for key in ("created_at", "completed_at", "data_digest")},
+        "models": {"generation": experiment["model"], "validation": experiment["validation_model"]},
+        "provider": experiment["provider"],
+        "llm": experiment["provider"] != "offline",
+        "settings": json.loads(experiment["settings"]),
+        "source": {
+            **{key: dataset[key] for key in ("name", "task_name", "digest", "origin")},
+            "field": experiment["field_to_rephrase"],
+            "record_limit": experiment["record_limit"],
+            "splits": {split["split"]: _source(split) for split in splits},
+        },
+        "counts": {
+            "records": experiment["n_records"],
+            "accepted": accepted,
+            "rejected": rejected,
+            "unclear": experiment["n_unclear"],
+            "failed": experiment["n_failed"],
+        },
+        "acceptance_rate": accepted / (accepted + rejected) if accepted + rejected else None,
+        "provenance": {
+            "rephrased": accepted,
+            "original_kept_rejected": rejected,
+            "original_kept_failed": experiment["n_failed"],
+        },
+        "tokens": {"prompt": experiment["prompt_tokens"], "completion": experiment["completion_tokens"]},
+        "cost_usd": experiment["cost_usd"],
+        "versions": json.loads(run["versions"]) if run else None,
+    }
+
+
+def synthetic_data(records: Iterable[Row], field: str) -> bytes:
+    """The synthetic file: each record's ``line``, with ``rephrased`` in place of ``field`` where it was accepted."""
+    return "".join(f"{_line(record, field)}\n" for record in records).encode()
+
+
+def replace_field(line: str, field: str, value: str) -> str:
+    """``line``, a JSON object, with the value of its key ``field`` replaced and every other character as it was.
+
+    Where the key is there twice the last one is meant, as ``json.loads`` has it. Raises KeyError where it is not there,
+    ValueError where ``line`` is no JSON object.
+    """
+    start, end = _span(line, field)
+    return f"{line[:start]}{json.dumps(value, ensure_ascii=False)}{line[end:]}"
+
+
+def _span(line: str, field: str) -> tuple[int, int]:
+    found: tuple[int, int] | None = None
+    position = _after(line, "{", 0)
+    while line[position : position + 1] != "}":
+        key, position = _decode(line, position)
+        start = _after(line, ":", position)
+        _, end = _decode(line, start)
+        if key == field:
+            found = (start, end)
+        position = _skip(line, end)
+        if line[position : position + 1] != "}":
+            position = _after(line, ",", position)
+    if found is None:
+        raise KeyError(field)
+    return found
+
+
+def _after(line: str, mark: str, position: int) -> int:
+    position = _skip(line, position)
+    if line[position : position + 1] != mark:
+        raise ValueError(f"no JSON object: {mark!r} expected at character {position}")
+    return _skip(line, position + 1)
+
+
+def _skip(line: str, position: int) -> int:
+    blank = _BLANK.match(line, position)
+    assert blank is not None
+    return blank.end()
+
+
+def _copied(split: Row) -> bytes:
+    try:
+        data = zlib.decompress(split["content"])
+    except zlib.error as error:
+        raise Corrupt(f"The stored content of {split['filename']} is damaged: {error}.", hint=_RESTORE) from error
+    if bytes_digest([data]) != split["digest"]:
+        raise Corrupt(f"The stored content of {split['filename']} is not what its digest says.", hint=_RESTORE)
+    return data
+
+
+def _rephrased(experiment: Row, records: Iterable[Row]) -> bytes:
+    data = synthetic_data(records, experiment["field_to_rephrase"])
+    if experiment["data_digest"] is not None and bytes_digest([data]) != experiment["data_digest"]:
+        raise Corrupt(
+            f"The samples of {experiment['dataset']}/{experiment['name']} do not give the data that was recorded.",
+            hint=_RESTORE,
+        )
+    return data
+
+
+def _line(record: Row, field: str) -> str:
+    line: str = record["line"]
+    return replace_field(line, field, record["rephrased"]) if record["status"] == "accepted" else line
+
+
+def _source(split: Row) -> dict[str, Json]:
+    keys = ("filename", "digest", "n_records", "n_bytes")
+    return {**{key: split[key] for key in keys}, "rephrased": split["content"] is None}
+
+
+def _json_bytes(value: Json) -> bytes:
+    return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode()
+
+
+_RESTORE = "The database was changed by hand or damaged: restore it from a backup."
