@@ -233,18 +233,23 @@ _MOVES: tuple[Rule, ...] = (_clause_to_front, _clause_to_back, _particle, _passi
 def _reverse(text: str) -> str | None:
     """Drifts: one word becomes its opposite."""
     found = _phrases(tuple(opposites())).search(text)
-    return (
-        None
-        if found is None
-        else text[: found.start()] + _put(found, opposites()[found.group().lower()]) + text[found.end() :]
+    if found is None:
+        return None
+    before, opposite = text[: found.start()], _put(found, opposites()[found.group().lower()])
+    before = re.sub(
+        r"\b(a)n? $",
+        lambda article: f"{article[1]}{'n' if _VOWEL.match(opposite) else ''} ",
+        before,
+        flags=re.IGNORECASE,
     )
+    return before + opposite + text[found.end() :]
 
 
 def _drop(text: str) -> str | None:
     """Drifts: the last phrase is lost."""
     short = _LAST_PHRASE.sub("", text)
     words = short.split()
-    if short == text or len(words) < 4 or words[-1] in SILENT:
+    if short == text or len(words) < 4 or words[-1] in SILENT | {"due"}:
         return None
     return short
 

@@ -153,7 +153,6 @@ postponed = put off
 lowered = reduced
 build > construct
 built = constructed
-cut the hedge > trimmed the hedge
 cut the grass = mowed the lawn
 caught a cold > !came down with a cold
 bowed to > took a bow before

@@ -69,6 +69,12 @@ def test_a_clause_moves_at_some_seed_and_the_judge_agrees(text: str, moved: str)
     assert same(text, moved)
 
 
+def test_a_drift_keeps_its_article_right() -> None:
+    drifts = {rewrite("Lena wore an old hat.", seed=seed, temperature=1.5) for seed in range(200)}
+    assert "Lena wore a new hat." in drifts
+    assert not same("Lena wore an old hat.", "Lena wore a new hat.")
+
+
 @pytest.mark.parametrize(
     ("original", "rephrased", "verdict"),
     [
