@@ -175,7 +175,7 @@ class Endpoint:
 def flaw(answer: Answer) -> Failure | None:
     if answer.finish_reason == "length":
         return Failure.TRUNCATED
-    if answer.finish_reason == "content_filter":
+    if answer.finish_reason in {"content_filter", "refusal"}:
         return Failure.REFUSED
     return Failure.EMPTY if not answer.text or answer.text.isspace() else None
 
@@ -187,14 +187,13 @@ def words(answer: Answer) -> str | None:
         case Failure.TRUNCATED:
             return f"the answer was cut off after {answer.completion_tokens} tokens (max_tokens)"
         case Failure.REFUSED:
-            return "the answer was withheld by the endpoint's content filter"
+            return f"the endpoint refused to answer ({answer.finish_reason})"
         case _:
             return "the answer was empty"
 
 
 def _said(attempt: Attempt) -> str:
-    status = f" (HTTP {attempt.http_status})" if attempt.http_status not in {None, 200} else ""
-    return f"{attempt.message or attempt.failure}{status}"
+    return attempt.message or str(attempt.failure)
 
 
 def _hint(status: int | None) -> str:
