@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
@@ -135,6 +136,15 @@ class ModelSpec(Spec):
     tokens_per_minute: Whole | None = setting(None, operational=True, ge=1, help="limit; default: none")
     max_retries: Whole = setting(10, operational=True, ge=0, le=100, help="tries after the first; a 429 costs none")
     price: PriceSpec | None = setting(None, operational=True, help="prices, where the price list knows none")
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        parts = urlsplit(self.base_url or "")
+        if self.base_url is not None and parts.scheme not in {"http", "https"}:
+            raise ValueError(f"base_url must begin with http:// or https://, this is {self.base_url!r}")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("base_url holds a user or password, which would be stored; use api_key_env")
+        return self
 
 
 class GenerationSpec(ModelSpec):

@@ -45,8 +45,8 @@ class SqliteReader:
 
 
 @contextlib.contextmanager
-def reading(workspace: Workspace) -> Iterator[Reader]:
-    """A reader on the workspace's record, one snapshot from the first query on.
+def reading(workspace: Workspace, *, snapshot: bool = True) -> Iterator[Reader]:
+    """A reader on the workspace's record: one snapshot from the first query on, or what is committed at each query.
 
     Raises UnknownReference where there is no workspace yet, SchemaError, StorageError or Corrupt.
     """
@@ -67,7 +67,8 @@ def reading(workspace: Workspace) -> Iterator[Reader]:
         open_database(workspace).close()
     with contextlib.closing(_connect(path)) as connection:
         try:
-            connection.execute("BEGIN")
+            if snapshot:
+                connection.execute("BEGIN")
         except sqlite3.DatabaseError as error:
             raise explain(error, workspace) from error
         yield SqliteReader(workspace, connection)

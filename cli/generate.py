@@ -1,0 +1,257 @@
+"""``synthtrack generate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options, render
+from tracker.errors import ConfigError, PartialResult, Problem
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.generate import Outcome
+    from pipeline.job import Job
+    from pipeline.preview import Preview
+    from pipeline.run import Progress
+
+
+@click.command()
+@click.argument("configs", nargs=-1, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option("--config", "more", multiple=True, type=click.Path(path_type=Path), help="The same as CONFIG.")
+@click.option("--batch", metavar="NAME", help="The batch, instead of the config's.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as generation.top_p=1."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="A trial of the first N records, its own data set."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done and what it would cost; no call is made.")
+@click.option("--fresh", is_flag=True, help="Another draw of the same settings, asked and paid for anew.")
+@click.option("--wait", is_flag=True, help="Where another process makes this now, wait for it and share its data.")
+@click.option("--accept-partial", is_flag=True, help="Keep the original where a record fails for good.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Never let the batch cost more than this."
+)
+@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.as_json
+@options.workspace
+def generate(
+    workspace: Workspace,
+    /,
+    *,
+    configs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    dry_run: bool,
+    no_mlflow: bool,
+    as_json: bool,
+    limit: int | None,
+    **chosen: Any,
+) -> None:
+    """Make the synthetic data set that CONFIG describes, resume it, or find it already made.
+
+    CONFIG is a YAML file or a directory of them; several run one after the other.
+    """
+    from pipeline.job import Options, prepare
+
+    given = Options(record_limit=limit, command=_command(), **chosen)
+    jobs = [prepare(workspace, path, given) for path in _files(workspace, (*configs, *more))]
+    for job in jobs:
+        for warning in job.warnings:
+            render.note(f"⚠️  {warning}")
+    if dry_run:
+        _dry_run(workspace, jobs, as_json=as_json)
+        return
+    failures = _run_all(workspace, jobs, as_json=as_json)
+    if not no_mlflow:
+        _log(workspace)
+    if failures:
+        raise failures[0]
+
+
+def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[PartialResult]:
+    from pipeline.generate import generate as run
+
+    failures = []
+    found = []
+    for job in jobs:
+        try:
+            with _bar(job) as display:
+                outcome = run(workspace, job, display)
+        except PartialResult as failure:
+            failures.append(failure)
+            if len(jobs) > 1:
+                render.note(f"⚠️  {failure}")
+            continue
+        found.append(_outcome_json(workspace, outcome))
+        if not as_json:
+            _show(workspace, outcome)
+    if as_json:
+        render.show_json(found)
+    return failures
+
+
+def _log(workspace: Workspace) -> None:
+    from tracker.mlflow_log import drain
+
+    drained = drain(workspace)
+    if drained.failed:
+        render.note(f"⚠️  MLflow: {drained.failed} runs not logged yet; `synthtrack mlflow sync` tries again.")
+
+
+def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
+    if not given:
+        raise click.UsageError("Missing argument 'CONFIG...': a YAML file or a directory of them.")
+    found: list[Path] = []
+    for path in given:
+        there = workspace.find(path)
+        if not there.is_dir():
+            found.append(there)
+            continue
+        inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})
+        if not inside:
+            raise ConfigError("Nothing to generate.", [Problem(str(path), "no .yaml files in this directory")])
+        found += inside
+    return found
+
+
+def _command() -> str:
+    """The command line as typed, without the value of a key."""
+    words = [f"{word.partition('=')[0]}=***" if "api_key=" in word.replace(" ", "") else word for word in sys.argv[1:]]
+    return shlex.join(["synthtrack", *words])
+
+
+@contextmanager
+def _bar(job: Job) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not render.is_terminal():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    name = f"{job.plan.source.name}/{job.plan.semantic_name}"
+    with tqdm(total=job.plan.n_records, desc=name, unit="rec", mininterval=0.2, file=sys.stderr, leave=False) as bar:
+
+        def display(progress: Progress) -> None:
+            bar.n = progress.done
+            bar.set_postfix_str(_postfix(progress), refresh=False)
+            bar.refresh()
+
+        yield display
+
+
+def _postfix(progress: Progress) -> str:
+    counters = progress.counters
+    parts = [
+        f"{progress.accepted} accepted",
+        f"{progress.rejected} rejected",
+        *([f"{progress.failed} failed"] if progress.failed else []),
+        f"{counters.prompt_tokens + counters.completion_tokens:,} tokens",
+    ]
+    if counters.cost_usd is not None and not counters.unpriced:
+        parts.append(render.usd(counters.cost_usd))
+        fresh = counters.succeeded / max(1, counters.asked)
+        if progress.done and fresh:
+            parts.append(f"about {render.usd(counters.cost_usd / progress.done * progress.total)} in all")
+    elif counters.unpriced:
+        parts.append("cost unknown")
+    return ", ".join(parts)
+
+
+def _show(workspace: Workspace, outcome: Outcome) -> None:
+    run, reference = outcome.run, f"{outcome.dataset}/{outcome.name}"
+    if outcome.outcome == "reused":
+        render.show(f"⚡ {reference}: already made, nothing generated")
+        render.show(f"   Data reuse: Yes (original batch: {outcome.original_batch})")
+    else:
+        render.show(f"✅ {reference}: {outcome.outcome}, {outcome.status}")
+    render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
+    render.show(f"   Records: {run['n_records']:,}, {_counts(run)}")
+    if outcome.outcome != "reused":
+        estimated = " (estimated)" if run["tokens_estimated"] else ""
+        render.show(
+            f"   Calls: {run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger, "
+            f"{run['n_retried']:,} retried, {run['n_rate_limited']:,} rate-limited"
+        )
+        render.show(
+            f"   Tokens: {run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}; "
+            f"cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s"
+        )
+    for moved in outcome.changes.aside:
+        render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
+    render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
+    render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+
+
+def _counts(run: Any) -> str:
+    parts = [f"{run['n_accepted']:,} accepted", f"{run['n_rejected']:,} kept the original"]
+    if run["n_unclear"]:
+        parts[-1] += f" ({run['n_unclear']:,} unclear)"
+    if run["n_failed"]:
+        parts.append(f"{run['n_failed']:,} failed and kept the original")
+    return ", ".join(parts)
+
+
+def _data_path(workspace: Workspace, outcome: Outcome, group: str) -> str:
+    return workspace.relative(workspace.synthetic_dir / group / outcome.dataset / outcome.name / outcome.dataset)
+
+
+def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
+    hidden = {"config", "versions", "price_list", "id", "shared_experiment_id", "batch_id"}
+    return {
+        "reference": f"{outcome.dataset}/{outcome.name}",
+        "fingerprint": outcome.fingerprint,
+        "outcome": outcome.outcome,
+        "status": outcome.status,
+        "batch": outcome.batch,
+        "original_batch": outcome.original_batch,
+        "batch_path": _data_path(workspace, outcome, outcome.batch),
+        "shared_path": _data_path(workspace, outcome, "_shared"),
+        "run": {name: value for name, value in outcome.run.items() if name not in hidden},
+    }
+
+
+def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
+    from pipeline.preview import preview
+
+    previews = [preview(workspace, job) for job in jobs]
+    if as_json:
+        render.show_json([dataclasses.asdict(each) for each in previews])
+        return
+    for each in previews:
+        _show_preview(each)
+
+
+def _show_preview(each: Preview) -> None:
+    render.show(f"🔧 {each.reference} (dry run: no call is made, nothing is written)")
+    render.show(f"   Parameter fingerprint: {each.fingerprint}")
+    if each.reused_from is not None:
+        render.show(f"   ⚡ Data reuse: Yes (original batch: {each.reused_from}); nothing would be generated")
+    else:
+        state = "new" if each.status == "new" else f"{each.status}, {each.n_done:,} of {each.n_records:,} records done"
+        render.show(f"   ⚡ Data reuse: No ({state})")
+    render.show(f"   Batch: {each.batch}")
+    render.show(
+        f"   Calls: {each.rephrase_calls:,} to rephrase, about {each.judge_calls:,} to judge; "
+        f"{each.already_paid:,} rephrasings are in the ledger already"
+    )
+    render.show(
+        f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
+    )
+    render.show(f"   Cost: about {render.usd(each.cost_usd)}")
+    render.show("\n   Rephrase prompt of the first record:")
+    render.show(_indent(each.rephrase_prompt))
+    if each.validation_prompt is not None:
+        render.show("\n   Validation prompt of the first record, as if it came back unchanged:")
+        render.show(_indent(each.validation_prompt))
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"   | {line}".rstrip() for line in text.splitlines())

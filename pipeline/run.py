@@ -1,0 +1,233 @@
+"""One run of the engine over the records that are missing: rephrased, judged as soon as that is there, written down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.chat import Answer
+from pipeline.connect import connect
+from pipeline.cost_cap import BatchBudget
+from pipeline.engine import Counters, Endpoint, Engine, Failed, Reply
+from pipeline.job import Job, models_of
+from pipeline.ledger import RunLedger
+from pipeline.plan import clean
+from pipeline.prices import Price
+from pipeline.verdict import Verdict, read_verdict
+from tracker import clock, ledger, store
+from tracker.catalogue import Reader, reading
+from tracker.database import Database
+from tracker.errors import BudgetReached, Error, Interrupted
+from tracker.paths import Workspace
+from tracker.store import Claimed, Totals
+
+_TICK_S = 0.2
+
+
+@dataclass
+class Progress:
+    """How far a run is, for a display to read when it likes."""
+
+    total: int
+    done: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    counters: Counters = field(default_factory=Counters)
+
+    def count(self, status: str) -> None:
+        self.done += 1
+        setattr(self, status, getattr(self, status) + 1)
+
+
+Display = Callable[[Progress], None]
+
+
+@dataclass
+class Run:
+    """One run of the engine over the records that are missing."""
+
+    workspace: Workspace
+    database: Database
+    job: Job
+    claimed: Claimed
+    prices: list[Price | None]
+    display: Display
+
+    def __post_init__(self) -> None:
+        self.plan = self.job.plan
+        self.models = models_of(self.plan.config)
+        self.progress = Progress(total=self.plan.n_records)
+        self.endpoints: list[Endpoint] = []
+        self.records: dict[int, int] = {}
+
+    async def drive(self) -> str:
+        """The status of the run: complete, or partial where records failed. Raises what stopped it."""
+        with reading(self.workspace, snapshot=False) as reader:
+            pending = self._pending(reader)
+            self.endpoints = connect(self.models, self.workspace.environ, ledger.learned_limits(self.database))
+            prices = {
+                (model.endpoint, model.model): price for model, price in zip(self.models, self.prices, strict=True)
+            }
+            run_ledger = RunLedger(self.database, reader, self.claimed.run_id)
+            engine = Engine(
+                run_ledger,
+                price=lambda request, answer: _cost(prices[request.endpoint, request.model], answer),
+                budget=self._budget(),
+                save=run_ledger.save,
+            )
+            self.progress.counters = engine.counters
+            try:
+                async with engine, self._accompanied(engine):
+                    window = max(64, 2 * sum(model.concurrency for model in self.models))
+                    await engine.run(lambda position: self._record(engine, position), pending, window=window)
+            finally:
+                for endpoint in dict.fromkeys(self.endpoints):
+                    await endpoint.chat.aclose()
+        self._raise_if_stopped(engine)
+        return "partial" if self.progress.failed else "complete"
+
+    def totals(self) -> Totals:
+        counters = self.progress.counters
+        p50, p95, p99 = percentiles(list(counters.latencies), (0.50, 0.95, 0.99))
+        prices = {
+            model.model: price.to_json()
+            for model, price in zip(self.models, self.prices, strict=True)
+            if price is not None
+        }
+        limits = {
+            (endpoint.name, str(model.api_key_env)): endpoint.learned_limit
+            for model, endpoint in zip(self.models, self.endpoints, strict=False)
+            if endpoint.learned_limit is not None
+        }
+        return Totals(
+            n_calls=counters.sent, n_cached=counters.cached, n_retried=counters.retried,
+            n_rate_limited=counters.rate_limited, latency_p50_s=p50, latency_p95_s=p95, latency_p99_s=p99,
+            price_list=store.to_json(prices) if prices else None, limits=limits,
+        )  # fmt: skip
+
+    def _pending(self, reader: Reader) -> list[int]:
+        experiment = self.claimed.experiment_id
+        rows = reader.rows("SELECT position, status FROM sample WHERE shared_experiment_id = :id", id=experiment)
+        done = {row["position"]: row["status"] for row in rows if row["status"] != "failed"}
+        for status in done.values():
+            self.progress.count(status)
+        self.records = {
+            row["position"]: row["id"]
+            for row in reader.rows(
+                "SELECT r.position, r.id FROM source_record r JOIN source_split p ON p.id = r.source_split_id "
+                "JOIN shared_experiment e ON e.source_dataset_id = p.source_dataset_id "
+                "WHERE e.id = :id AND r.position < :end",
+                id=experiment,
+                end=self.plan.n_records,
+            )
+        }
+        return [position for position in range(self.plan.n_records) if position not in done]
+
+    def _budget(self) -> BatchBudget | None:
+        cap = self.job.options.max_cost
+        if cap is None:
+            return None
+        claimed = self.claimed
+        return BatchBudget(
+            lambda total: ledger.reserve(self.database, claimed.run_id, claimed.batch_id, total_usd=total, cap_usd=cap)
+        )
+
+    async def _record(self, engine: Engine, position: int) -> None:
+        """One record: rephrased, judged as soon as that is there, and written down."""
+        plan = self.plan
+        sample: dict[str, Any] = {
+            "shared_experiment_id": self.claimed.experiment_id, "position": position,
+            "source_record_id": self.records[position], "original": plan.original(position), "rephrased": None,
+            "verdict": None, "error": None, "rephrase_request_key": None, "judge_request_key": None,
+        }  # fmt: skip
+        try:
+            reply = await engine.ask(self.endpoints[0], plan.rephrase_request(position))
+            sample["rephrased"] = clean(reply.text, sample["original"])
+            sample["rephrase_request_key"] = reply.key
+            verdict = Verdict.SAME
+            if plan.judge is not None:
+                verdict, judged = await self._verdict(engine, position, sample["rephrased"])
+                sample |= {"verdict": verdict.value, "judge_request_key": judged.key}
+            sample["status"] = "accepted" if verdict is Verdict.SAME else "rejected"
+        except Failed as error:
+            failing = "judge_request_key" if sample["rephrase_request_key"] else "rephrase_request_key"
+            sample |= {"status": "failed", "error": str(error), failing: error.key}
+        sample["updated_at"] = clock.to_text(clock.now())
+        engine.record(sample)
+        self.progress.count(sample["status"])
+
+    async def _verdict(self, engine: Engine, position: int, rephrased: str) -> tuple[Verdict, Reply]:
+        """The judge's verdict; an answer that says neither is asked for once more, then it is unclear."""
+        for again in (False, True):
+            request = self.plan.judge_request(position, rephrased, again=again)
+            reply = await engine.ask(self.endpoints[1], request)
+            verdict = read_verdict(reply.text)
+            if verdict is not Verdict.UNCLEAR:
+                break
+        return verdict, reply
+
+    @contextlib.asynccontextmanager
+    async def _accompanied(self, engine: Engine) -> AsyncIterator[None]:
+        """Display, heartbeat and signals while the engine runs."""
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._heartbeat())]
+        caught = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Outside the main thread (a notebook's helper, a test) signals are somebody else's.
+            with contextlib.suppress(RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._interrupt, engine, number)
+                caught.append(number)
+        try:
+            yield
+        finally:
+            for number in caught:
+                loop.remove_signal_handler(number)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.display(self.progress)
+
+    def _interrupt(self, engine: Engine, number: signal.Signals) -> None:
+        engine.stop("interrupted")
+        # A second one means it: Python's own handling is back.
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+    async def _tick(self) -> None:
+        while True:
+            self.display(self.progress)
+            await asyncio.sleep(_TICK_S)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(store.HEARTBEAT_S)
+            with contextlib.suppress(Error):
+                await asyncio.to_thread(store.heartbeat, self.database, self.claimed.experiment_id)
+
+    def _raise_if_stopped(self, engine: Engine) -> None:
+        left = self.progress.total - self.progress.done
+        hint = f"The same command makes the missing {left} of {self.progress.total} records; nothing is paid twice."
+        if engine.stopped_because == "interrupted":
+            raise Interrupted(f"Interrupted after {self.progress.done} of {self.progress.total} records.", hint=hint)
+        if engine.stopped_because == "budget":
+            cap = self.job.options.max_cost
+            raise BudgetReached(
+                f"The next request could take batch {self.job.batch} above ${cap:,.4f}.",
+                hint=f"{hint} Raise --max-cost.",
+            )
+
+
+def percentiles(values: list[float], shares: tuple[float, ...]) -> list[float | None]:
+    """The nearest-rank percentiles of ``values``, None where there are no values."""
+    ordered = sorted(values)
+    if not ordered:
+        return [None for _ in shares]
+    return [ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))] for share in shares]
+
+
+def _cost(price: Price | None, answer: Answer) -> float | None:
+    return None if price is None else price.cost(answer.prompt_tokens, answer.completion_tokens)
