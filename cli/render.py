@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -21,6 +22,13 @@ def show_json(value: Json) -> None:
 def show(text: str = "") -> None:
     """A line of the result."""
     click.echo(text)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], widths: Sequence[int | None] | None = None) -> str:
+    """Rows under their headers, cells as they are; texts wider than ``widths`` are wrapped."""
+    from tabulate import tabulate
+
+    return tabulate(rows, headers, maxcolwidths=None if widths is None else list(widths), disable_numparse=True)
 
 
 def note(text: str) -> None:

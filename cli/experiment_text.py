@@ -1,0 +1,142 @@
+"""How experiments look in a terminal: a listing, and everything about one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cli.listing import by_dataset, left_out, reuse
+from cli.render import RULE, THIN_RULE, counted, moment, table, usd
+from tracker.catalogue import Row
+from tracker.compare import short
+from tracker.listings import Listing
+from tracker.paths import SHARED
+
+_GENERATION = (
+    ("model", "Model"),
+    ("temperature", "Temperature"),
+    ("top_p", "Top_p"),
+    ("max_tokens", "Max tokens"),
+)
+_VALIDATION = (("validation_model", "Model"), ("validation_temperature", "Temperature"))
+_CELL = 44
+
+
+def listed(found: Listing, *, verbose: bool) -> Iterator[str]:
+    """The listing of `experiment list`."""
+    yield from (RULE, f"Physical experiment data in {SHARED}/", f"Experiments: {found.total:,}", RULE)
+    for dataset, how_many, experiments in by_dataset(found):
+        yield from ("", f"📊 {dataset} ({how_many})", THIN_RULE)
+        for row in experiments:
+            yield from ("", f"  📦 {row['name']}")
+            yield from (f"     {line}".rstrip() for line in _listed(row, verbose=verbose))
+    if not found.rows:
+        yield from ("", "💾 `synthtrack generate CONFIG` makes the first one.")
+    if found.left_out:
+        yield from ("", *left_out(found, "experiment"))
+
+
+def _listed(row: Row, *, verbose: bool) -> Iterator[str]:
+    yield f"Physical path: {SHARED}/{row['reference']}"
+    yield f"Parameter fingerprint: {row['fingerprint']}"
+    yield f"Created: {moment(row['created_at'])}"
+    yield f"Original batch: {row['original_batch']}"
+    if row["status"] != "complete":
+        yield f"⚠️ Status: {row['status']}"
+    if not verbose:
+        return
+    yield from ("", "Generation config:", *_titled(row, _GENERATION))
+    if row["validation_model"] is not None:
+        yield from ("", "Validation config:", *_titled(row, _VALIDATION))
+    yield from ("", f"Experiment purpose: {row['purpose']}")
+    if row["description"]:
+        yield f"Experiment description: {row['description']}"
+
+
+def _titled(row: Row, columns: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    yield from (f"  {title}: {row[column]}" for column, title in columns if row[column] is not None)
+
+
+def shown(row: Row) -> Iterator[str]:
+    """Everything about one experiment, with the ``batches``, ``runs``, ``files`` and ``samples`` that belong to it."""
+    yield from (RULE, f"Experiment: {row['reference']}", f"Parameter fingerprint: {row['fingerprint']}")
+    yield from (*_status(row), RULE)
+    yield from ("", "📊 Results", *(f"   {line}" for line in _results(row)))
+    yield from ("", "🔧 Settings", *(f"   {name}: {short(value)}" for name, value in _given(row["settings"])))
+    yield from ("", f"📦 {counted(len(row['batches']), 'batch', 'batches').capitalize()}")
+    for held in row["batches"]:
+        yield from (
+            f"   {held['batch']}",
+            f"      {reuse(reused=held['reused'], original_batch=row['original_batch'])}",
+        )
+        yield f"      {held['path']}"
+    yield from ("", "📁 Files" if row["completed_at"] else "📁 Files, once it is complete", f"   {row['shared_path']}")
+    yield from (f"      {_file(row, each)}" for each in row["files"])
+    if row["runs"]:
+        yield from ("", f"⚡ {counted(len(row['runs']), 'generation run')}", _runs(row["runs"]))
+    if row["samples"]:
+        yield from ("", f"📊 First {counted(len(row['samples']), 'record')}", _samples(row["samples"]))
+
+
+def _status(row: Row) -> Iterator[str]:
+    yield f"Status: {row['status']}" if row["status"] == "complete" else f"⚠️ Status: {row['status']}"
+    if row["lease_pid"] is not None:
+        yield f"Being made by PID {row['lease_pid']} on {row['lease_host']} since {moment(row['lease_since'])}"
+    elif row["next_command"] is not None:
+        yield f"Next: {row['next_command']}"
+    yield f"Purpose: {row['purpose']}"
+    if row["description"]:
+        yield f"Description: {row['description']}"
+    yield f"Created: {moment(row['created_at'])}, completed: {moment(row['completed_at'])}"
+    yield f"Source: {row['source_origin']} (digest {row['source_digest'][:12]})"
+
+
+def _results(row: Row) -> Iterator[str]:
+    yield f"Records: {row['n_records']:,}"
+    yield f"Accepted: {row['n_accepted']:,} ({rate(row)})"
+    unclear = f", {row['n_unclear']:,} of them unclear" if row["n_unclear"] else ""
+    yield f"Rejected: {row['n_rejected']:,} (original kept{unclear})"
+    yield f"Failed: {row['n_failed']:,}"
+    yield f"Tokens: {row['prompt_tokens']:,} prompt, {row['completion_tokens']:,} completion"
+    yield f"Cost: {usd(row['cost_usd'])}"
+    if row["cost_per_accepted_usd"] is not None:
+        yield f"Cost per accepted record: ${row['cost_per_accepted_usd']:.6f}"
+
+
+def rate(row: Row) -> str:
+    """The acceptance rate, in per cent of the records that were judged or answered."""
+    return "no rate yet" if row["acceptance_rate"] is None else f"{row['acceptance_rate']:.1%}"
+
+
+def _given(settings: Row) -> Iterator[tuple[str, object]]:
+    yield from ((name, value) for name, value in settings.items() if value not in (None, "", [], {}))
+
+
+def _file(row: Row, each: Row) -> str:
+    if each["split"] == "train":
+        return f"{each['filename']} (synthetic, {counted(row['record_limit'] or each['n_records'], 'record')})"
+    return f"{each['filename']} (as in the source, {counted(each['n_records'], 'record')})"
+
+
+def _runs(runs: list[Row]) -> str:
+    headers = ("Started", "Batch", "Outcome", "Status", "Calls", "From ledger", "Retried", "Cost", "MLflow run")
+    return table(
+        headers,
+        [
+            (moment(run["started_at"]), run["batch"], run["outcome"], run["status"], run["n_calls"], run["n_cached"],
+             run["n_retried"], usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
+            for run in runs
+        ],
+    )  # fmt: skip
+
+
+def _samples(samples: list[Row]) -> str:
+    rows = [
+        (each["position"], each["original"], each["rephrased"] or each["error"] or "-", _verdict(each))
+        for each in samples
+    ]
+    return table(("#", "Original", "Rephrased", "Result"), rows, widths=[None, _CELL, _CELL, None])
+
+
+def _verdict(sample: Row) -> str:
+    verdict = f" ({sample['verdict'].replace('_', ' ')})" if sample["verdict"] else ""
+    return f"{sample['status']}{verdict}"

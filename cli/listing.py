@@ -1,0 +1,64 @@
+"""What all listings share: how many entries are shown, what is said of the rest, and the tree behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import click
+
+from cli.render import counted, note
+from tracker.catalogue import Reader, Row
+from tracker.errors import StorageError
+from tracker.listings import Listing
+from tracker.paths import Workspace
+
+DEFAULT_LIMIT = 100
+
+limited = click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Show the newest N; 0 is all. Default: {DEFAULT_LIMIT}, with --json all.",
+)
+of_dataset = click.option("--dataset", metavar="NAME", help="Only experiments on this data set (`Copa`).")
+verbose = click.option("--verbose", "-v", is_flag=True, help="Show more of each.")
+
+
+def limit_of(given: int | None, *, as_json: bool) -> int:
+    """How many entries to ask for: a person gets a screenful or two, a program everything."""
+    return given if given is not None else 0 if as_json else DEFAULT_LIMIT
+
+
+def left_out(listing: Listing, singular: str, plural: str | None = None) -> Iterator[str]:
+    """The line that says how many older entries are not shown, where there are any."""
+    if listing.left_out:
+        how_many = counted(listing.left_out, f"older {singular}", plural and f"older {plural}")
+        yield f"💾 {how_many} not shown; --limit 0 shows all."
+
+
+def by_dataset(listing: Listing) -> Iterator[tuple[str, str, list[Row]]]:
+    """The rows by data set, the largest first: its name, how many there are in words, the rows."""
+    groups = [(dataset, list(rows)) for dataset, rows in groupby(listing.rows, key=lambda row: str(row["dataset"]))]
+    for dataset, rows in sorted(groups, key=lambda group: -len(group[1])):
+        # Of a cut listing nobody has counted what a data set has in all.
+        yield dataset, f"{len(rows):,} shown" if listing.left_out else counted(len(rows), "experiment"), rows
+
+
+def reuse(*, reused: bool, original_batch: str) -> str:
+    """Whether the batch found its data already made, and where."""
+    return f"⚡ Data reuse: Yes (original batch: {original_batch})" if reused else "⚡ Data reuse: No (newly generated)"
+
+
+def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int]) -> None:
+    """Makes the part of the directory tree that was just printed what the record says."""
+    ids = list(experiment_ids)
+    if not ids:
+        return
+    from tracker.view import refresh
+
+    try:
+        refresh(workspace, reader, ids)
+    except StorageError as error:
+        # The answer stands; whoever reads a tree that is not theirs can do no more about it than know.
+        note(f"Note: the directory tree was not brought up to date: {error}")

@@ -1,0 +1,238 @@
+"""The questions that people ask the record: functions over a Reader that give rows by column name.
+
+A listing gives the newest ``limit`` rows (0: all) in the order of their names, and how many there are in all.
+"""
+
+# ruff: noqa: S608  what is put into a text here are column lists and subqueries of this module; values are parameters
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracker import references
+from tracker.catalogue import Reader, Row
+from tracker.paths import SHARED, Workspace
+
+_EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.endpoint, o.model,
+    o.temperature, o.top_p, o.max_tokens, o.validation_model, o.validation_temperature, o.strategy, o.field_to_rephrase,
+    o.record_limit, o.draw, o.purpose, o.description, o.original_batch, o.n_batches, o.n_records, o.n_accepted,
+    o.n_rejected, o.n_unclear, o.n_failed, o.acceptance_rate, o.prompt_tokens, o.completion_tokens, o.cost_usd,
+    o.cost_per_accepted_usd, o.created_at, o.completed_at, o.data_digest"""
+_EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The rows that were asked for, and how many there would be without a limit."""
+
+    rows: list[Row]
+    total: int
+
+    @property
+    def left_out(self) -> int:
+        return self.total - len(self.rows)
+
+
+def batches(reader: Reader, limit: int = 0) -> Listing:
+    """The newest batches with the number of their experiments."""
+    rows = reader.rows(
+        """SELECT b.id, b.name, b.purpose, b.description, b.created_at,
+                  (SELECT COUNT(*) FROM batch_membership m WHERE m.batch_id = b.id) AS n_experiments
+           FROM batch b WHERE b.id IN (SELECT id FROM batch ORDER BY id DESC LIMIT :limit) ORDER BY b.name""",
+        limit=limit or _EVERY,
+    )
+    return Listing(rows, _count(reader, "SELECT COUNT(*) AS n FROM batch"))
+
+
+def batch(reader: Reader, name: str) -> Row:
+    """One batch; ``n_unpriced`` runs of it asked an LLM at no known price. Raises UnknownReference."""
+    row = references.batch(reader, name)
+    return reader.rows(
+        """SELECT b.*, (SELECT COUNT(*) FROM generation_run r
+                        WHERE r.batch_id = b.id AND r.n_calls > 0 AND r.cost_usd IS NULL) AS n_unpriced
+           FROM batch_overview b WHERE b.id = :id""",
+        id=row["id"],
+    )[0]
+
+
+def batch_experiments(reader: Reader, name: str, dataset: str | None = None, limit: int = 0) -> Listing:
+    """The newest experiments of a batch. Raises UnknownReference for an unknown batch or data set."""
+    batch_id = references.batch(reader, name)["id"]
+    chosen = "SELECT m.shared_experiment_id AS id FROM batch_membership m WHERE m.batch_id = :batch"
+    if dataset is not None:
+        references.dataset(reader, dataset)
+        # From the data set's index into the membership's: neither reads the wide rows of the experiments.
+        chosen = """SELECT e.id FROM shared_experiment e WHERE e.dataset = :dataset AND EXISTS
+                    (SELECT 1 FROM batch_membership m WHERE m.batch_id = :batch AND m.shared_experiment_id = e.id)"""
+    of = {"batch": batch_id} | ({"dataset": dataset} if dataset is not None else {})
+    rows = reader.rows(
+        f"""SELECT o.batch, o.reused, o.joined_at, {_EXPERIMENT} FROM batch_experiment o
+            WHERE o.batch_id = :batch AND o.id IN (SELECT id FROM ({chosen}) c ORDER BY +id DESC LIMIT :limit)
+            ORDER BY o.dataset, o.name""",
+        **of,
+        limit=limit or _EVERY,
+    )
+    return Listing([_booleans(row) for row in rows], _count(reader, f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of))
+
+
+def experiments(reader: Reader, dataset: str | None = None, limit: int = 0) -> Listing:
+    """The newest shared experiments. Raises UnknownReference for an unknown data set."""
+    chosen, of = _chosen(reader, dataset)
+    rows = reader.rows(
+        f"""SELECT {_EXPERIMENT} FROM experiment_overview o
+            WHERE o.id IN (SELECT id FROM ({chosen}) c ORDER BY +id DESC LIMIT :limit) ORDER BY o.dataset, o.name""",
+        **of,
+        limit=limit or _EVERY,
+    )
+    return Listing(rows, _count(reader, f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of))
+
+
+def experiment(reader: Reader, ref: str, workspace: Workspace) -> Row:
+    """Everything in one experiment's row, ``settings`` and ``identity`` as objects.
+
+    REF is what ``references.find`` takes. Raises UnknownReference.
+    """
+    found = references.find(reader, workspace, ref)
+    row = reader.rows(
+        f"""SELECT {_EXPERIMENT}, o.digest, o.settings, e.identity, d.id AS source_dataset_id,
+                   d.digest AS source_digest, d.origin AS source_origin, e.lease_host, e.lease_pid, e.lease_since
+            FROM experiment_overview o JOIN shared_experiment e ON e.id = o.id
+            JOIN source_dataset d ON d.id = e.source_dataset_id WHERE o.id = :id""",
+        id=found.id,
+    )[0]
+    return _parsed(row)
+
+
+def with_settings(reader: Reader, rows: Sequence[Row]) -> list[Row]:
+    """Rows of experiments with ``settings`` and ``identity`` as objects, as ``experiment`` gives them."""
+    found: dict[int, Row] = {}
+    for some in _portions([row["id"] for row in rows]):
+        for each in reader.rows(f"SELECT id, settings, identity FROM shared_experiment WHERE id IN ({some})"):
+            found[each["id"]] = _parsed(each)
+    return [row | found[row["id"]] for row in rows]
+
+
+def memberships(reader: Reader, experiment_ids: Sequence[int]) -> dict[int, list[Row]]:
+    """The batches that hold each experiment (``batch``, ``reused``), in the order in which they asked for it."""
+    found: dict[int, list[Row]] = {experiment_id: [] for experiment_id in experiment_ids}
+    for some in _portions(experiment_ids):
+        for row in reader.rows(
+            f"""SELECT m.shared_experiment_id AS id, b.name AS batch, m.reused FROM batch_membership m
+                JOIN batch b ON b.id = m.batch_id WHERE m.shared_experiment_id IN ({some})
+                ORDER BY m.created_at, b.id"""
+        ):
+            found[row.pop("id")].append(_booleans(row))
+    return found
+
+
+def generation_runs(reader: Reader, experiment_id: int) -> list[Row]:
+    """The generation runs of an experiment, oldest first, with MLflow's run id where it was logged."""
+    return reader.rows(
+        """SELECT r.uuid, b.name AS batch, r.outcome, r.status, r.started_at, r.duration_s, r.config_path, r.command,
+                  r.n_calls, r.n_cached, r.n_retried, r.n_rate_limited, r.prompt_tokens, r.completion_tokens,
+                  r.cost_usd, r.error, o.mlflow_run_id
+           FROM generation_run r JOIN batch b ON b.id = r.batch_id
+           LEFT JOIN mlflow_outbox o ON o.generation_run_id = r.id
+           WHERE r.shared_experiment_id = :id ORDER BY r.started_at, r.id""",
+        id=experiment_id,
+    )
+
+
+def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
+    """The first ``limit`` records of an experiment: original, rephrased, status, verdict."""
+    return reader.rows(
+        """SELECT position, original, rephrased, status, verdict, error FROM sample_side_by_side
+           WHERE shared_experiment_id = :id ORDER BY position LIMIT :limit""",
+        id=experiment_id,
+        limit=limit,
+    )
+
+
+def files(reader: Reader, source_dataset_id: int) -> list[Row]:
+    """The data files of an experiment on this source: ``split``, ``filename``, ``n_records`` of the source."""
+    return reader.rows(
+        """SELECT split, filename, n_records FROM source_split WHERE source_dataset_id = :id
+           ORDER BY CASE split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, split""",
+        id=source_dataset_id,
+    )
+
+
+def data_paths(
+    reader: Reader, workspace: Workspace, batch: str | None = None, dataset: str | None = None, limit: int = 0
+) -> Listing:
+    """Where the newest experiments lie: ``batch_path`` and ``shared_path``.
+
+    The batch is ``batch``, else the first that asked for the experiment; ``batches`` has all of them. Paths are those
+    a training config takes: relative to the root, with the data set's directory at the end.
+    """
+    if batch is None:
+        found = experiments(reader, dataset, limit)
+    else:
+        batch = str(references.batch(reader, batch)["name"])
+        found = batch_experiments(reader, batch, dataset, limit)
+    held_by = memberships(reader, [row["id"] for row in found.rows])
+    rows = [_paths(workspace, row, batch, [held["batch"] for held in held_by[row["id"]]]) for row in found.rows]
+    return Listing(rows, found.total)
+
+
+def resolve_path(reader: Reader, workspace: Workspace, path: str) -> Row:
+    """The other side of a path: from a batch's to the shared one, from the shared one to every batch's.
+
+    ``batch`` is the batch in the path, None where a shared path (or any other REF) was given; ``references`` holds
+    every batch with its path. Answers from the record, so it also tells where data that was deleted belongs.
+    """
+    found = references.find(reader, workspace, path)
+    row = reader.rows(f"SELECT {_EXPERIMENT} FROM experiment_overview o WHERE o.id = :id", id=found.id)[0]
+    held_by = memberships(reader, [found.id])[found.id]
+    reused = next((held["reused"] for held in held_by if held["batch"] == found.batch), None)
+    resolved = _paths(workspace, row, found.batch, [held["batch"] for held in held_by])
+    return resolved | {
+        "batch": found.batch,
+        "batch_path": resolved["batch_path"] if found.batch is not None else None,
+        "reused": reused,
+        "references": [held | {"path": data_path(workspace, row, held["batch"])} for held in held_by],
+    }
+
+
+def data_path(workspace: Workspace, row: Row, batch: str | None = None) -> str:
+    """What a training config takes for an experiment: its data in ``batch``, or under ``_shared``."""
+    dataset, name = row["dataset"], row["name"]
+    return workspace.relative(workspace.link(batch or SHARED, dataset, name) / dataset)
+
+
+def _paths(workspace: Workspace, row: Row, batch: str | None, held_by: Sequence[str]) -> Row:
+    shown = batch if batch is not None else next(iter(held_by), None)
+    return {
+        **{key: row[key] for key in ("id", "dataset", "name", "reference", "fingerprint", "status", "original_batch")},
+        "batch": shown,
+        "batch_path": data_path(workspace, row, shown) if shown is not None else None,
+        "shared_path": data_path(workspace, row),
+        "batches": list(held_by),
+    }
+
+
+def _chosen(reader: Reader, dataset: str | None) -> tuple[str, Row]:
+    if dataset is None:
+        return "SELECT id FROM shared_experiment", {}
+    references.dataset(reader, dataset)
+    return "SELECT id FROM shared_experiment WHERE dataset = :dataset", {"dataset": dataset}
+
+
+def _count(reader: Reader, sql: str, **parameters: object) -> int:
+    return int(reader.rows(sql, **parameters)[0]["n"])
+
+
+def _portions(ids: Sequence[int], size: int = 1000) -> list[str]:
+    # Integers of our own, so they may stand in the text; both databases bound the length of a statement.
+    return [", ".join(str(int(each)) for each in ids[at : at + size]) for at in range(0, len(ids), size)]
+
+
+def _parsed(row: Row) -> Row:
+    identity = json.loads(row["identity"])
+    return row | {"settings": json.loads(row["settings"]), "identity": identity.get("identity", identity)}
+
+
+def _booleans(row: Row) -> Row:
+    return row | {"reused": bool(row["reused"])}

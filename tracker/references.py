@@ -1,0 +1,168 @@
+"""What a person means by a name: ``Copa/temp07_topp10_gpt4o``, a fingerprint or the beginning of one, or a path.
+
+Paths are read as text, against the record and not the disk: a link that is missing still leads to its experiment.
+"""
+
+# ruff: noqa: S608  what is put into a text here are names of tables and columns; values are parameters
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.catalogue import Reader, Row
+from tracker.errors import UnknownReference
+from tracker.paths import SHARED, Workspace
+
+MIN_DIGITS = 4
+_NEIGHBOURS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An experiment, and the batch through which a path reached it."""
+
+    id: int
+    batch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    batch: str | None
+    dataset: str
+    name: str
+
+
+def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
+    """The experiment that ``ref`` names. Raises UnknownReference: close matches, or what a prefix could be."""
+    text = ref.strip().rstrip("/")
+    dataset, _, name = text.partition("/")
+    found = _by_name(reader, dataset, name) or _by_fingerprint(reader, text.lower())
+    if found is not None:
+        return Found(found)
+    places = list(_places(workspace, text))
+    for place in places:
+        if (found := _at(reader, place)) is not None:
+            return Found(found, place.batch)
+    raise _unknown(reader, ref, places[0] if places else None)
+
+
+def batch(reader: Reader, name: str) -> Row:
+    """``id`` and ``name`` of a batch. Raises UnknownReference with close matches."""
+    text = name.strip().rstrip("/").rpartition("/")[2]  # so that a path, completed by the shell, will do
+    rows = reader.rows("SELECT id, name FROM batch WHERE name = :name", name=text)
+    if rows:
+        return rows[0]
+    raise UnknownReference("batch", name, _near(reader, "batch", text), hint="`synthtrack batch list` shows them.")
+
+
+def dataset(reader: Reader, name: str) -> None:
+    """Raises UnknownReference with close matches where no experiment is on a data set of that name."""
+    if not reader.rows("SELECT 1 AS one FROM shared_experiment WHERE dataset = :name LIMIT 1", name=name):
+        known = _datasets(reader)
+        hint = f"There are experiments on {', '.join(known[:10])}." if known else "There are no experiments yet."
+        raise UnknownReference("experiments on data set", name, known, hint=hint)
+
+
+def _by_name(reader: Reader, dataset: str, name: str) -> int | None:
+    rows = reader.rows(
+        "SELECT id FROM shared_experiment WHERE dataset = :dataset AND name = :name", dataset=dataset, name=name
+    )
+    return rows[0]["id"] if rows else None
+
+
+def _by_fingerprint(reader: Reader, text: str) -> int | None:
+    if not re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},12}}", text):
+        return None
+    rows = reader.rows(
+        """SELECT id, fingerprint, dataset, name FROM shared_experiment
+           WHERE fingerprint >= :low AND fingerprint < :high ORDER BY fingerprint LIMIT 6""",
+        low=text,
+        high=f"{text}g",
+    )
+    if len(rows) > 1:
+        could_be = [f"  {row['fingerprint']}  {row['dataset']}/{row['name']}" for row in rows[:5]]
+        more = ["  ... and more"] if len(rows) > 5 else []
+        raise UnknownReference(
+            "single experiment with fingerprint", f"{text}...", hint="\n".join(["It could be:", *could_be, *more])
+        )
+    return rows[0]["id"] if rows else None
+
+
+def _places(workspace: Workspace, text: str) -> Iterator[_Place]:
+    # The tree may be reached through a link (to a bigger disk); what we print is relative to it or to the root.
+    trees = [Path(os.path.normpath(workspace.synthetic_dir)), workspace.synthetic_dir.resolve()]
+    seen = set()
+    for base in (Path.cwd(), workspace.root, trees[0]):
+        path = Path(os.path.normpath(base / text))
+        for tree in trees:
+            place = _place(path, tree)
+            if place is not None and place not in seen:
+                seen.add(place)
+                yield place
+
+
+def _place(path: Path, tree: Path) -> _Place | None:
+    if not path.is_relative_to(tree):
+        return None
+    match path.relative_to(tree).parts:
+        case [top, dataset, name, *rest] if rest[:1] in ([], [dataset]) and len(rest) <= 2:
+            return _Place(None if top == SHARED else top, dataset, name)
+    return None
+
+
+def _at(reader: Reader, place: _Place) -> int | None:
+    if place.batch is None:
+        return _by_name(reader, place.dataset, place.name)
+    rows = reader.rows(
+        """SELECT e.id FROM shared_experiment e JOIN batch_membership m ON m.shared_experiment_id = e.id
+           JOIN batch b ON b.id = m.batch_id WHERE e.dataset = :dataset AND e.name = :name AND b.name = :batch""",
+        dataset=place.dataset,
+        name=place.name,
+        batch=place.batch,
+    )
+    return rows[0]["id"] if rows else None
+
+
+def _unknown(reader: Reader, ref: str, place: _Place | None) -> UnknownReference:
+    text = ref.strip().rstrip("/") if place is None else f"{place.dataset}/{place.name}"
+    if place is None and re.fullmatch(r"[0-9a-fA-F]{1,12}", text):
+        hint = f"No fingerprint begins so, or the beginning is shorter than {MIN_DIGITS} digits."
+        return UnknownReference("experiment", ref, hint=hint)
+    if place is None or place.batch is None or _by_name(reader, place.dataset, place.name) is None:
+        hint = "DATASET/NAME, a fingerprint or a path names one; `synthtrack experiment list` shows them."
+        return UnknownReference("experiment", text, _near_experiments(reader, text), hint=hint)
+    hint = f"`synthtrack path resolve {text}` shows the batches that it is in."
+    return UnknownReference(f"experiment in {batch(reader, place.batch)['name']} named", text, hint=hint)
+
+
+def _near_experiments(reader: Reader, text: str) -> list[str]:
+    name = text.rpartition("/")[2]
+    return [
+        f"{known}/{near}"
+        for known in _datasets(reader)
+        for near in _near(reader, "shared_experiment", name, dataset=known)
+    ]
+
+
+def _near(reader: Reader, table: str, text: str, **of: str) -> list[str]:
+    """Names worth comparing with ``text``: its neighbours in the index, those that end alike, those that contain it."""
+    where = "".join(f"{column} = :{column} AND " for column in of)
+    conditions = (
+        ("name >= :text", "name", text),
+        ("name < :text", "name DESC", text),
+        ("name LIKE :text", "name", f"%{text[len(text) // 2 :]}"),
+        ("name LIKE :text", "name", f"%{text}%"),
+    )
+    names: dict[str, None] = {}
+    for condition, order, value in conditions:
+        sql = f"SELECT name FROM {table} WHERE {where}{condition} ORDER BY {order} LIMIT {_NEIGHBOURS}"
+        names |= dict.fromkeys(row["name"] for row in reader.rows(sql, text=value, **of))
+    return list(names)
+
+
+def _datasets(reader: Reader) -> list[str]:
+    return [row["dataset"] for row in reader.rows("SELECT DISTINCT dataset FROM shared_experiment ORDER BY dataset")]
