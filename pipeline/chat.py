@@ -55,7 +55,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
-    """A limit told by an answer's headers: ``limit`` per window, ``remaining`` now, full again in ``reset_s`` seconds."""
+    """A limit told by an answer's headers: ``limit`` per window, ``remaining`` now, full again in ``reset_s`` s."""
 
     limit: int
     remaining: int
