@@ -1,0 +1,160 @@
+"""The clients that ``benchmarks.engine`` compares, one per process; each prints one line of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.chat import ChatRequest, Message
+
+Ask = Callable[[str], Awaitable[bool]]
+
+
+async def bare_aiohttp(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """A loop over aiohttp alone: what the network and the server allow."""
+    import aiohttp
+
+    connector = aiohttp.TCPConnector(limit=in_flight)
+    async with aiohttp.ClientSession(connector=connector, headers={"Authorization": "Bearer test-key"}) as session:
+
+        async def ask(prompt: str) -> bool:
+            body = {"model": "test-model", "messages": [{"role": "user", "content": prompt}]}
+            async with session.post(f"{base_url}/chat/completions", json=body) as response:
+                return bool((await response.json())["choices"][0]["message"]["content"])
+
+        return await _loop(ask, prompts, in_flight)
+
+
+async def bare_sdk(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """The chat that the engine uses, without the engine: no retries, nothing kept."""
+    from pipeline.chat_openai import OpenAIChat
+
+    chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
+
+    async def ask(prompt: str) -> bool:
+        return bool((await chat.complete(_request(base_url, prompt), timeout=60)).text)
+
+    try:
+        return await _loop(ask, prompts, in_flight)
+    finally:
+        await chat.aclose()
+
+
+async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """synthtrack: every answer in its ledger, committed, before this returns."""
+    from pipeline.chat_openai import OpenAIChat
+    from pipeline.engine import Endpoint, Engine, Limits
+    from pipeline.ledger import RunLedger
+    from tracker.catalogue import reading
+    from tracker.database import open_database
+    from tracker.paths import Workspace
+
+    answered = 0
+    chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
+    endpoint = Endpoint("test server", chat, Limits(concurrency=in_flight))
+    with tempfile.TemporaryDirectory() as root:
+        workspace = Workspace(Path(root))
+        with open_database(workspace) as database, reading(workspace, snapshot=False) as reader:
+            ledger = RunLedger(database, reader, _generation_run(database))
+            meter = _Meter()
+            async with Engine(ledger) as asking:
+
+                async def job(prompt: str) -> None:
+                    nonlocal answered
+                    reply = await asking.ask(endpoint, _request(base_url, prompt))
+                    answered += bool(reply.text)
+
+                await asking.run(job, prompts)
+            meter.stop()
+            [row] = reader.rows("SELECT count(*) AS kept FROM attempt WHERE failure IS NULL")
+            assert row["kept"] == answered, f"{row['kept']} of {answered} answers were kept"
+    await chat.aclose()
+    _Meter.result = meter
+    return answered
+
+
+class _Meter:
+    """Wall and CPU seconds from its making to ``stop``."""
+
+    result: _Meter | None = None
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+
+
+def _generation_run(database: Any) -> int:
+    """A run for attempts to belong to, made as ``generate`` makes one."""
+    from tracker import clock, store
+    from tracker.fingerprint import identify
+    from tracker.store import Claimed, Wanted
+
+    split = {"split": "train", "filename": "b.jsonl", "digest": "b", "n_records": 1, "n_bytes": 2, "content": None}
+    dataset = {"name": "Benchmark", "task_name": "benchmark", "digest": "b", "origin": "benchmark"}
+    wanted = Wanted(
+        identity=identify("benchmark", {}),
+        dataset="Benchmark",
+        semantic_name="benchmark",
+        source_dataset_id=store.register_source(database, dataset, [split], ["{}"]),
+        batch="batch_benchmark",
+        purpose="benchmark",
+        description="",
+        columns={
+            "provider": "openai", "endpoint": "benchmark", "model": "test-model", "strategy": "direct_all",
+            "field_to_rephrase": "text", "settings": "{}", "config": "{}", "n_records": 1,
+        },
+        run={"command": "benchmark", "config": "{}", "versions": "{}"},
+    )  # fmt: skip
+    claimed = store.claim(database, wanted, clock.this_process())
+    assert isinstance(claimed, Claimed)
+    return claimed.run_id
+
+
+def _request(base_url: str, prompt: str) -> ChatRequest:
+    return ChatRequest(base_url, "test-model", (Message("user", prompt),), {})
+
+
+async def _loop(ask: Ask, prompts: Iterable[str], in_flight: int) -> int:
+    waiting, answered = iter(prompts), 0
+
+    async def work() -> None:
+        nonlocal answered
+        for prompt in waiting:
+            good = await ask(prompt)
+            answered += good
+
+    meter = _Meter()
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+    meter.stop()
+    _Meter.result = meter
+    return answered
+
+
+CLIENTS = {"aiohttp": bare_aiohttp, "sdk": bare_sdk, "engine": engine}
+
+
+def main() -> None:
+    """Runs the client that ``argv[1]`` names with the options on stdin, and says what it took."""
+    options = json.load(sys.stdin)
+    answered = asyncio.run(CLIENTS[sys.argv[1]](options["base_url"], options["prompts"], options["in_flight"]))
+    assert _Meter.result is not None
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    result = {
+        "seconds": _Meter.result.wall,
+        "cpu_s": _Meter.result.cpu,
+        "peak_mb": int(peak.split()[1]) / 1024,
+        "answered": answered,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
