@@ -14,6 +14,9 @@ from tracker.catalogue import Reader, Row, reading
 from tracker.listings import Listing
 from tracker.paths import SHARED, Workspace
 
+_NAMES = 1000
+_FEW_NAMES = 10
+
 
 @click.group()
 def batch() -> None:
@@ -27,15 +30,15 @@ def batch() -> None:
 @workspace
 def list_batches(place: Workspace, *, verbose: bool, limit: int | None, as_json: bool) -> None:
     """Every batch, with the number of its experiments; --verbose names them."""
-    at_most = limit_of(limit, as_json=as_json)
     with reading(place) as reader:
-        found = listings.batches(reader, at_most)
-        held = {row["name"]: _held(reader, row["name"], at_most) for row in found.rows} if verbose else {}
+        found = listings.batches(reader, limit_of(limit, as_json=as_json))
+        if verbose:
+            _name_experiments(reader, found, every=as_json or limit == 0)
         if as_json:
-            show_json([row | ({"experiments": held[row["name"]].rows} if verbose else {}) for row in found.rows])
+            show_json(found.rows)
         else:
-            show("\n".join(_batches(found, held)))
-        bring_up_to_date(place, reader, (row["id"] for listing in held.values() for row in listing.rows))
+            show("\n".join(_batches(found)))
+        bring_up_to_date(place, reader, (each["id"] for row in found.rows for each in row.get("experiments", ())))
 
 
 @batch.command("show")
@@ -59,22 +62,22 @@ def show_batch(
         bring_up_to_date(place, reader, (each["id"] for each in found.rows))
 
 
-def _held(reader: Reader, name: str, limit: int) -> Listing:
-    return listings.batch_experiments(reader, name, None, limit)
+def _name_experiments(reader: Reader, found: Listing, *, every: bool) -> None:
+    at_most = 0 if every else max(_FEW_NAMES, _NAMES // max(1, len(found.rows)))
+    for row in found.rows:
+        row["experiments"] = listings.names_in_batch(reader, row["id"], at_most)
 
 
-def _batches(found: Listing, held: dict[str, Listing]) -> Iterator[str]:
+def _batches(found: Listing) -> Iterator[str]:
     yield from (RULE, f"Found {counted(found.total, 'batch', 'batches')}", RULE)
     for row in found.rows:
         yield from ("", f"📦 {row['name']}", f"   Experiments: {row['n_experiments']:,}")
-        if row["name"] not in held:
-            continue
-        listing = held[row["name"]]
-        for dataset, how_many, experiments in by_dataset(listing):
+        named = Listing(row.get("experiments", []), row["n_experiments"])
+        for dataset, how_many, experiments in by_dataset(named):
             yield f"   {dataset}: {how_many}"
             yield from (f"      - {each['name']}" for each in experiments)
-        if listing.left_out:
-            yield f"   {listing.left_out:,} more: synthtrack batch show {row['name']} --limit 0"
+        if named.rows and named.left_out:
+            yield f"   {named.left_out:,} more: synthtrack batch show {row['name']} --limit 0"
     if not found.rows:
         yield from ("", "💾 `synthtrack generate CONFIG` makes the first one.")
     if found.left_out:

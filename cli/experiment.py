@@ -8,14 +8,12 @@ from dataclasses import asdict
 
 import click
 
-from cli.compare_text import compared, compared_batches
 from cli.experiment_text import listed, shown
 from cli.listing import bring_up_to_date, limit_of, limited, of_dataset, verbose
 from cli.options import as_json, workspace
 from cli.render import show, show_json
 from tracker import listings
 from tracker.catalogue import Reader, Row, reading
-from tracker.compare import compare, compare_batches
 from tracker.paths import Workspace
 
 
@@ -89,6 +87,9 @@ def compare_experiments(
 
 
 def _compare(reader: Reader, place: Workspace, refs: tuple[str, ...], *, as_json: bool) -> None:
+    from cli.compare_text import compared
+    from tracker.compare import compare
+
     rows = [listings.experiment(reader, ref, place) for ref in refs]
     found = compare(rows)
     if as_json:
@@ -101,6 +102,9 @@ def _compare(reader: Reader, place: Workspace, refs: tuple[str, ...], *, as_json
 def _compare_batches(
     reader: Reader, place: Workspace, first: tuple[str, str | None], second: tuple[str, str | None], *, as_json: bool
 ) -> None:
+    from cli.compare_text import compared_batches
+    from tracker.compare import compare_batches
+
     sides = [listings.batch_experiments(reader, *side).rows for side in (first, second)]
     found = compare_batches(*(listings.with_settings(reader, side) for side in sides))
     if as_json:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, insert
 from sqlmodel import SQLModel
 
+from tracker.database import open_database
 from tracker.fingerprint import bytes_digest, identify
+from tracker.paths import Workspace
 from tracker.schema import (
     Batch,
     BatchMembership,
@@ -144,3 +147,48 @@ def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
         group, _, key = name.partition(".")
         found.setdefault(group, {})[key] = value
     return found
+
+
+LINES = tuple(f'{{"premise": "The man opened door {n}.", "label": 0, "idx": {n}}}' for n in range(4))
+
+
+def temperature_study(root: Path) -> Workspace:
+    """A pilot batch with one experiment, and a batch that reuses it, made two more, and has one unfinished."""
+    workspace = Workspace(root, environ={})
+    with open_database(workspace) as database, database.writing() as connection:
+        copa, cb = add_source(connection, "Copa", LINES), add_source(connection, "CB", LINES)
+        pilot = add_batch(connection, "batch_20241228_pilot", purpose="pilot")
+        study = add_batch(connection, "batch_20241229_temperature", description="How warm?")
+        warm = add_experiment(
+            connection, "temp07_topp10_gpt4o", batch=pilot, source=copa, description="The first try",
+            n_records=4, n_accepted=3, n_rejected=1, n_unclear=1, prompt_tokens=1000, completion_tokens=200,
+            cost_usd=0.012,
+        )  # fmt: skip
+        cool = add_experiment(
+            connection, "temp05_topp10_gpt4o", batch=study, source=copa, temperature=0.5,
+            settings={"generation.rephrase_prompt": PROMPT.replace("Keep", "Do keep")},
+            operational={"generation.timeout": 30.0}, n_records=4, n_accepted=4,
+        )  # fmt: skip
+        hot = add_experiment(
+            connection, "temp09_topp10_gpt4o", batch=study, source=copa, temperature=0.9, judge=False, n_records=4,
+            status="unfinished", completed_at=None,
+        )  # fmt: skip
+        other = add_experiment(
+            connection, "temp07_topp10_gpt4o", batch=study, source=cb, dataset="CB", n_records=4, n_rejected=4
+        )
+        add_membership(connection, study, warm)
+        for experiment, first in ((warm, 1), (cool, 1), (other, 5)):
+            for n in range(4):
+                accepted = experiment == cool or (experiment == warm and n < 3)
+                add_sample(
+                    connection, experiment, n, first + n, original=f"The man opened door {n}.",
+                    rephrased=f"Door {n} was opened by the man, who had been standing in front of it.",
+                    status="accepted" if accepted else "rejected", verdict="same" if accepted else "not_the_same",
+                )  # fmt: skip
+        add_run(connection, warm, pilot, mlflow_run_id="0123abcd", n_calls=8, cost_usd=0.012)
+        add_run(connection, warm, study, outcome="reused")
+        add_run(
+            connection, hot, study, status="interrupted", n_calls=3, n_cached=1,
+            command="synthtrack generate configs/copa.yaml --set generation.temperature=0.9",
+        )  # fmt: skip
+    return workspace

@@ -21,6 +21,17 @@ _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, 
     o.n_rejected, o.n_unclear, o.n_failed, o.acceptance_rate, o.prompt_tokens, o.completion_tokens, o.cost_usd,
     o.cost_per_accepted_usd, o.created_at, o.completed_at, o.data_digest"""
 _EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
+_LARGE = 20_000
+
+_OF_BATCH = "SELECT m.shared_experiment_id FROM batch_membership m WHERE m.batch_id = :batch"
+# From the memberships to the experiments, whose rows are wide ...
+_OF_SMALL_BATCH = """
+    SELECT m.shared_experiment_id FROM batch_membership m CROSS JOIN shared_experiment e
+    WHERE m.batch_id = :batch AND e.id = m.shared_experiment_id AND e.dataset = :dataset"""
+# ... or through the data set's index and the membership's, which reads no rows at all.
+_OF_LARGE_BATCH = """
+    SELECT m.shared_experiment_id FROM shared_experiment e CROSS JOIN batch_membership m
+    WHERE m.batch_id = :batch AND e.id = m.shared_experiment_id AND e.dataset = :dataset"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ def batches(reader: Reader, limit: int = 0) -> Listing:
            FROM batch b WHERE b.id IN (SELECT id FROM batch ORDER BY id DESC LIMIT :limit) ORDER BY b.name""",
         limit=limit or _EVERY,
     )
-    return Listing(rows, _count(reader, "SELECT COUNT(*) AS n FROM batch"))
+    return Listing(rows, _count(reader, "SELECT id FROM batch", {}))
 
 
 def batch(reader: Reader, name: str) -> Row:
@@ -60,33 +71,46 @@ def batch(reader: Reader, name: str) -> Row:
 def batch_experiments(reader: Reader, name: str, dataset: str | None = None, limit: int = 0) -> Listing:
     """The newest experiments of a batch. Raises UnknownReference for an unknown batch or data set."""
     batch_id = references.batch(reader, name)["id"]
-    chosen = "SELECT m.shared_experiment_id AS id FROM batch_membership m WHERE m.batch_id = :batch"
+    chosen, of = _OF_BATCH, {"batch": batch_id}
+    total = _count(reader, chosen, of)
     if dataset is not None:
         references.dataset(reader, dataset)
-        # From the data set's index into the membership's: neither reads the wide rows of the experiments.
-        chosen = """SELECT e.id FROM shared_experiment e WHERE e.dataset = :dataset AND EXISTS
-                    (SELECT 1 FROM batch_membership m WHERE m.batch_id = :batch AND m.shared_experiment_id = e.id)"""
-    of = {"batch": batch_id} | ({"dataset": dataset} if dataset is not None else {})
+        chosen, of = (_OF_SMALL_BATCH if total < _LARGE else _OF_LARGE_BATCH), of | {"dataset": dataset}
+        total = _count(reader, chosen, of)
     rows = reader.rows(
         f"""SELECT o.batch, o.reused, o.joined_at, {_EXPERIMENT} FROM batch_experiment o
-            WHERE o.batch_id = :batch AND o.id IN (SELECT id FROM ({chosen}) c ORDER BY +id DESC LIMIT :limit)
+            WHERE o.batch_id = :batch AND o.id IN ({chosen} ORDER BY m.shared_experiment_id DESC LIMIT :limit)
             ORDER BY o.dataset, o.name""",
         **of,
         limit=limit or _EVERY,
     )
-    return Listing([_booleans(row) for row in rows], _count(reader, f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of))
+    return Listing([_booleans(row) for row in rows], total)
+
+
+def names_in_batch(reader: Reader, batch_id: int, limit: int = 0) -> list[Row]:
+    """``id``, ``dataset`` and ``name`` of the newest experiments of a batch."""
+    return reader.rows(
+        f"""SELECT id, dataset, name FROM shared_experiment
+            WHERE id IN ({_OF_BATCH} ORDER BY m.shared_experiment_id DESC LIMIT :limit) ORDER BY dataset, name""",
+        batch=batch_id,
+        limit=limit or _EVERY,
+    )
 
 
 def experiments(reader: Reader, dataset: str | None = None, limit: int = 0) -> Listing:
     """The newest shared experiments. Raises UnknownReference for an unknown data set."""
-    chosen, of = _chosen(reader, dataset)
+    chosen, newest, of = "SELECT id FROM shared_experiment", "id", {}
+    if dataset is not None:
+        references.dataset(reader, dataset)
+        # The sign keeps SQLite from walking through the wide rows by id until enough of the data set are found.
+        chosen, newest, of = f"{chosen} WHERE dataset = :dataset", "+id", {"dataset": dataset}
     rows = reader.rows(
         f"""SELECT {_EXPERIMENT} FROM experiment_overview o
-            WHERE o.id IN (SELECT id FROM ({chosen}) c ORDER BY +id DESC LIMIT :limit) ORDER BY o.dataset, o.name""",
+            WHERE o.id IN ({chosen} ORDER BY {newest} DESC LIMIT :limit) ORDER BY o.dataset, o.name""",
         **of,
         limit=limit or _EVERY,
     )
-    return Listing(rows, _count(reader, f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of))
+    return Listing(rows, _count(reader, chosen, of))
 
 
 def experiment(reader: Reader, ref: str, workspace: Workspace) -> Row:
@@ -213,15 +237,8 @@ def _paths(workspace: Workspace, row: Row, batch: str | None, held_by: Sequence[
     }
 
 
-def _chosen(reader: Reader, dataset: str | None) -> tuple[str, Row]:
-    if dataset is None:
-        return "SELECT id FROM shared_experiment", {}
-    references.dataset(reader, dataset)
-    return "SELECT id FROM shared_experiment WHERE dataset = :dataset", {"dataset": dataset}
-
-
-def _count(reader: Reader, sql: str, **parameters: object) -> int:
-    return int(reader.rows(sql, **parameters)[0]["n"])
+def _count(reader: Reader, chosen: str, of: Row) -> int:
+    return int(reader.rows(f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of)[0]["n"])
 
 
 def _portions(ids: Sequence[int], size: int = 1000) -> list[str]:

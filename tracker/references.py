@@ -19,6 +19,7 @@ from tracker.paths import SHARED, Workspace
 
 MIN_DIGITS = 4
 _NEIGHBOURS = 50
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,9 @@ def _unknown(reader: Reader, ref: str, place: _Place | None) -> UnknownReference
         return UnknownReference("experiment", ref, hint=hint)
     if place is None or place.batch is None or _by_name(reader, place.dataset, place.name) is None:
         hint = "DATASET/NAME, a fingerprint or a path names one; `synthtrack experiment list` shows them."
-        return UnknownReference("experiment", text, _near_experiments(reader, text), hint=hint)
+        near = _near_experiments(reader, text)
+        whole = [each for each in near if text.lower() in each.lower()]
+        return UnknownReference("experiment", text, whole[:_NAMED] if 0 < len(whole) <= _NAMED else near, hint=hint)
     hint = f"`synthtrack path resolve {text}` shows the batches that it is in."
     return UnknownReference(f"experiment in {batch(reader, place.batch)['name']} named", text, hint=hint)
 
