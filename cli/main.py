@@ -12,6 +12,7 @@ import click
 from tracker.errors import Error, Interrupted, Unsupported
 
 COMMANDS = {
+    "demo": ("cli.demo:demo", "Show the main job end to end, offline, in a new workspace."),
     "init": ("cli.workspace:init", "Make a workspace with example configs and sample data."),
     "config": ("cli.workspace:config", "Show every path and setting in force, and whether it is usable."),
     "generate": ("cli.generate:generate", "Make a synthetic data set, resume it, or find it already made."),

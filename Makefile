@@ -1,0 +1,44 @@
+# Everything runs from .venv, which these targets make; only Python 3.11+ is needed beforehand.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check docs bench clean
+
+demo: .venv/.base
+	@rm -rf demo
+	@$(BIN)/synthtrack demo demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m docs.generate --check
+
+docs: .venv/.dev
+	$(BIN)/python -m docs.generate
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.view
+	$(BIN)/python -m benchmarks.listings
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synthtrack needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.base: pyproject.toml | .venv/bin/python
+	@echo "Installing synthtrack into .venv (once; a few minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	@echo "Installing synthtrack and its tools into .venv (once; a few minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.base

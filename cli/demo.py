@@ -1,0 +1,89 @@
+"""``synthtrack demo``: the main job from end to end, offline, explained on the way."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cli import render
+from tracker.errors import Conflict
+from tracker.paths import find_workspace
+
+STUDY = "configs/stage1/copa_offline.yaml"
+FIRST, SECOND, WARMER = (f"Copa/temp{digits}_topp10_rulesv1" for digits in ("07", "07", "09"))
+
+STEPS: Sequence[tuple[str, Sequence[str]]] = (
+    (
+        "A workspace is one directory with a database. `init` makes it, with example configs and a sample data set.",
+        ["init"],
+    ),
+    (
+        "Before anything is paid for: what would be done, what it would cost, what the model would be asked.",
+        ["generate", STUDY, "--batch", "batch_first", "--dry-run"],
+    ),
+    (
+        "Generate, with rules instead of an LLM (provider: offline): no key, no network. What the judge rejects stays.",
+        ["generate", STUDY, "--batch", "batch_first"],
+    ),
+    (
+        "The same settings again, for another batch: nothing is generated, the batch shares the data.",
+        ["generate", STUDY, "--batch", "batch_second"],
+    ),
+    (
+        "One setting changed: other data, and a directory of its own.",
+        ["generate", STUDY, "--batch", "batch_second", "--set", "generation.temperature=0.9"],
+    ),
+    ("What there is, batch by batch; reuse is told.", ["batch", "show", "batch_second", "--verbose"]),
+    ("What sets two experiments apart, and what that did.", ["experiment", "compare", FIRST, WARMER]),
+    ("The paths to train on, ready for a training config.", ["path", "list", "--batch", "batch_second"]),
+    (
+        "From a path back to what it is, and to every batch that shares it.",
+        ["path", "resolve", f"Data_v2/synthetic/_shared/{FIRST}/Copa"],
+    ),
+    (
+        "The tree is a view of the database: Data_v2/synthetic was just deleted, and comes back byte for byte.",
+        ["view", "rebuild"],
+    ),
+    ("And the record agrees with the disk.", ["view", "check"]),
+)
+DELETED_BEFORE = ["view", "rebuild"]
+
+
+@click.command()
+@click.argument("directory", default="demo", type=click.Path(path_type=Path))
+def demo(directory: Path) -> None:
+    """Show the main job end to end, offline, in a new workspace (default: ./demo)."""
+    if directory.exists() and any(directory.iterdir()):
+        raise Conflict(f"{directory} is not empty.", hint="Name a new directory: synthtrack demo DIRECTORY")
+    directory.mkdir(parents=True, exist_ok=True)
+    with click.get_current_context().scope(cleanup=False):
+        for number, (words, arguments) in enumerate(STEPS, 1):
+            _step(directory, number, words, arguments)
+    render.show(f"\n{render.RULE}\nThat is the main job. In this workspace now:\n")
+    where = shlex.quote(str(directory))
+    render.show(f"   synthtrack --root {where} ui                 compare the runs in MLflow's user interface")
+    render.show(f"   synthtrack --root {where} experiment show {FIRST}")
+    render.show(f"   ls -l {where}/Data_v2/synthetic/batch_second/Copa")
+    render.show("\nWith an API key, the same with a real model: see the README.")
+
+
+def _step(directory: Path, number: int, words: str, arguments: Sequence[str]) -> None:
+    from cli.main import cli
+
+    if list(arguments) == DELETED_BEFORE:
+        shutil.rmtree(find_workspace(directory).synthetic_dir)
+    render.show(f"\n{render.RULE}")
+    indent = " " * len(f"{number}. ")
+    render.show(click.wrap_text(f"{number}. {words}", width=80, subsequent_indent=indent))
+    render.show(f"{render.RULE}\n$ synthtrack {shlex.join(arguments)}\n")
+    with click.Context(click.Command("demo")):
+        cli.main(["--root", str(directory), *_rooted(directory, arguments)], standalone_mode=False)
+
+
+def _rooted(directory: Path, arguments: Sequence[str]) -> list[str]:
+    """``init`` takes its directory as an argument; everything else finds the workspace by ``--root``."""
+    return [*arguments, str(directory)] if list(arguments) == ["init"] else list(arguments)

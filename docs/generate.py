@@ -1,0 +1,217 @@
+"""Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
+
+schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md from the specs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic_core import PydanticUndefined
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+import tracker.schema
+from cli.main import COMMANDS, LazyGroup, cli
+from pipeline.specs import (
+    DatasetSpec,
+    ExperimentSpec,
+    FilesSpec,
+    GenerationConfig,
+    GenerationSpec,
+    ModelSpec,
+    PriceSpec,
+    ValidationSpec,
+)
+from tracker import errors
+from tracker.database import open_database
+from tracker.paths import Workspace
+from tracker.spec import Spec, marks
+
+HERE = Path(__file__).parent
+HEAD = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
+
+
+def schema() -> str:
+    """The tables with what each column means, and the SQL views as the migrations make them."""
+    lines = [HEAD, "# The database", "", _paragraph(tracker.schema), ""]
+    lines += [
+        "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs.",
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as directory, open_database(Workspace(Path(directory), environ={})) as database:
+        with database.reading() as connection:
+            views = connection.execute(
+                text("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name")
+            ).all()
+        lines += ["## Views", "", "What people ask most, joined already.", ""]
+        for name, sql in views:
+            lines += [f"### {name}", "", "```sql", _dedent(sql), "```", ""]
+    lines += ["## Tables", ""]
+    for model in _tables():
+        lines += [
+            f"### {model.__tablename__}",
+            "",
+            str(inspect.getdoc(model)),
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        for name, column in model.metadata.tables[str(model.__tablename__)].columns.items():
+            notes = [model.model_fields[name].description or ""]
+            notes += [f"references `{key.target_fullname}`" for key in column.foreign_keys]
+            kind = f"{column.type}".split("(", maxsplit=1)[0].lower() + ("" if column.nullable else ", not null")
+            lines.append(
+                f"| `{name}` | {kind}{', key' if column.primary_key else ''} | {'; '.join(filter(None, notes))} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def error_tree() -> str:
+    """The error tree with exit codes."""
+    assert errors.__doc__ is not None
+    _, _, tree = errors.__doc__.partition("\n")
+    lines = [
+        HEAD,
+        "# Errors and exit codes",
+        "",
+        _dedent_block(tree),
+        "",
+        "| error | exit code | meaning |",
+        "|---|---|---|",
+    ]
+    found = [errors.Error, *_subclasses(errors.Error)]
+    for each in sorted((each for each in found if not each.__name__.startswith("_")), key=lambda each: each.exit_code):
+        lines.append(f"| `{each.__name__}` | {each.exit_code} | {inspect.getdoc(each)} |".replace("\n", " "))
+    lines += ["", "0 is success; 2 is a wrong command line, by click's convention.", ""]
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Every command's help, as the terminal shows it."""
+    lines = [HEAD, "# Commands", ""]
+    for path, command in _commands():
+        context = click.Context(
+            command, info_name=" ".join(("synthtrack", *path)), terminal_width=100, max_content_width=100
+        )
+        lines += [f"## synthtrack {' '.join(path)}".rstrip(), "", "```text", command.get_help(context), "```", ""]
+    return "\n".join(lines)
+
+
+def configuration() -> str:
+    """Every key of a stage 1 config."""
+    lines = [
+        HEAD, "# Configuration of `synthtrack generate`", "",
+        "Keys marked *shapes the data* are part of the fingerprint; all others change how, not what, and can be changed "
+        "at any time without making anything anew.", "",
+    ]  # fmt: skip
+    for title, spec in (
+        ("top level", GenerationConfig), ("experiment", ExperimentSpec), ("dataset", DatasetSpec),
+        ("dataset.files", FilesSpec), ("generation", GenerationSpec), ("validation", ValidationSpec),
+        ("generation.price, validation.price", PriceSpec),
+    ):  # fmt: skip
+        lines += [
+            f"## {title}",
+            "",
+            str(inspect.getdoc(spec)),
+            "",
+            "| key | default | shapes the data | meaning |",
+            "|---|---|---|---|",
+        ]
+        lines += [_row(spec, name) for name in _ordered(spec)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
+}  # fmt: skip
+
+
+def main() -> int:
+    """Writes the pages, or with ``--check`` tells which are out of step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name, make in PAGES.items():
+        path, page = HERE / name, make()
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != page):
+            stale.append(name)
+        elif not check:
+            path.write_text(page, encoding="utf-8")
+    if stale:
+        print(f"Out of step with the code: {', '.join(stale)}. Run `make docs`.", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _row(spec: type[Spec], name: str) -> str:
+    info = spec.model_fields[name]
+    mark = marks(info)
+    shapes = "" if mark.get("operational") else "yes"
+    default = "**required**" if info.default is PydanticUndefined else _default(info.default)
+    deprecated = f" *Deprecated: {mark['deprecated']}.*" if mark.get("deprecated") else ""
+    return f"| `{name}` | {default} | {shapes} | {info.description}{deprecated} |"
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, Spec):
+        return "see below"
+    return "" if value is None or value in {"", ()} else f"`{value}`"
+
+
+def _ordered(spec: type[Spec]) -> list[str]:
+    """A model's own keys first, then those it shares with every model."""
+    own = [name for name in spec.model_fields if name not in ModelSpec.model_fields]
+    return own + [name for name in spec.model_fields if name in ModelSpec.model_fields]
+
+
+def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield (), cli
+    assert isinstance(cli, LazyGroup)
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield (name,), command
+        if isinstance(command, click.Group):
+            for sub in command.list_commands(context):
+                found = command.get_command(context, sub)
+                assert found is not None
+                yield (name, sub), found
+
+
+def _tables() -> list[type[SQLModel]]:
+    return [each for each in SQLModel.__subclasses__() if each.__module__ == tracker.schema.__name__]
+
+
+def _subclasses(each: type[errors.Error]) -> Iterator[type[errors.Error]]:
+    for sub in each.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _paragraph(module: Any) -> str:
+    return str(inspect.getdoc(module)).partition("\n\n")[2] or str(inspect.getdoc(module))
+
+
+def _dedent(sql: str) -> str:
+    return inspect.cleandoc(sql.replace(" AS \n", " AS\n"))
+
+
+def _dedent_block(tree: str) -> str:
+    lines = tree.strip("\n").splitlines()
+    end = next(index for index, line in enumerate(lines) if index and line and not line.startswith(" "))
+    return "\n".join(["```text", *(line[4:] for line in lines[:end] if line.strip()), "```", "", " ".join(lines[end:])])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
