@@ -1,8 +1,8 @@
 """The directory tree that training scripts read, kept as the record says: it can be deleted and comes back.
 
-plan(wanted, tree) -> changes   view_plan, pure
-look, walk, apply(changes)      view_tree, effects
-refresh, rebuild, check         here: which rows are wanted where
+view_rows   what the record says that the tree holds
+view_plan   plan(wanted, tree) -> changes, pure
+view_tree   look at the disk, and apply the changes
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tracker.catalogue import Reader, Row, reading
-from tracker.content import CONFIG, FINGERPRINT, METADATA, experiment_files
 from tracker.errors import Corrupt
 from tracker.paths import SHARED, Workspace, name_problem
 from tracker.view_plan import (
-    LINK,
+    DIRECTORY,
     Changes,
     Difference,
     Entry,
@@ -26,43 +24,13 @@ from tracker.view_plan import (
     Wanted,
     differences,
     experiment_of,
-    link_target,
+    own_link,
+    parent_of,
     plan,
     union,
 )
+from tracker.view_rows import Record, completed_ns, home_of, is_finished, link_of
 from tracker.view_tree import Tree, explained, look, stamp, walk, writing
-
-MAX_LINKS = 1000
-"""So many links are looked at in one ``refresh``, those of the newest memberships."""
-
-_CHUNK = 500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_EXPERIMENTS = """
-    SELECT id, dataset, name, source_dataset_id, COALESCE(completed_at, created_at) AS moment
-    FROM shared_experiment WHERE status IN ('complete', 'partial') AND id IN (:ids) ORDER BY id"""
-_SIZES = """
-    SELECT source_dataset_id, filename, CASE WHEN content IS NULL THEN NULL ELSE n_bytes END AS size
-    FROM source_split WHERE source_dataset_id IN (:ids)"""
-_LINKS = """
-    SELECT b.name AS batch, e.dataset, e.name, m.created_at
-    FROM batch_membership m JOIN batch b ON b.id = m.batch_id JOIN shared_experiment e ON e.id = m.shared_experiment_id
-    WHERE e.status IN ('complete', 'partial') AND e.id IN (:ids) ORDER BY m.created_at DESC LIMIT :limit"""
-_MEMBERS = """
-    SELECT e.dataset, e.name, e.status
-    FROM batch_membership m JOIN shared_experiment e ON e.id = m.shared_experiment_id WHERE m.batch_id = :batch"""
-_EXPERIMENT = """
-    SELECT e.*, b.name AS original_batch FROM shared_experiment e JOIN batch b ON b.id = e.original_batch_id
-    WHERE e.id = :id"""
-_RECORDS = """
-    SELECT r.line, s.status, s.rephrased
-    FROM source_split p JOIN source_record r ON r.source_split_id = p.id
-    LEFT JOIN sample s ON s.shared_experiment_id = :id AND s.position = r.position AND s.source_record_id = r.id
-    WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
-_COMPLETED_BY = """
-    SELECT versions FROM generation_run
-    WHERE shared_experiment_id = :id AND outcome IN ('made', 'resumed') AND status IN ('complete', 'partial')
-    ORDER BY id DESC LIMIT 1"""
 
 
 def refresh(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int], *, deep: bool = False) -> Changes:
@@ -73,12 +41,12 @@ def refresh(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int],
     """
     ids = sorted(set(experiment_ids))
     with explained(workspace):
-        changes = _bring(workspace.synthetic_dir, _Record(reader), ids, None, deep=deep)
+        changes = _bring(workspace.synthetic_dir, Record(reader), ids, None, deep=deep)
     if not changes:
         return changes
     # What is written must come from a snapshot younger than the lock: an older one could undo another's work.
     with writing(workspace) as tree, reading(workspace) as fresh:
-        return _bring(workspace.synthetic_dir, _Record(fresh), ids, tree, deep=deep)
+        return _bring(workspace.synthetic_dir, Record(fresh), ids, tree, deep=deep)
 
 
 def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int], None] | None = None) -> Changes:
@@ -89,7 +57,7 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     """
     problems: list[Difference] = []
     with writing(workspace) as tree:
-        parts = _parts(workspace.synthetic_dir, _Record(reader), problems, progress)
+        parts = _parts(workspace.synthetic_dir, Record(reader), problems, progress)
         done = union(part.apply(tree) for part in parts)
     _raise(problems)
     return done
@@ -100,10 +68,10 @@ def check(workspace: Workspace, reader: Reader) -> list[Difference]:
     found: list[Difference] = []
     missing: set[str] = set()
     with explained(workspace):
-        for part in _parts(workspace.synthetic_dir, _Record(reader), found, None):
+        for part in _parts(workspace.synthetic_dir, Record(reader), found, None):
             missing.update(part.changes.directories)
             found.extend(differences(part.changes, part.tree))
-            found.extend(_dangling(part.tree, missing))
+            found.extend(_dangling(part, missing))
     return found
 
 
@@ -122,43 +90,10 @@ class _Part:
         return self.changes
 
 
-class _Record:
-    """The rows behind the tree; the source data set used last is kept at hand."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.rows = reader.rows
-        self._dataset: tuple[Row, list[Row]] | None = None
-
-    def of(self, sql: str, ids: Sequence[int], **parameters: int) -> Iterator[Row]:
-        for start in range(0, len(ids), _CHUNK):
-            chunk = {f"id{number}": each for number, each in enumerate(ids[start : start + _CHUNK])}
-            yield from self.rows(sql.replace(":ids", ", ".join(f":{name}" for name in chunk)), **chunk, **parameters)
-
-    def files(self, experiment: Row) -> dict[str, bytes]:
-        """The experiment's files, by path in the tree. Raises Corrupt."""
-        dataset, splits = self._source(experiment["source_dataset_id"])
-        limit = experiment["record_limit"]
-        end = 2**31 - 1 if limit is None else limit
-        records = self.rows(_RECORDS, id=experiment["id"], dataset=dataset["id"], end=end)
-        runs = self.rows(_COMPLETED_BY, id=experiment["id"])
-        _check_names(experiment["dataset"], experiment["name"], *(split["filename"] for split in splits))
-        content = experiment_files(experiment, dataset, splits, records, runs[0] if runs else None)
-        return {f"{_home(experiment)}/{name}": data for name, data in content.items()}
-
-    def _source(self, dataset_id: int) -> tuple[Row, list[Row]]:
-        if self._dataset is None or self._dataset[0]["id"] != dataset_id:
-            dataset = self.rows("SELECT * FROM source_dataset WHERE id = :id", id=dataset_id)[0]
-            splits = self.rows("SELECT * FROM source_split WHERE source_dataset_id = :id ORDER BY id", id=dataset_id)
-            self._dataset = dataset, splits
-        return self._dataset
-
-
-def _bring(root: Path, record: _Record, ids: Sequence[int], tree: Tree | None, *, deep: bool) -> Changes:
+def _bring(root: Path, record: Record, ids: Sequence[int], tree: Tree | None, *, deep: bool) -> Changes:
     """What is to be done for ``ids``; with a ``tree`` it is done. Directories that look right are not read."""
-    experiments = {_home(row): row for row in record.of(_EXPERIMENTS, ids)}
-    wanted = _wanted(record, experiments)
-    seen = look(root, (path for files in wanted.directories.values() for path in files))
-    glance = plan(wanted, seen)
+    experiments, expected = record.expected(ids)
+    glance = plan(Wanted(expected), look(root, (path for files in expected.values() for path in files)))
     suspects = set(experiments) if deep else {*glance.directories, *map(experiment_of, glance.files)}
     problems: list[Difference] = []
     done = []
@@ -166,13 +101,13 @@ def _bring(root: Path, record: _Record, ids: Sequence[int], tree: Tree | None, *
         if tree is None and home in glance.directories:
             done.append(Changes(directories=(home,)))
             continue
-        for part in _experiment(root, record, experiments[home]["id"], problems):
+        for part in _experiment(root, record, experiments[home], problems):
             if tree is not None:
                 done.append(part.apply(tree))
                 continue
             done.append(part.changes)
             stamp(root, part.changes.stamps, part.mtime_ns)
-    links = _links(record, ids)
+    links = record.links(ids)
     tree_of_links = look(root, links)
     part = _Part(plan(Wanted(links=links), tree_of_links), tree_of_links)
     done.append(part.changes if tree is None else part.apply(tree))
@@ -180,34 +115,16 @@ def _bring(root: Path, record: _Record, ids: Sequence[int], tree: Tree | None, *
     return union(done)
 
 
-def _wanted(record: _Record, experiments: Mapping[str, Row]) -> Wanted:
-    sizes: dict[int, dict[str, int | None]] = {}
-    for row in record.of(_SIZES, sorted({row["source_dataset_id"] for row in experiments.values()})):
-        sizes.setdefault(row["source_dataset_id"], {})[row["filename"]] = row["size"]
-    directories = {}
-    for home, row in experiments.items():
-        mtime_ns = _nanoseconds(row["moment"])
-        files = sizes.get(row["source_dataset_id"], {})
-        directories[home] = {
-            **{f"{home}/{name}": Expected(mtime_ns) for name in (FINGERPRINT, METADATA, CONFIG)},
-            **{f"{home}/{row['dataset']}/{name}": Expected(mtime_ns, size) for name, size in files.items()},
-        }
-    return Wanted(directories)
-
-
-def _links(record: _Record, ids: Sequence[int]) -> dict[str, str]:
-    rows = sorted(record.of(_LINKS, ids, limit=MAX_LINKS), key=lambda row: str(row["created_at"]), reverse=True)
-    return dict(_link(row["batch"], row["dataset"], row["name"]) for row in rows[:MAX_LINKS])
-
-
 def _parts(
-    root: Path, record: _Record, problems: list[Difference], progress: Callable[[int, int], None] | None
+    root: Path, record: Record, problems: list[Difference], progress: Callable[[int, int], None] | None
 ) -> Iterator[_Part]:
     """The whole tree: what lies between the pieces, each experiment, each batch."""
-    experiments = record.rows("SELECT id, dataset, name, status FROM shared_experiment ORDER BY dataset, name")
-    batches = record.rows("SELECT id, name FROM batch ORDER BY name")
-    yield _between(root, experiments, batches)
-    pieces = [row for row in experiments if _visible(row)]
+    experiments = record.experiments()
+    batches = record.batches()
+    abandoned = list(_abandoned(root, {SHARED, *(row["name"] for row in batches)}))
+    yield _between(root, experiments, [*batches, *abandoned])
+    pieces = [row for row in experiments if is_finished(row)]
+    batches += abandoned
     total = len(pieces) + len(batches)
     for number, row in enumerate([*pieces, *batches]):
         if progress is not None:
@@ -223,74 +140,55 @@ def _parts(
 def _between(root: Path, experiments: Sequence[Row], batches: Sequence[Row]) -> _Part:
     known = {SHARED, *(row["name"] for row in batches)}
     known |= {f"{SHARED}/{row['dataset']}" for row in experiments}
-    known |= {_home(row) for row in experiments if _visible(row)}
-    unfinished = {_home(row) for row in experiments if not _visible(row)}
+    known |= {home_of(row) for row in experiments if is_finished(row)}
+    unfinished = {home_of(row) for row in experiments if not is_finished(row)}
     tree = walk(root, "", 1) | walk(root, SHARED, 2)
     return _Part(plan(Wanted(known=known, unfinished=unfinished), tree), tree)
 
 
-def _experiment(root: Path, record: _Record, experiment_id: int, problems: list[Difference]) -> Iterator[_Part]:
-    experiment = record.rows(_EXPERIMENT, id=experiment_id)[0]
-    home = _home(experiment)
+def _abandoned(root: Path, known: set[str]) -> Iterator[Row]:
+    """Batches that are in the tree and no longer in the record: what is not known and holds the view's own links."""
+    for name, entry in sorted(walk(root, "", 1).items()):
+        if name in known or entry.kind != DIRECTORY or name_problem(name):
+            continue
+        if any(own_link(path, found) for path, found in walk(root, name, 2).items()):
+            yield {"id": None, "name": name}
+
+
+def _experiment(root: Path, record: Record, experiment_id: int, problems: list[Difference]) -> Iterator[_Part]:
+    experiment = record.experiment(experiment_id)
+    home = home_of(experiment)
     try:
         content = record.files(experiment)
     except Corrupt as error:
         problems.append(Difference(home, "contradiction", error.message))
         return
-    mtime_ns = _nanoseconds(experiment["completed_at"] or experiment["created_at"])
+    mtime_ns = completed_ns(experiment)
     files = {path: Expected(mtime_ns, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()}
     tree = walk(root, home, 2, read=files)
     yield _Part(plan(Wanted({home: files}), tree), tree, content, mtime_ns)
 
 
-def _batch(root: Path, record: _Record, batch: Row, problems: list[Difference]) -> Iterator[_Part]:
-    rows = record.rows(_MEMBERS, batch=batch["id"])
+def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -> Iterator[_Part]:
+    rows = record.members(batch)
     name = batch["name"]
     try:
-        _check_names(name)
-        links = dict(_link(name, row["dataset"], row["name"]) for row in rows if _visible(row))
+        links = dict(link_of(name, row) for row in rows if is_finished(row))
     except Corrupt as error:
         problems.append(Difference(name, "contradiction", error.message))
         return
-    unfinished = {f"{name}/{row['dataset']}/{row['name']}" for row in rows if not _visible(row)}
-    known = {name, *(f"{name}/{row['dataset']}" for row in rows)}
+    unfinished = {f"{name}/{row['dataset']}/{row['name']}" for row in rows if not is_finished(row)}
     tree = walk(root, name, 2)
+    known = {name, *(path for path, entry in tree.items() if entry.kind == DIRECTORY and parent_of(path) == name)}
     yield _Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
 
 
-def _dangling(tree: Mapping[str, Entry], missing: set[str]) -> Iterator[Difference]:
-    if not missing:
-        return
-    for path, entry in tree.items():
-        if entry.kind == LINK and path.count("/") == 2 and entry.target == link_target(path):
+def _dangling(part: _Part, missing: set[str]) -> Iterator[Difference]:
+    for path, entry in part.tree.items() if missing else ():
+        if own_link(path, entry):
             home = entry.target.removeprefix("../../")
-            if home in missing:
+            if home in missing and path not in part.changes.aside:
                 yield Difference(path, "dangling", f"{home} is missing")
-
-
-def _link(batch: str, dataset: str, name: str) -> tuple[str, str]:
-    _check_names(batch, dataset, name)
-    path = f"{batch}/{dataset}/{name}"
-    return path, link_target(path)
-
-
-def _home(experiment: Row) -> str:
-    return f"{SHARED}/{experiment['dataset']}/{experiment['name']}"
-
-
-def _visible(experiment: Row) -> bool:
-    return experiment["status"] in {"complete", "partial"}
-
-
-def _nanoseconds(moment: str) -> int:
-    return (datetime.fromisoformat(moment) - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _check_names(*names: str) -> None:
-    for name in names:
-        problem = name_problem(name)
-        if problem is not None:
-            raise Corrupt(f"A name in the database is no name for the tree: {problem}.")
 
 
 def _raise(problems: Sequence[Difference]) -> None:

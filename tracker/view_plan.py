@@ -165,6 +165,11 @@ def link_target(path: str) -> str:
     return f"../../{SHARED}/{dataset}/{name}"
 
 
+def own_link(path: str, found: Entry) -> bool:
+    """Whether a link is one that only the view makes."""
+    return found.kind == LINK and path.count("/") == 2 and found.target == link_target(path)
+
+
 def experiment_of(path: str) -> str:
     """The experiment directory that a file lies in."""
     return "/".join(path.split("/", 3)[:3])
@@ -207,12 +212,8 @@ def _strays(wanted: Wanted, parents: Mapping[str, None], tree: Mapping[str, Entr
             continue
         if path.rpartition("/")[2].startswith(TEMPORARY):
             leftovers.append(path)
-        elif path in wanted.unfinished or _own_link(path, found):
+        elif path in wanted.unfinished or own_link(path, found):
             aside.append(path)
         else:
             unknown.append(path)
-    return Changes(aside=tuple(aside), leftovers=tuple(leftovers), unknown=tuple(unknown))
-
-
-def _own_link(path: str, found: Entry) -> bool:
-    return found.kind == LINK and path.count("/") == 2 and found.target == link_target(path)
+    return Changes(aside=tuple(sorted(aside)), leftovers=tuple(sorted(leftovers)), unknown=tuple(sorted(unknown)))

@@ -1,0 +1,111 @@
+"""``synthtrack view`` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+from tests.view_rows import Made, execute, snapshot, workspace
+from tracker.paths import Workspace
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path / "workspace")
+
+
+def test_rebuild_says_what_it_wrote_and_then_that_there_is_nothing_to_do(
+    here: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--root", str(here.root), "view", "rebuild"]) == 0
+    assert capsys.readouterr() == ("Wrote 1 experiment.\nWrote 1 link.\n", "")
+    assert run(["--root", str(here.root), "view", "rebuild"]) == 0
+    assert capsys.readouterr() == ("The tree is what the database says; nothing to do.\n", "")
+
+
+def test_rebuild_says_where_an_edited_file_went(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["--root", str(here.root), "view", "rebuild"])
+    edited = here.synthetic_dir / Made().home / ".fingerprint"
+    edited.write_text("by hand")
+    (here.synthetic_dir / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert run(["--root", str(here.root), "view", "rebuild"]) == 0
+    out = capsys.readouterr().out
+    (trash,) = here.trash_dir.iterdir()
+    assert out == (
+        "Wrote 1 file.\n"
+        f"Moved to {trash}, because the database says otherwise:\n"
+        f"  {Made().home}/.fingerprint\n"
+        f"Unknown to the database and left alone in {here.synthetic_dir}:\n"
+        "  notes.txt\n"
+    )
+    assert (trash / Made().home / ".fingerprint").read_text() == "by hand"
+
+
+def test_rebuild_as_json(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--root", str(here.root), "view", "rebuild", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["directories"] == [Made().home]
+    assert found["links"] == [["batch_a/Copa/temp07_topp10_gpt4o", "../../_shared/Copa/temp07_topp10_gpt4o"]]
+    assert found["trash"] is None
+
+
+def test_check_lists_differences_and_ends_with_code_6(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["--root", str(here.root), "view", "rebuild"])
+    capsys.readouterr()
+    assert run(["--root", str(here.root), "view", "check"]) == 0
+    assert capsys.readouterr().out == f"{here.synthetic_dir} is what the database says.\n"
+
+    (here.synthetic_dir / "notes.txt").write_text("mine")
+    assert run(["--root", str(here.root), "view", "check"]) == 0
+    assert "left alone" in capsys.readouterr().out
+
+    (here.synthetic_dir / Made().home / ".fingerprint").write_text("by hand")
+    shutil.rmtree(here.synthetic_dir / "batch_a")
+    before = snapshot(here)
+    assert run(["--root", str(here.root), "view", "check"]) == 6
+    out, err = capsys.readouterr()
+    assert out == (
+        "unknown           notes.txt  (left alone)\n"
+        f"edited            {Made().home}/.fingerprint\n"
+        "missing           batch_a/Copa/temp07_topp10_gpt4o\n"
+        "\n"
+        "1 unknown, 1 edited, 1 missing\n"
+    )
+    assert err == (
+        f"Error: 2 differences between the database and {here.synthetic_dir}.\n"
+        "`synthtrack view rebuild` mends the tree; what was edited is kept in .trash.\n"
+    )
+    assert snapshot(here) == before
+
+
+def test_check_as_json_is_json_and_ends_with_code_6(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--root", str(here.root), "view", "check", "--json"]) == 6
+    assert json.loads(capsys.readouterr().out) == [
+        {"path": Made().home, "what": "missing", "detail": ""},
+        {"path": "batch_a/Copa/temp07_topp10_gpt4o", "what": "missing", "detail": ""},
+    ]
+
+
+def test_rows_that_contradict_each_other_are_listed_and_the_rest_is_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = workspace(tmp_path, [Made(), Made(name="temp09")])
+    execute(here, "UPDATE sample SET rephrased = 'edited' WHERE shared_experiment_id = 1 AND position = 0")
+    assert run(["--root", str(here.root), "view", "rebuild"]) == 6
+    assert "The database contradicts itself." in capsys.readouterr().err
+    assert [path.name for path in here.shared_dir.glob("*/*")] == ["temp09"]
+    assert run(["--root", str(here.root), "view", "check"]) == 6
+    out, err = capsys.readouterr()
+    assert f"contradiction     {Made().home}" in out
+    assert "restore the database" in err
+
+
+def test_without_a_workspace_nothing_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--root", str(tmp_path), "view", "rebuild"]) == 4
+    assert list(tmp_path.iterdir()) == []
+    assert "synthtrack init" in capsys.readouterr().err
