@@ -39,21 +39,31 @@ HERE = Path(__file__).parent
 HEAD = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
 
 
+CONFIGURATION = (
+    "Keys that shape the data are part of the fingerprint. All others change how, not what: they can be changed at any "
+    "time and nothing is made anew."
+)
+READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
+SPECS: dict[str, type[Spec]] = {
+    "top level": GenerationConfig,
+    "experiment": ExperimentSpec,
+    "dataset": DatasetSpec,
+    "dataset.files": FilesSpec,
+    "generation": GenerationSpec,
+    "validation": ValidationSpec,
+    "generation.price, validation.price": PriceSpec,
+}
+
+
 def schema() -> str:
     """The tables with what each column means, and the SQL views as the migrations make them."""
-    lines = [HEAD, "# The database", "", _paragraph(tracker.schema), ""]
-    lines += [
-        "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs.",
-        "",
-    ]
+    lines = [HEAD, "# The database", "", _paragraph(tracker.schema), "", READING, ""]
+    lines += ["## Views", "", "What people ask most, joined already.", ""]
     with tempfile.TemporaryDirectory() as directory, open_database(Workspace(Path(directory), environ={})) as database:
         with database.reading() as connection:
-            views = connection.execute(
-                text("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name")
-            ).all()
-        lines += ["## Views", "", "What people ask most, joined already.", ""]
-        for name, sql in views:
-            lines += [f"### {name}", "", "```sql", _dedent(sql), "```", ""]
+            query = text("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name")
+            for name, sql in connection.execute(query):
+                lines += [f"### {name}", "", "```sql", _dedent(sql), "```", ""]
     lines += ["## Tables", ""]
     for model in _tables():
         lines += [
@@ -61,36 +71,25 @@ def schema() -> str:
             "",
             str(inspect.getdoc(model)),
             "",
-            "| column | type | meaning |",
-            "|---|---|---|",
+            *_header("column", "type", "meaning"),
         ]
         for name, column in model.metadata.tables[str(model.__tablename__)].columns.items():
             notes = [model.model_fields[name].description or ""]
             notes += [f"references `{key.target_fullname}`" for key in column.foreign_keys]
-            kind = f"{column.type}".split("(", maxsplit=1)[0].lower() + ("" if column.nullable else ", not null")
-            lines.append(
-                f"| `{name}` | {kind}{', key' if column.primary_key else ''} | {'; '.join(filter(None, notes))} |"
-            )
+            kind = str(column.type).partition("(")[0].lower() + ("" if column.nullable else ", not null")
+            key = ", key" if column.primary_key else ""
+            lines.append(f"| `{name}` | {kind}{key} | {'; '.join(filter(None, notes))} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def error_tree() -> str:
     """The error tree with exit codes."""
-    assert errors.__doc__ is not None
-    _, _, tree = errors.__doc__.partition("\n")
-    lines = [
-        HEAD,
-        "# Errors and exit codes",
-        "",
-        _dedent_block(tree),
-        "",
-        "| error | exit code | meaning |",
-        "|---|---|---|",
-    ]
-    found = [errors.Error, *_subclasses(errors.Error)]
-    for each in sorted((each for each in found if not each.__name__.startswith("_")), key=lambda each: each.exit_code):
-        lines.append(f"| `{each.__name__}` | {each.exit_code} | {inspect.getdoc(each)} |".replace("\n", " "))
+    _, _, tree = str(errors.__doc__).partition("\n")
+    lines = [HEAD, "# Errors and exit codes", "", _tree(tree), "", *_header("error", "exit code", "meaning")]
+    found = [each for each in (errors.Error, *_subclasses(errors.Error)) if not each.__name__.startswith("_")]
+    found.sort(key=lambda each: each.exit_code)
+    lines += [f"| `{each.__name__}` | {each.exit_code} | {_one_line(each)} |" for each in found]
     lines += ["", "0 is success; 2 is a wrong command line, by click's convention.", ""]
     return "\n".join(lines)
 
@@ -99,33 +98,18 @@ def commands() -> str:
     """Every command's help, as the terminal shows it."""
     lines = [HEAD, "# Commands", ""]
     for path, command in _commands():
-        context = click.Context(
-            command, info_name=" ".join(("synthtrack", *path)), terminal_width=100, max_content_width=100
-        )
-        lines += [f"## synthtrack {' '.join(path)}".rstrip(), "", "```text", command.get_help(context), "```", ""]
+        name = " ".join(("synthtrack", *path))
+        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+        lines += [f"## {name}", "", "```text", command.get_help(context), "```", ""]
     return "\n".join(lines)
 
 
 def configuration() -> str:
     """Every key of a stage 1 config."""
-    lines = [
-        HEAD, "# Configuration of `synthtrack generate`", "",
-        "Keys marked *shapes the data* are part of the fingerprint; all others change how, not what, and can be changed "
-        "at any time without making anything anew.", "",
-    ]  # fmt: skip
-    for title, spec in (
-        ("top level", GenerationConfig), ("experiment", ExperimentSpec), ("dataset", DatasetSpec),
-        ("dataset.files", FilesSpec), ("generation", GenerationSpec), ("validation", ValidationSpec),
-        ("generation.price, validation.price", PriceSpec),
-    ):  # fmt: skip
-        lines += [
-            f"## {title}",
-            "",
-            str(inspect.getdoc(spec)),
-            "",
-            "| key | default | shapes the data | meaning |",
-            "|---|---|---|---|",
-        ]
+    lines = [HEAD, "# Configuration of `synthtrack generate`", "", CONFIGURATION, ""]
+    for title, spec in SPECS.items():
+        lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
+        lines += _header("key", "default", "shapes the data", "meaning")
         lines += [_row(spec, name) for name in _ordered(spec)]
         lines.append("")
     return "\n".join(lines)
@@ -193,6 +177,14 @@ def _tables() -> list[type[SQLModel]]:
     return [each for each in SQLModel.__subclasses__() if each.__module__ == tracker.schema.__name__]
 
 
+def _header(*names: str) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _one_line(each: type[errors.Error]) -> str:
+    return str(inspect.getdoc(each)).replace("\n", " ").replace("``", "`")
+
+
 def _subclasses(each: type[errors.Error]) -> Iterator[type[errors.Error]]:
     for sub in each.__subclasses__():
         yield sub
@@ -207,10 +199,18 @@ def _dedent(sql: str) -> str:
     return inspect.cleandoc(sql.replace(" AS \n", " AS\n"))
 
 
-def _dedent_block(tree: str) -> str:
+def _tree(tree: str) -> str:
     lines = tree.strip("\n").splitlines()
     end = next(index for index, line in enumerate(lines) if index and line and not line.startswith(" "))
-    return "\n".join(["```text", *(line[4:] for line in lines[:end] if line.strip()), "```", "", " ".join(lines[end:])])
+    return "\n".join(
+        [
+            "```text",
+            *(line[4:] for line in lines[:end] if line.strip()),
+            "```",
+            "",
+            " ".join(lines[end:]).replace("``", "`"),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -71,8 +71,9 @@ class FilesSpec(Spec):
 
 
 class DatasetSpec(Spec):
-    """The source data set. Its content is part of the identity, the paths to it are not."""
+    """The source data set. Its content and its names shape the data, the paths to it do not."""
 
+    # The names of the data set and its files are in the digest of the source, so they are not counted twice here.
     task_name: DirectoryName | None = setting(
         None, operational=True, help="file stem (copa); default: the input file's name without _train"
     )
