@@ -59,11 +59,14 @@ def schema() -> str:
     """The tables with what each column means, and the SQL views as the migrations make them."""
     lines = [HEAD, "# The database", "", _paragraph(tracker.schema), "", READING, ""]
     lines += ["## Views", "", "What people ask most, joined already.", ""]
-    with tempfile.TemporaryDirectory() as directory, open_database(Workspace(Path(directory), environ={})) as database:
-        with database.reading() as connection:
-            query = text("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name")
-            for name, sql in connection.execute(query):
-                lines += [f"### {name}", "", "```sql", _dedent(sql), "```", ""]
+    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY name")
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        open_database(Workspace(Path(directory), environ={})) as database,
+        database.reading() as connection,
+    ):
+        for name, sql in connection.execute(query):
+            lines += [f"### {name}", "", "```sql", _dedent(sql), "```", ""]
     lines += ["## Tables", ""]
     for model in _tables():
         lines += [
@@ -87,7 +90,8 @@ def error_tree() -> str:
     """The error tree with exit codes."""
     _, _, tree = str(errors.__doc__).partition("\n")
     lines = [HEAD, "# Errors and exit codes", "", _tree(tree), "", *_header("error", "exit code", "meaning")]
-    found = [each for each in (errors.Error, *_subclasses(errors.Error)) if not each.__name__.startswith("_")]
+    tree_of_errors: list[type[errors.Error]] = [errors.Error, *_subclasses(errors.Error)]
+    found = [each for each in tree_of_errors if not each.__name__.startswith("_")]
     found.sort(key=lambda each: each.exit_code)
     lines += [f"| `{each.__name__}` | {each.exit_code} | {_one_line(each)} |" for each in found]
     lines += ["", "0 is success; 2 is a wrong command line, by click's convention.", ""]
