@@ -1,0 +1,160 @@
+"""Starts MLflow's user interface on a workspace's store, in its light form, and links into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from tracker.catalogue import reading
+from tracker.errors import Conflict, StorageError
+from tracker.mlflow_log import QUIET, experiment_ids
+from tracker.paths import Workspace
+
+START_TIMEOUT_S = 120.0
+_PATIENCE_S = 10.0
+MAX_COMPARED = 20
+"""Runs of one comparison: more columns than that cannot be read."""
+_MODE = "workflowType=machine_learning"
+
+_RUNS = """
+    SELECT b.name AS batch, r.purpose, o.mlflow_run_id FROM mlflow_outbox o
+    JOIN generation_run r ON r.id = o.generation_run_id JOIN batch b ON b.id = r.batch_id
+    WHERE o.mlflow_run_id IS NOT NULL AND o.id IN (
+        SELECT MAX(x.id) FROM mlflow_outbox x JOIN generation_run y ON y.id = x.generation_run_id
+        WHERE x.mlflow_run_id IS NOT NULL AND y.batch_id IN (SELECT id FROM batch ORDER BY id DESC LIMIT :batches)
+        GROUP BY y.batch_id, y.shared_experiment_id)
+    ORDER BY b.id DESC, o.id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The runs of a batch side by side, the latest of each of its experiments."""
+
+    batch: str
+    n_runs: int
+    url: str
+    samples_url: str
+
+
+def experiments_link(base: str) -> str:
+    """The list of MLflow's experiments."""
+    return f"{base}/#/experiments?{_MODE}"
+
+
+def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Comparison]:
+    """A link for each of the newest batches that have two runs or more."""
+    with reading(workspace) as reader:
+        rows = reader.rows(_RUNS, batches=batches)
+    ids = experiment_ids(workspace, {row["purpose"] for row in rows})
+    found = []
+    for batch in dict.fromkeys(row["batch"] for row in rows):
+        chosen = [row for row in rows if row["batch"] == batch and row["purpose"] in ids][-MAX_COMPARED:]
+        if len(chosen) > 1:
+            runs = [row["mlflow_run_id"] for row in chosen]
+            experiments = list(dict.fromkeys(ids[row["purpose"]] for row in chosen))
+            found.append(
+                Comparison(
+                    batch, len(runs), _compare_link(base, runs, experiments), _samples_link(base, batch, experiments[0])
+                )
+            )
+    return found
+
+
+def _compare_link(base: str, runs: list[str], experiments: list[str]) -> str:
+    parameters = {"runs": runs, "experiments": experiments}
+    query = "&".join(f"{name}={quote(json.dumps(value, separators=(',', ':')))}" for name, value in parameters.items())
+    return f"{base}/#/compare-runs?{query}&{_MODE}"
+
+
+def _samples_link(base: str, batch: str, experiment: str) -> str:
+    chosen = quote(f"tags.`synthtrack.batch` = '{batch}'", safe="")
+    return f"{base}/#/experiments/{experiment}/runs?{_MODE}&compareRunsMode=ARTIFACT&searchFilter={chosen}"
+
+
+@contextlib.contextmanager
+def served(workspace: Workspace, host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """MLflow's server while the context lasts: its address and process; none of its processes is left afterwards.
+
+    Raises Conflict where the port is taken, StorageError where the server does not start.
+    """
+    _check_free(host, port)
+    base = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  compared, not bound
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603  our own interpreter
+            _command(workspace, host, port),
+            # In a group of its own: Ctrl-C reaches us alone, and we end the group.
+            start_new_session=True,
+            env={**QUIET, **workspace.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            cwd=workspace.mlruns_dir if workspace.mlruns_dir.is_dir() else workspace.root,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            if not _answers(f"{base}/health", process):
+                output.seek(0)
+                said = output.read().decode(errors="replace").strip().splitlines()[-8:]
+                raise StorageError(
+                    "\n".join(["MLflow's server did not start. It said:", *(f"  {line}" for line in said)]),
+                    hint="`synthtrack mlflow sync` says whether its store can be opened.",
+                )
+            yield base, process
+        finally:
+            _end(process)
+
+
+def _command(workspace: Workspace, host: str, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)),
+        *("--backend-store-uri", workspace.mlflow_uri, "--no-serve-artifacts"),
+        *("--default-artifact-root", str(workspace.mlruns_dir.resolve() / "artifacts")),
+    ]
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                f"Port {port} of {host} cannot be used: {error.strerror}.",
+                hint=f"Another `synthtrack ui` may run there. Choose another with --port {port + 1}.",
+            ) from error
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    # Proxies are for the world outside; this server is here.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), opener.open(url, timeout=5):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_PATIENCE_S)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass
+    finally:
+        # Also after a second Ctrl-C, and for those of the group that outlive its first process.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
