@@ -9,7 +9,7 @@ import click
 from cli.listing import bring_up_to_date, by_dataset, left_out, limit_of, limited, of_dataset, reuse, verbose
 from cli.options import as_json, workspace
 from cli.render import RULE, THIN_RULE, counted, moment, show, show_json, usd
-from tracker import listings
+from tracker import listings, references
 from tracker.catalogue import Reader, Row, reading
 from tracker.listings import Listing
 from tracker.paths import SHARED, Workspace
@@ -53,7 +53,7 @@ def show_batch(
 ) -> None:
     """The experiments of a batch, and which of them it did not have to make."""
     with reading(place) as reader:
-        row = listings.batch(reader, name)
+        row = listings.batch(reader, name) if verbose or as_json else references.batch(reader, name)
         found = listings.batch_experiments(reader, name, dataset, limit_of(limit, as_json=as_json))
         if as_json:
             show_json(row | {"experiments": found.rows})

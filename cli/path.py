@@ -114,7 +114,8 @@ def _resolved(row: Row, limit: int) -> Iterator[str]:
     for held in held_by[: limit or None]:
         original = " (original)" if held["batch"] == row["original_batch"] else " (reused)" if held["reused"] else ""
         yield f"      {held['path']}{original}"
-    yield from left_out(Listing(held_by[: limit or None], len(held_by)), "batch", "batches")
+    if limit and len(held_by) > limit:
+        yield f"      💾 {len(held_by) - limit:,} more not shown; --limit 0 shows all."
 
 
 def _title(row: Row) -> Iterator[str]:

@@ -110,7 +110,9 @@ def experiments(reader: Reader, dataset: str | None = None, limit: int = 0) -> L
         **of,
         limit=limit or _EVERY,
     )
-    return Listing(rows, _count(reader, chosen, of))
+    # Counted by itself a table is not read, only the smallest of its indexes.
+    total = reader.rows("SELECT COUNT(*) AS n FROM shared_experiment")[0]["n"] if not of else _count(reader, chosen, of)
+    return Listing(rows, total)
 
 
 def experiment(reader: Reader, ref: str, workspace: Workspace) -> Row:
