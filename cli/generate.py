@@ -81,20 +81,23 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Pa
 
     failures = []
     found = []
-    for job in jobs:
-        try:
-            with _bar(job) as display:
-                outcome = run(workspace, job, display)
-        except PartialResult as failure:
-            failures.append(failure)
-            if len(jobs) > 1:
-                render.note(f"⚠️  {failure}")
-            continue
-        found.append(_outcome_json(workspace, outcome))
-        if not as_json:
-            _show(workspace, outcome)
-    if as_json:
-        render.show_json(found)
+    try:
+        for job in jobs:
+            try:
+                with _bar(job) as display:
+                    outcome = run(workspace, job, display)
+            except PartialResult as failure:
+                failures.append(failure)
+                if len(jobs) > 1:
+                    render.note(f"⚠️  {failure}")
+                continue
+            found.append(_outcome_json(workspace, outcome))
+            if not as_json:
+                _show(workspace, job, outcome)
+    finally:
+        # What was made before an error is still made.
+        if as_json:
+            render.show_json(found)
     return failures
 
 
@@ -124,7 +127,10 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
 
 def _command() -> str:
     """The command line as typed, without the value of a key."""
-    words = [f"{word.partition('=')[0]}=***" if "api_key=" in word.replace(" ", "") else word for word in sys.argv[1:]]
+    words = [
+        f"{word.partition('=')[0]}=***" if "api_key" in word.replace("api_key_env", "") else word
+        for word in sys.argv[1:]
+    ]
     return shlex.join(["synthtrack", *words])
 
 
@@ -165,7 +171,7 @@ def _postfix(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def _show(workspace: Workspace, outcome: Outcome) -> None:
+def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
     run, reference = outcome.run, f"{outcome.dataset}/{outcome.name}"
     if outcome.outcome == "reused":
         render.show(f"⚡ {reference}: already made, nothing generated")
@@ -173,6 +179,7 @@ def _show(workspace: Workspace, outcome: Outcome) -> None:
     else:
         render.show(f"✅ {reference}: {outcome.outcome}, {outcome.status}")
     render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
+    _show_models(job)
     render.show(f"   Records: {run['n_records']:,}, {_counts(run)}")
     if outcome.outcome != "reused":
         estimated = " (estimated)" if run["tokens_estimated"] else ""
@@ -188,6 +195,14 @@ def _show(workspace: Workspace, outcome: Outcome) -> None:
         render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
     render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
     render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+
+
+def _show_models(job: Job) -> None:
+    config = job.plan.config
+    models = [("Model", config.generation), *([("Judge", config.validation)] if config.validation else [])]
+    for title, model in models:
+        if model.provider == "offline":
+            render.show(f"   {title}: {model.model}, the offline provider's rules; no LLM")
 
 
 def _counts(run: Any) -> str:
@@ -225,13 +240,14 @@ def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
     if as_json:
         render.show_json([dataclasses.asdict(each) for each in previews])
         return
-    for each in previews:
-        _show_preview(each)
+    for job, each in zip(jobs, previews, strict=True):
+        _show_preview(job, each)
 
 
-def _show_preview(each: Preview) -> None:
+def _show_preview(job: Job, each: Preview) -> None:
     render.show(f"🔧 {each.reference} (dry run: no call is made, nothing is written)")
     render.show(f"   Parameter fingerprint: {each.fingerprint}")
+    _show_models(job)
     if each.reused_from is not None:
         render.show(f"   ⚡ Data reuse: Yes (original batch: {each.reused_from}); nothing would be generated")
     else:
@@ -245,7 +261,7 @@ def _show_preview(each: Preview) -> None:
     render.show(
         f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
     )
-    render.show(f"   Cost: about {render.usd(each.cost_usd)}")
+    render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}")
     render.show("\n   Rephrase prompt of the first record:")
     render.show(_indent(each.rephrase_prompt))
     if each.validation_prompt is not None:

@@ -55,7 +55,7 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None) 
         source_id = _register(database, job.plan)
         claimed = _claim(database, job, source_id)
         if claimed.outcome == "reused":
-            run = store.finish(database, claimed, Totals(), status="complete")
+            run = store.finish(database, claimed, Totals(), status=_status(workspace, job.plan))
         else:
             run = _make(database, Run(workspace, database, job, claimed, prices, display))
         with reading(workspace) as reader:
@@ -174,9 +174,17 @@ def _make(database: Database, run: Run) -> Row:
             store.finish(database, claimed, run.totals(), status="interrupted" if stopped else "failed", error=what)
         raise
     digest = None
-    if status == "complete" or run.job.options.accept_partial:
+    if status == "complete" or run.job.options.accept_partial or _status(run.workspace, run.plan) == "partial":
         digest = _data_digest(run.workspace, run.plan, claimed.experiment_id)
     return store.finish(database, claimed, run.totals(), status=status, data_digest=digest)
+
+
+def _status(workspace: Workspace, plan: Plan) -> str:
+    """The status of the plan's experiment, which is there."""
+    with reading(workspace) as reader:
+        found = existing(reader, plan)
+    assert found is not None
+    return str(found["status"])
 
 
 def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:

@@ -43,7 +43,7 @@ def preview(workspace: Workspace, job: Job) -> Preview:
     """The preview of a run."""
     plan = job.plan
     if not has_record(workspace):
-        return _preview(job, None, [], plan.n_records)
+        return _preview(job, None, list(range(plan.n_records)), plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
         pending = _pending(reader, plan, found)
@@ -52,8 +52,6 @@ def preview(workspace: Workspace, job: Job) -> Preview:
 
 def _preview(job: Job, found: Row | None, unpaid: list[int], n_pending: int) -> Preview:
     plan = job.plan
-    if found is None and not unpaid:
-        unpaid = list(range(plan.n_records))
     rephrase = _Estimate(plan, unpaid)
     judge_calls = n_pending if plan.judge is not None else 0
     costs: list[float | None] = []

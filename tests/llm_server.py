@@ -6,7 +6,8 @@ until it is killed. In a test, ``with running_server(latency=0.05) as server`` d
     POST /v1/chat/completions     GET /v1/models     GET /stats     POST /reset (empties the statistics)
 
 Refusals that a test can ask for: another key than ``--api-key`` gets 401, see ``REFUSED_KEYS`` and ``REFUSED_MODELS``
-for the rest. Faults, drawn per accepted request from a generator seeded with ``--fault-seed``:
+for the rest; a message that holds the text of ``--poison`` gets 500 for ever. Faults, drawn per accepted request from
+a generator seeded with ``--fault-seed``:
 
     rate_limit   429, Retry-After: 0.05            half_json    200, JSON cut in the middle
     server_error 500                               truncated    finish_reason length, half of the text
@@ -169,7 +170,8 @@ def recorded_answers(path: Path) -> Callable[[str], str]:
     def answer(message: str) -> str:
         for original, rephrased, verdict in triples:
             if original in message:
-                return str(verdict if rephrased in message else rephrased)
+                # A real answer may begin with a newline, which whoever asks has stripped by then.
+                return str(verdict if rephrased.strip() in message else rephrased)
         return invented_answer(message)
 
     return answer
@@ -213,6 +215,9 @@ class _Endpoint:
         stats = self.stats
         stats.received += 1
         raw = await request.read()
+        if self.options.log:
+            with self.options.log.open("ab") as log:
+                log.write(raw + b"\n")
         try:
             body = json.loads(raw)
             model, _ = body["model"], body["messages"][-1]["content"]
@@ -226,6 +231,8 @@ class _Endpoint:
             stats.rejected_429 += 1
             return await self.send(request, limited)
         fault = self.random.choice(self.faults) if self.random.random() < self.options.fault_rate else None
+        if self.options.poison and self.options.poison in body["messages"][-1]["content"]:
+            fault = "server_error"
         stats.in_flight += 1
         stats.peak_in_flight = max(stats.peak_in_flight, stats.in_flight)
         try:
@@ -379,6 +386,8 @@ def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fault-rate", type=float, default=0.0)
     parser.add_argument("--fault-seed", type=int, default=1)
     parser.add_argument("--faults", default="all", help=f"all, or some of {','.join(FAULTS)}")
+    parser.add_argument("--poison", metavar="TEXT", help="a message that holds it gets 500 for ever")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="JSONL of every body that arrived")
     parser.add_argument("--slow-seconds", type=float, default=3.0)
     parser.add_argument("--no-usage", action="store_true", help="answers tell no token counts")
     parser.add_argument("--with-parent", action="store_true", help="ends when the process that started it ends")

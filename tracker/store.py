@@ -126,12 +126,15 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     Raises Corrupt where the fingerprint stands for other settings.
     """
     with database.writing() as connection:
-        batch_id = _batch(database, connection, wanted)
         found = (
             connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.fingerprint == wanted.identity.fingerprint))
             .mappings()
             .first()
         )
+        busy = None if found is None or _is_ready(found, wanted) else _holder(found, process)
+        if busy is not None:
+            return busy
+        batch_id = _batch(database, connection, wanted)
         if found is None:
             experiment_id, name = _new_experiment(connection, wanted, batch_id, process)
             outcome, original = "made", wanted.batch
@@ -146,13 +149,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             original = connection.execute(
                 select(BATCH.c.name).where(BATCH.c.id == found["original_batch_id"])
             ).scalar_one()
-            if found["status"] == "complete" or (found["status"] == "partial" and wanted.accept_partial):
-                outcome = "reused"
-            else:
-                busy = _holder(found, process)
-                if busy is not None:
-                    return busy
-                outcome = "resumed"
+            outcome = "reused" if _is_ready(found, wanted) else "resumed"
+            if outcome == "resumed":
                 _take_lease(connection, experiment_id, process)
         database.insert_new(
             connection, MEMBERSHIP,
@@ -163,6 +161,12 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             connection, wanted, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
         )
     return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original))
+
+
+def _is_ready(found: Any, wanted: Wanted) -> bool:
+    """Whether its data can be had as it is; without a digest it is being changed, or that was not brought to an end."""
+    partial = found["status"] == "partial" and wanted.accept_partial and found["data_digest"] is not None
+    return found["status"] == "complete" or partial
 
 
 def heartbeat(database: Database, experiment_id: int) -> None:
@@ -291,7 +295,9 @@ def _take_lease(connection: Connection, experiment_id: int, process: Process) ->
         .where(RUN.c.shared_experiment_id == experiment_id, RUN.c.status == "running", RUN.c.outcome != "reused")
         .values(status="interrupted", error="its process ended without a word")
     )
-    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**_lease(process, _now())))
+    # Until the run ends, the data of a partial experiment is what its samples give, and no longer what was recorded.
+    values = {**_lease(process, _now()), "data_digest": None}
+    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
 
 
 def _end_experiment(
@@ -311,7 +317,7 @@ def _end_experiment(
 def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:
     here = SAMPLE.c.shared_experiment_id == experiment_id
     by_status: dict[str, int] = dict(
-        connection.execute(select(SAMPLE.c.status, func.count()).where(here).group_by(SAMPLE.c.status)).tuples().all()
+        connection.execute(select(SAMPLE.c.status, func.count()).where(here).group_by(SAMPLE.c.status)).all()
     )
     unclear = connection.execute(
         select(func.count()).select_from(SAMPLE).where(here, SAMPLE.c.verdict == "unclear")

@@ -1,0 +1,150 @@
+"""``synthtrack generate`` as it looks: stdout, stderr, exit code and files, with the offline provider."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.workspaces import (
+    Done,
+    call,
+    config,
+    execute,
+    matches_snapshot,
+    rows,
+    statuses,
+    steady,
+    train_file,
+    tree,
+    write_config,
+    write_records,
+)
+
+GENERATE = ("generate", "copa.yaml", "--no-mlflow")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_records(tmp_path, 5)
+    write_config(tmp_path, config())
+    return tmp_path
+
+
+def seen(done: Done, root: Path) -> str:
+    """A command and what it left, as one text."""
+    parts = {"stdout": done.out, "stderr": done.err, "tree": tree(root / "Data_v2")}
+    shown = "".join(f"== {name}\n{steady(text, root)}" for name, text in parts.items())
+    return f"exit code {done.code}\n{shown}"
+
+
+@pytest.mark.parametrize(
+    ("name", "earlier", "arguments"),
+    [
+        ("made", [], ["copa.yaml"]),
+        ("reused", [["copa.yaml"]], ["copa.yaml", "--batch", "second"]),
+        ("temperature", [["copa.yaml"]], ["copa.yaml", "--set", "generation.temperature=0.9"]),
+        ("same_name", [["copa.yaml"]], ["copa.yaml", "--set", "generation.seed=7"]),
+        ("limit", [], ["copa.yaml", "--limit", "2"]),
+        ("fresh", [["copa.yaml"]], ["copa.yaml", "--fresh"]),
+        ("json", [], ["copa.yaml", "--json"]),
+        ("json_reused", [["copa.yaml"]], ["--json", "copa.yaml"]),
+        ("config_option", [], ["--config", "copa.yaml", "--set", "experiment.batch_id=null"]),
+        ("dry_run_new", [], ["copa.yaml", "--dry-run"]),
+        ("dry_run_reused", [["copa.yaml"]], ["copa.yaml", "--dry-run", "--batch", "second"]),
+        ("dry_run_json", [], ["copa.yaml", "--dry-run", "--json"]),
+        ("without_validation", [], ["bare.yaml"]),
+        ("older_config", [], ["older.yaml"]),
+    ],
+)
+def test_it_looks_like_this(name: str, earlier: list[list[str]], arguments: list[str], root: Path) -> None:
+    write_config(root, config(validation=None), "bare.yaml")
+    older = {"experiment__experiment_id": "exp_1", "experiment__overwrite_strategy": "skip", "task_name": "Copa"}
+    write_config(root, config(**older), "older.yaml")
+    for each in earlier:
+        assert call(root, *GENERATE[:1], *each, "--no-mlflow").code == 0
+    assert matches_snapshot(f"generate_{name}", seen(call(root, "generate", *arguments, "--no-mlflow"), root))
+
+
+def test_the_installed_command_says_and_does_the_same(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    write_records(other, 5)
+    write_config(other, config())
+    assert seen(execute(root, *GENERATE), root) == seen(call(other, *GENERATE), other)
+
+
+def test_a_directory_of_configs_is_made_one_after_the_other(root: Path) -> None:
+    for temperature in (0.5, 0.9):
+        write_config(root, config(generation__temperature=temperature), f"study/deep/t{temperature}.yaml")
+    write_config(root, config(generation__temperature=0.5, experiment__batch_id="twin"), "study/zz.yml")
+    (root / "study/notes.txt").write_text("not a config")
+    done = call(root, "generate", "study", "--no-mlflow")
+    assert matches_snapshot("generate_directory", seen(done, root))
+
+
+def test_one_bad_config_of_several_stops_all_before_anything_is_made(root: Path) -> None:
+    write_config(root, config(generation__temperature=3), "study/b.yaml")
+    write_config(root, config(), "study/a.yaml")
+    done = call(root, "generate", "study", "--no-mlflow")
+    assert (done.code, done.out) == (3, "")
+    assert "b.yaml" in done.err
+    assert not (root / "tracker.db").exists()
+
+
+def test_a_dry_run_writes_nothing(root: Path) -> None:
+    before = tree(root)
+    assert call(root, *GENERATE, "--dry-run").code == 0
+    assert tree(root) == before
+    assert not (root / "tracker.db").exists()
+    call(root, *GENERATE, "--limit", 1)
+    before, runs = tree(root), statuses(root)
+    assert call(root, *GENERATE, "--dry-run").code == 0
+    assert (tree(root), statuses(root)) == (before, runs)
+
+
+def test_fresh_makes_another_draw_each_time(root: Path) -> None:
+    names = []
+    for _ in range(3):
+        done = call(root, *GENERATE, "--fresh", "--json")
+        names.append(json.loads(done.out)[0]["reference"])
+    assert names == [f"Copa/temp07_topp10_rulesv1_draw{draw}" for draw in (1, 2, 3)]
+    assert len(set(rows(root, "SELECT request_key FROM attempt"))) == len(rows(root, "SELECT 1 FROM attempt"))
+    assert call(root, *GENERATE).code == 0
+    assert train_file(root, "temp07_topp10_rulesv1").exists()
+
+
+def test_a_batch_of_another_name_shares_one_data_set(root: Path) -> None:
+    for batch in ("first", "second", "third"):
+        call(root, *GENERATE, "--batch", batch)
+    assert rows(root, "SELECT count(*) FROM shared_experiment") == [(1,)]
+    assert rows(root, "SELECT reused FROM batch_membership ORDER BY batch_id") == [(0,), (1,), (1,)]
+    data = {train_file(root, "temp07_topp10_rulesv1", group).resolve() for group in ("first", "second", "third")}
+    assert data == {train_file(root, "temp07_topp10_rulesv1").resolve()}
+
+
+def test_the_path_of_the_data_is_no_part_of_the_identity(root: Path) -> None:
+    call(root, *GENERATE)
+    (root / "Data/original").rename(root / "elsewhere")
+    done = call(root, *GENERATE, "--set", "dataset.input_path=elsewhere/Copa/copa_train.jsonl")
+    assert done.out.startswith("⚡ Copa/temp07_topp10_rulesv1: already made")
+
+
+def test_other_data_is_another_experiment(root: Path) -> None:
+    call(root, *GENERATE)
+    write_records(root, 6)
+    done = call(root, *GENERATE)
+    assert done.out.startswith("✅ Copa/temp07_topp10_rulesv1_2: made, complete")
+    assert "Calls: 2 sent, 10 answered from the ledger" in done.out
+
+
+def test_a_setting_on_the_command_line_is_validated_like_the_file(root: Path) -> None:
+    done = call(root, *GENERATE, "--set", "generation.temprature=0.9")
+    assert done.code == 3
+    assert "--set generation.temprature: unknown key `generation.temprature`; did you mean `temperature`?" in done.err
+
+
+def test_every_option_is_in_the_help() -> None:
+    done = call(Path.cwd(), "generate", "--help")
+    options = "--config --batch --set --limit --dry-run --fresh --wait --accept-partial --max-cost --no-mlflow --json"
+    assert [name for name in options.split() if name not in done.out] == []
