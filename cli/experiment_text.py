@@ -118,12 +118,12 @@ def _file(row: Row, each: Row) -> str:
 
 
 def _runs(runs: list[Row]) -> str:
-    headers = ("Started", "Batch", "Outcome", "Status", "Calls", "From ledger", "Retried", "Cost", "MLflow run")
+    headers = ("Started", "Batch", "Outcome", "Status", "Calls", "Cost", "MLflow run")
     return table(
         headers,
         [
-            (moment(run["started_at"]), run["batch"], run["outcome"], run["status"], run["n_calls"], run["n_cached"],
-             run["n_retried"], usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
+            (moment(run["started_at"]), run["batch"], run["outcome"], run["status"], run["n_calls"],
+             usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
             for run in runs
         ],
     )  # fmt: skip

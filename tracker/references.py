@@ -157,6 +157,7 @@ def _near(reader: Reader, table: str, text: str, **of: str) -> list[str]:
     conditions = (
         ("name >= :text", "name", text),
         ("name < :text", "name DESC", text),
+        ("name LIKE :text", "name", f"%{text[len(text) // 4 :]}"),
         ("name LIKE :text", "name", f"%{text[len(text) // 2 :]}"),
         ("name LIKE :text", "name", f"%{text}%"),
     )

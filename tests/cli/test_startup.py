@@ -1,0 +1,72 @@
+"""What a command loads is what a person waits for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.records import temperature_study
+
+HEAVY = (
+    "torch", "transformers", "mlflow", "datasets", "sqlalchemy", "sqlmodel", "pydantic", "pandas", "alembic", "openai",
+    "together", "numpy", "matplotlib",
+)  # fmt: skip
+LOADED = f"""
+import sys
+from cli.main import run
+code = run(sys.argv[1:]) if len(sys.argv) > 1 else 0
+print(code, sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)
+"""
+COMMANDS: tuple[list[str], ...] = (
+    [],
+    ["--help"],
+    ["batch", "list", "--verbose"],
+    ["batch", "show", "batch_20241229_temperature", "--verbose"],
+    ["experiment", "list"],
+    ["experiment", "show", "Copa/temp07_topp10_gpt4o"],
+    ["experiment", "compare", "Copa/temp07_topp10_gpt4o", "Copa/temp05_topp10_gpt4o"],
+    ["path", "list"],
+    ["path", "list", "--format", "table"],
+    ["path", "resolve", "Data_v2/synthetic/_shared/Copa/temp07_topp10_gpt4o"],
+)
+
+
+def start(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("SYNTHTRACK_", "LC_"))}
+    return subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        env={**variables, "PYTHONPATH": str(Path(__file__).parents[2]), "SYNTHTRACK_ROOT": str(root), **environ},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = temperature_study(tmp_path_factory.mktemp("study")).root
+    # Writing the tree may load what it likes; looking at one that is up to date may not.
+    start(found, "experiment", "list")
+    return found
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
+    assert start(root, *arguments).stderr == "0 []\n"
+
+
+def test_the_probe_sees_what_is_loaded(root: Path) -> None:
+    probe = LOADED.replace("from cli.main import run", "import sqlmodel\nfrom cli.main import run")
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", probe], env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr == "0 ['pydantic', 'sqlalchemy', 'sqlmodel']\n"
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])
+def test_symbols_survive_any_locale(root: Path, locale: str) -> None:
+    done = start(root, "batch", "list", LC_ALL=locale)
+    assert "📦 batch_20241228_pilot" in done.stdout
