@@ -130,7 +130,8 @@ def test_an_ambiguous_fingerprint_says_what_it_could_be(tmp_path: Path) -> None:
         assert find(reader, workspace, "abcd00000003") == Found(4)
     assert str(caught.value) == (
         "No single experiment with fingerprint 'abcd...'.\nIt could be:\n  abcd00000000  Copa/e0\n"
-        "  abcd00000001  Copa/e1\n  abcd00000002  Copa/e2\n  abcd00000003  Copa/e3\n  abcd00000004  Copa/e4\n  ... and more"
+        "  abcd00000001  Copa/e1\n  abcd00000002  Copa/e2\n  abcd00000003  Copa/e3\n"
+        "  abcd00000004  Copa/e4\n  ... and more"
     )
 
 
