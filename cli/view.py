@@ -15,6 +15,8 @@ from tracker.errors import Corrupt
 from tracker.paths import Workspace
 from tracker.view_plan import Changes, Difference
 
+_LISTED = 20
+
 
 @click.group()
 def view() -> None:
@@ -81,7 +83,7 @@ def _show_changes(workspace: Workspace, changes: Changes) -> None:
 
 def _show_differences(workspace: Workspace, found: Sequence[Difference]) -> None:
     if not found:
-        render.show(f"{workspace.synthetic_dir} is what the database says.")
+        render.show(f"{workspace.relative(workspace.synthetic_dir)} is what the database says.")
         return
     for difference in found:
         detail = f"  ({difference.detail})" if difference.detail else ""
@@ -121,6 +123,3 @@ def _bar() -> Iterator[Callable[[int, int], None] | None]:
             bar.update(done - bar.n)
 
         yield progress
-
-
-_LISTED = 20

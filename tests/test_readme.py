@@ -1,0 +1,81 @@
+"""The README's commands run, in its order, and print what it says they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS
+from tests.llm_server import Server, running_server
+from tests.recording import record_sample
+
+ROOT = Path(__file__).parents[1]
+SELECT = "import sqlite3, sys; [print(*row, sep='|') for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def console() -> list[tuple[str, str]]:
+    """Each command of the console blocks with the output that is printed below it."""
+    steps: list[tuple[str, str]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = step.partition("\n")
+            steps.append((command, output))
+    return steps
+
+
+def settled(text: str) -> str:
+    """``text`` without what differs from run to run: fingerprints (the address is in them) and seconds."""
+    text = re.sub(r"\b[0-9a-f]{12}\b", "<fingerprint>", text)
+    text = re.sub(r"\d+\.\d s$", "<seconds>", text, flags=re.MULTILINE)
+    return re.sub(r"Workspace: \S*my-study", "Workspace: my-study", text).strip("\n")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    recorded = record_sample(tmp_path_factory.mktemp("recorded") / "sample.jsonl")
+    with running_server(recorded=recorded) as running:
+        yield running
+
+
+def test_every_command_of_the_readme_prints_what_it_says(server: Server, tmp_path: Path) -> None:
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "OPENAI_BASE_URL": server.base_url,
+        "OPENAI_API_KEY": "test-key",
+        "LANG": "C.UTF-8",
+        "HOME": str(tmp_path),
+    }
+    here, ran = tmp_path, 0
+    for command, expected in console():
+        if command.startswith("export "):
+            continue
+        if command.startswith("cd "):
+            here /= command.removeprefix("cd ")
+            continue
+        words = shlex.split(command)
+        if words[0] == "sqlite3" and shutil.which("sqlite3") is None:
+            words = [sys.executable, "-c", SELECT, *words[1:]]
+        done = subprocess.run(words, cwd=here, env=environ, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert settled(done.stdout) == settled(expected), command
+        ran += 1
+    assert ran > 8
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"synthtrack ([a-z]+)", README))
+    assert named <= set(COMMANDS), "the README names a command that is not there"
+    assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
