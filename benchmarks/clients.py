@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,7 +48,24 @@ async def bare_sdk(base_url: str, prompts: list[str], in_flight: int) -> int:
 
 
 async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
-    """synthtrack: every answer in its ledger, committed, before this returns."""
+    """The engine with the ledger that ``generate`` uses: every answer is committed before this returns."""
+    with tempfile.TemporaryDirectory() as root:
+        # Making a database imports Alembic; that is done once per workspace, by another process here.
+        make = [sys.executable, "-c", _MAKE_DATABASE, root]
+        await asyncio.to_thread(subprocess.run, make, check=True)
+        return await _engine(Path(root), base_url, prompts, in_flight)
+
+
+_MAKE_DATABASE = """
+import sys
+from pathlib import Path
+from tracker.database import open_database
+from tracker.paths import Workspace
+open_database(Workspace(Path(sys.argv[1]))).close()
+"""
+
+
+async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int) -> int:
     from pipeline.chat_openai import OpenAIChat
     from pipeline.engine import Endpoint, Engine, Limits
     from pipeline.ledger import RunLedger
@@ -58,22 +76,21 @@ async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
     answered = 0
     chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
     endpoint = Endpoint("test server", chat, Limits(concurrency=in_flight))
-    with tempfile.TemporaryDirectory() as root:
-        workspace = Workspace(Path(root))
-        with open_database(workspace) as database, reading(workspace, snapshot=False) as reader:
-            ledger = RunLedger(database, reader, _generation_run(database))
-            meter = _Meter()
-            async with Engine(ledger) as asking:
+    workspace = Workspace(root)
+    with open_database(workspace) as database, reading(workspace, snapshot=False) as reader:
+        ledger = RunLedger(database, reader, _generation_run(database))
+        meter = _Meter()
+        async with Engine(ledger) as asking:
 
-                async def job(prompt: str) -> None:
-                    nonlocal answered
-                    reply = await asking.ask(endpoint, _request(base_url, prompt))
-                    answered += bool(reply.text)
+            async def job(prompt: str) -> None:
+                nonlocal answered
+                reply = await asking.ask(endpoint, _request(base_url, prompt))
+                answered += bool(reply.text)
 
-                await asking.run(job, prompts)
-            meter.stop()
-            [row] = reader.rows("SELECT count(*) AS kept FROM attempt WHERE failure IS NULL")
-            assert row["kept"] == answered, f"{row['kept']} of {answered} answers were kept"
+            await asking.run(job, prompts, window=2 * in_flight)
+        meter.stop()
+        [row] = reader.rows("SELECT count(*) AS kept FROM attempt WHERE failure IS NULL")
+        assert row["kept"] == answered, f"{row['kept']} of {answered} answers were kept"
     await chat.aclose()
     _Meter.result = meter
     return answered

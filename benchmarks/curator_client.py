@@ -1,7 +1,7 @@
 """curator's part of ``benchmarks.engine``, run by a Python that has bespokelabs-curator; it prints one line of JSON.
 
 Telemetry, its cache and its display are off, its request and token limits are raised out of the way. Where tiktoken
-cannot download its table, one token per byte stands in for it: curator counts tokens before it sends.
+cannot download its table, one of the same size stands in for it: curator counts tokens before it sends.
 """
 
 # mypy: ignore-errors
@@ -24,9 +24,9 @@ def measured(base_url: str, prompts: list[str], in_flight: int) -> dict[str, obj
         tiktoken.get_encoding("cl100k_base")
     except Exception:  # noqa: BLE001  whatever the download fails with, the stand-in is used
         ranks = {bytes([byte]): byte for byte in range(256)}
-        stand_in = tiktoken.Encoding(
-            "bytes", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens={}, explicit_n_vocab=256
-        )
+        ranks |= {b"\xff" + number.to_bytes(3, "big"): 256 + number for number in range(100_000)}
+        words = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s+"""
+        stand_in = tiktoken.Encoding("stand-in", pat_str=words, mergeable_ranks=ranks, special_tokens={})
         tiktoken.get_encoding = lambda _: stand_in
     from bespokelabs import curator
 

@@ -92,13 +92,13 @@ def storm_table(results: dict[str, list[Measured]]) -> str:
     return "\n".join(lines)
 
 
-def machine(results: dict[str, list[Measured]]) -> str:
+def machine(results: dict[str, list[Measured]], load: float) -> str:
     """What the figures were measured on and with."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "openai", "sqlalchemy"))
     others = {run.version for runs in results.values() for run in runs if run.version}
     return (
         f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-        f"{', '.join([packages, *sorted(others)])}; load before the run {os.getloadavg()[0]:.1f}"
+        f"{', '.join([packages, *sorted(others)])}; load before the run {load:.1f}"
     )
 
 
@@ -116,12 +116,13 @@ def main() -> None:
     ours = {name: [sys.executable, "-m", "benchmarks.clients", name] for name in ("aiohttp", "sdk", "engine")}
     curator = [str(options.curator_python), str(Path(__file__).with_name("curator_client.py"))]
     others = {"curator": curator} if options.curator_python else {}
+    load = os.getloadavg()[0]
     with running_server(latency=options.latency) as server:
         speed = rounds(ours | others, server, prompts, options.in_flight, options.rounds)
     print(
         f"{len(prompts):,} prompts, {1000 * options.latency:g} ms, {options.in_flight} in flight, medians of ", end=""
     )
-    print(f"{options.rounds}; {machine(speed)}\n\n{speed_table(speed)}")
+    print(f"{options.rounds}; {machine(speed, load)}\n\n{speed_table(speed)}")
     if options.without_storm:
         return
     with running_server(latency=options.latency, max_in_flight=50) as server:

@@ -8,9 +8,11 @@ limited (it costs no attempt), transient (retried, in between fresh work) or fat
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import random
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -194,10 +196,11 @@ class Engine:
 
         workers = [asyncio.create_task(work()) for _ in range(window)]
         try:
-            _, going_on = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            if going_on:
-                self.stop("error")
-                await asyncio.wait(going_on)
+            with _rare_collections():
+                _, going_on = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+                if going_on:
+                    self.stop("error")
+                    await asyncio.wait(going_on)
         except asyncio.CancelledError:
             for worker in workers:
                 worker.cancel()
@@ -413,6 +416,17 @@ class Engine:
         finally:
             timer.cancel()
             self._sleepers.discard(future)
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Lets the collector of cycles run rarely: there are hardly any, and the search is a fifth of the CPU."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(20_000, before[0]), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _wake(future: asyncio.Future[None]) -> None:
