@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from tracker.catalogue import Reader, Row
 from tracker.content import CONFIG, FINGERPRINT, METADATA, experiment_files
@@ -138,8 +139,11 @@ def _glance(experiment: Row, sizes: Mapping[str, int | None]) -> dict[str, Expec
     }
 
 
+_problem = lru_cache(10_000)(name_problem)
+
+
 def _check_names(*names: str) -> None:
     for name in names:
-        problem = name_problem(name)
+        problem = _problem(name)
         if problem is not None:
             raise Corrupt(f"A name in the database is no name for the tree: {problem}.")

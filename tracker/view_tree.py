@@ -116,7 +116,9 @@ def writing(workspace: Workspace) -> Iterator[Tree]:
                 hint="Wait for it (`synthtrack view rebuild`?) and run the command again.",
             ) from None
         try:
-            yield Tree(workspace)
+            tree = Tree(workspace)
+            yield tree
+            tree.settle()
         finally:
             lock.release()
 
@@ -158,7 +160,6 @@ class Tree:
             self._write_file(path, content[path], mtime_ns, in_the_way=path in aside)
         self._write_links(changes.links, aside)
         stamp(self._root, changes.stamps, mtime_ns)
-        self._settle()
         return replace(changes, trash=str(self._trash)) if changes.aside else changes
 
     def _write_directory(self, path: str, content: Mapping[str, bytes], mtime_ns: int, *, in_the_way: bool) -> None:
@@ -191,14 +192,13 @@ class Tree:
             by_parent.setdefault(parent_of(path), []).append((path, target))
         for parent, here in by_parent.items():
             final, beside = self._place(parent)
+            self._touched[final] = None
             if not os.path.lexists(final):
                 with _removed_on_error(beside):
                     beside.mkdir()
                     _link_all(beside, here)
-                    _sync_directory(beside)
                     beside.rename(final)
                 continue
-            self._touched[final] = None
             _link_all(final, [link for link in here if link[0] not in aside])
             for path, target in here:
                 if path in aside:
@@ -255,7 +255,8 @@ class Tree:
         kept.parent.mkdir(parents=True, exist_ok=True)
         return kept if not os.path.lexists(kept) else kept.with_name(f"{kept.name}~{next(_numbers)}")
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Syncs every directory that was changed, once, and clears it of leftovers."""
         for directory in self._touched:
             with contextlib.suppress(FileNotFoundError):
                 for item in directory.glob(f"{TEMPORARY}*"):
