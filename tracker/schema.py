@@ -1,7 +1,8 @@
 """The tables. Times are UTC text of fixed width (``tracker.clock.to_text``), so that text order is time order.
 
 Table classes do not validate: what comes in here has been a spec or a result of our own before. Columns exist for what
-people filter and join by; everything else about a setting is in the JSON columns.
+people filter and join by; everything else about a setting is in the JSON columns. Long texts come last in a table, so
+that SQLite need not step over them.
 """
 
 from __future__ import annotations
@@ -72,7 +73,6 @@ class SharedExperiment(SQLModel, table=True):
     fingerprint: str = Field(unique=True, max_length=12, description="12 hex digits that stand for the settings")
     digest: str = Field(description="SHA-256 of the same canonical JSON")
     scheme: int = Field(description="version of the identity's form")
-    identity: str = Field(sa_type=Text, description="the canonical JSON that both are made of")
     dataset: str = Field(description="directory name of the source data set, `Copa`")
     name: str = Field(description="directory name: the semantic name, with a suffix where it was taken")
     semantic_name: str = Field(description="`temp07_topp10_gpt4o`")
@@ -90,10 +90,7 @@ class SharedExperiment(SQLModel, table=True):
     draw: int = Field(default=0, description="0, or which --fresh draw of the same settings")
     validation_model: str | None = Field(default=None, description="the judge; NULL: no validation")
     validation_temperature: float | None = None
-    settings: str = Field(sa_type=Text, description="JSON object: every setting under its dotted name")
-    config: str = Field(sa_type=Text, description="JSON object: the config of the run that first made it, without keys")
     purpose: str = Field(index=True, description="why it was first made")
-    description: str = ""
     original_batch_id: int = Field(foreign_key="batch.id", description="the batch that first made it")
     created_at: str = Field(index=True)
     completed_at: str | None = None
@@ -111,6 +108,10 @@ class SharedExperiment(SQLModel, table=True):
     lease_started: float | None = Field(default=None, description="start time of that process, seconds since the epoch")
     lease_since: str | None = None
     lease_heartbeat: str | None = None
+    description: str = ""
+    identity: str = Field(sa_type=Text, description="the canonical JSON that both are made of")
+    settings: str = Field(sa_type=Text, description="JSON object: every setting under its dotted name")
+    config: str = Field(sa_type=Text, description="JSON object: the config of the run that first made it, without keys")
 
 
 class Batch(SQLModel, table=True):
@@ -129,6 +130,7 @@ class BatchMembership(SQLModel, table=True):
     """An experiment in a batch: a symlink in the view."""
 
     __tablename__ = "batch_membership"
+    __table_args__ = (Index(None, "batch_id", "reused"),)
 
     batch_id: int = Field(foreign_key="batch.id", primary_key=True)
     shared_experiment_id: int = Field(foreign_key="shared_experiment.id", primary_key=True, index=True)
@@ -148,7 +150,6 @@ class GenerationRun(SQLModel, table=True):
     outcome: str = Field(description="made, resumed or reused")
     status: str = Field(index=True, description="running, complete, partial, interrupted or failed")
     purpose: str
-    description: str = ""
     task_name: str | None = Field(default=None, description="a label of the config")
     training_method: str | None = Field(default=None, description="a label of the config")
     version: str | None = Field(default=None, description="a label of the config")
@@ -158,11 +159,7 @@ class GenerationRun(SQLModel, table=True):
     host: str
     pid: int
     pid_started: float
-    command: str = Field(sa_type=Text)
     config_path: str | None = None
-    config: str = Field(sa_type=Text, description="JSON object: the whole config as validated, without keys")
-    versions: str = Field(sa_type=Text, description="JSON object: synthtrack, Python and the packages that matter")
-    price_list: str | None = Field(default=None, sa_type=Text, description="JSON: the prices that costs were made of")
     n_records: int = 0
     n_accepted: int = 0
     n_rejected: int = 0
@@ -179,6 +176,11 @@ class GenerationRun(SQLModel, table=True):
     latency_p50_s: float | None = None
     latency_p95_s: float | None = None
     latency_p99_s: float | None = None
+    description: str = ""
+    command: str = Field(sa_type=Text)
+    config: str = Field(sa_type=Text, description="JSON object: the whole config as validated, without keys")
+    versions: str = Field(sa_type=Text, description="JSON object: synthtrack, Python and the packages that matter")
+    price_list: str | None = Field(default=None, sa_type=Text, description="JSON: the prices that costs were made of")
     error: str | None = Field(default=None, sa_type=Text)
 
 
@@ -219,14 +221,14 @@ class Attempt(SQLModel, table=True):
     latency_s: float
     failure: str | None = Field(default=None, description="NULL: a good answer; else transient, truncated, empty ...")
     http_status: int | None = None
-    error: str | None = Field(default=None, sa_type=Text, description="what the endpoint or the connection said")
-    answer: str | None = Field(default=None, sa_type=Text, description="the raw answer, before any parsing")
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tokens_estimated: bool = False
     cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
     provider_request_id: str | None = None
+    error: str | None = Field(default=None, sa_type=Text, description="what the endpoint or the connection said")
+    answer: str | None = Field(default=None, sa_type=Text, description="the raw answer, before any parsing")
 
 
 class Sample(SQLModel, table=True):

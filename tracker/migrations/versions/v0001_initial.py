@@ -108,7 +108,6 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.String(length=12), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("scheme", sa.Integer(), nullable=False),
-        sa.Column("identity", sa.Text(), nullable=False),
         sa.Column("dataset", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("semantic_name", sa.String(), nullable=False),
@@ -126,10 +125,7 @@ def upgrade() -> None:
         sa.Column("draw", sa.Integer(), nullable=False),
         sa.Column("validation_model", sa.String(), nullable=True),
         sa.Column("validation_temperature", sa.Float(), nullable=True),
-        sa.Column("settings", sa.Text(), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
         sa.Column("purpose", sa.String(), nullable=False),
-        sa.Column("description", sa.String(), nullable=False),
         sa.Column("original_batch_id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.String(), nullable=False),
         sa.Column("completed_at", sa.String(), nullable=True),
@@ -147,6 +143,10 @@ def upgrade() -> None:
         sa.Column("lease_started", sa.Float(), nullable=True),
         sa.Column("lease_since", sa.String(), nullable=True),
         sa.Column("lease_heartbeat", sa.String(), nullable=True),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["original_batch_id"], ["batch.id"], name=op.f("fk_shared_experiment_original_batch_id")
         ),
@@ -193,6 +193,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch_id", "shared_experiment_id", name=op.f("pk_batch_membership")),
     )
     op.create_index(
+        op.f("ix_batch_membership_batch_id_reused"), "batch_membership", ["batch_id", "reused"], unique=False
+    )
+    op.create_index(
         op.f("ix_batch_membership_shared_experiment_id"), "batch_membership", ["shared_experiment_id"], unique=False
     )
     op.create_table(
@@ -204,7 +207,6 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("purpose", sa.String(), nullable=False),
-        sa.Column("description", sa.String(), nullable=False),
         sa.Column("task_name", sa.String(), nullable=True),
         sa.Column("training_method", sa.String(), nullable=True),
         sa.Column("version", sa.String(), nullable=True),
@@ -214,11 +216,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("pid_started", sa.Float(), nullable=False),
-        sa.Column("command", sa.Text(), nullable=False),
         sa.Column("config_path", sa.String(), nullable=True),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("versions", sa.Text(), nullable=False),
-        sa.Column("price_list", sa.Text(), nullable=True),
         sa.Column("n_records", sa.Integer(), nullable=False),
         sa.Column("n_accepted", sa.Integer(), nullable=False),
         sa.Column("n_rejected", sa.Integer(), nullable=False),
@@ -235,6 +233,11 @@ def upgrade() -> None:
         sa.Column("latency_p50_s", sa.Float(), nullable=True),
         sa.Column("latency_p95_s", sa.Float(), nullable=True),
         sa.Column("latency_p99_s", sa.Float(), nullable=True),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("command", sa.Text(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
+        sa.Column("versions", sa.Text(), nullable=False),
+        sa.Column("price_list", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_generation_run_batch_id")),
         sa.ForeignKeyConstraint(
@@ -271,14 +274,14 @@ def upgrade() -> None:
         sa.Column("latency_s", sa.Float(), nullable=False),
         sa.Column("failure", sa.String(), nullable=True),
         sa.Column("http_status", sa.Integer(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("finish_reason", sa.String(), nullable=True),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
         sa.Column("tokens_estimated", sa.Boolean(), nullable=False),
         sa.Column("cost_usd", sa.Float(), nullable=True),
         sa.Column("provider_request_id", sa.String(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["generation_run_id"], ["generation_run.id"], name=op.f("fk_attempt_generation_run_id")
         ),
