@@ -511,9 +511,10 @@ def test_a_read_only_tree_is_named_and_a_right_one_needs_no_writing() -> None:
 def test_where_a_write_breaks_off_nothing_bears_the_final_name(tmp_path: Path) -> None:
     import resource
 
-    here = workspace(tmp_path)
+    here = workspace(tmp_path, [Made(outcomes=("long " * 40_000, "rejected", "rejected"))])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    # Enough for what SQLite needs to read, too little for the synthetic file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(StorageError, match="File too large"):
             refresh(here, 1)
