@@ -69,7 +69,10 @@ class Concurrency:
         level = min(ticket.level, self.limit)
         same = self._failed_at is not None and 10 * level >= 9 * self._failed_at
         self._rounds = min(8, 2 * self._rounds) if same else 1
-        self._failed_at = level
+        # A 429 far below the level that failed before may be chance: only when it keeps coming is it the new level.
+        self._failed_at = (
+            level if self._failed_at is None or level > self._failed_at else (self._failed_at + level) // 2
+        )
         self._credit = 0
         self._cuts += 1
         self.limit = max(1, level // 2)

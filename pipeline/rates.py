@@ -81,7 +81,7 @@ class Window:
         self._rate = 0.0
         self._at = 0.0
         self._mark = -1.0
-        self._anchor: tuple[float, float] | None = None
+        self._anchor: tuple[float, float, float] | None = None
         self._fills = False
 
     def wait(self, amount: float, now: float) -> float:
@@ -112,20 +112,19 @@ class Window:
         self._full_at = now + window.reset_s
         used = window.limit - window.remaining
         self._rate = used / window.reset_s if window.reset_s > 0 else 0.0
-        self._tell_apart(mark)
+        self._tell_apart(used, now)
 
-    def _tell_apart(self, mark: float) -> None:
-        if self._anchor is None:
-            self._anchor = mark, self._full_at
+    def _tell_apart(self, used: float, now: float) -> None:
+        if self._anchor is None or used < self._anchor[1] or self._rate <= 0:
+            self._anchor = now, used, self._full_at
             return
-        if self._rate <= 0:
-            return
-        expected = (mark - self._anchor[0]) / self._rate
-        # Headers round to whole seconds: only what takes longer than that to fill can tell.
-        if expected < 3:
-            return
-        self._fills = self._full_at - self._anchor[1] > expected / 2
-        self._anchor = mark, self._full_at
+        then, used_then, full_then = self._anchor
+        # What a bucket that fills at this rate has given out since, in seconds of filling. Headers round to whole
+        # seconds: less than three of them tell nothing.
+        expected = (used - used_then) / self._rate + now - then
+        if expected >= 3:
+            self._fills = self._full_at - full_then > expected / 2
+            self._anchor = now, used, self._full_at
 
     def _refill(self, now: float) -> float:
         if now >= self._full_at:

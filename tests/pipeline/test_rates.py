@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.chat import Answer, RateWindow
-from pipeline.concurrency import Concurrency
+from pipeline.concurrency import Concurrency, Ticket
 from pipeline.rates import NEVER, Bucket, Throttle, Window
 
 WISHES = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 3)), min_size=1, max_size=200)
@@ -68,18 +68,24 @@ def test_an_estimate_is_corrected_when_the_truth_is_known() -> None:
 
 
 class FixedWindow:
-    """``limit`` requests per 60 s counted from the first; then the count starts again."""
+    """``limit`` requests per 60 s; then the count starts again."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used, self.until = limit, 0, 60.0
 
-    def take(self, now: float) -> RateWindow | None:
+    def take(self, now: float) -> bool:
+        self._turn(now)
+        good = self.used < self.limit
+        self.used += good
+        return good
+
+    def window(self, now: float) -> RateWindow:
+        self._turn(now)
+        return RateWindow(self.limit, self.limit - self.used, self.until - now)
+
+    def _turn(self, now: float) -> None:
         while now >= self.until:
             self.used, self.until = 0, self.until + 60
-        if self.used >= self.limit:
-            return None
-        self.used += 1
-        return RateWindow(self.limit, self.limit - self.used, self.until - now)
 
 
 class Refilling:
@@ -88,51 +94,68 @@ class Refilling:
     def __init__(self, limit: int) -> None:
         self.limit, self.left, self.at = limit, float(limit), 0.0
 
-    def take(self, now: float) -> RateWindow | None:
-        self.left = min(self.limit, self.left + (now - self.at) * self.limit / 60)
-        self.at = now
-        if self.left < 1:
-            return None
-        self.left -= 1
+    def take(self, now: float) -> bool:
+        self._fill(now)
+        good = self.left >= 1
+        self.left -= good
+        return good
+
+    def window(self, now: float) -> RateWindow:
+        self._fill(now)
         reset = (self.limit - self.left) * 60 / self.limit
         return RateWindow(self.limit, int(self.left), round(reset) if reset >= 1 else reset)
 
+    def _fill(self, now: float) -> None:
+        self.left = min(self.limit, self.left + (now - self.at) * self.limit / 60)
+        self.at = now
 
-def ask_all_day(server: FixedWindow | Refilling, minutes: int, latency: float = 0.5) -> tuple[int, int]:
-    """(good, refused) of a client that always wants more."""
+
+def ask_all_day(
+    server: FixedWindow | Refilling, minutes: int, *, told_at_the_end: bool, latency: float = 0.5
+) -> tuple[int, int]:
+    """(good, refused) of a client that always wants more; headers are made on arrival or with the answer."""
     throttle, serial, now = Throttle(Concurrency(100)), count(), 0.0
     good = refused = 0
-    ends: list[tuple[float, int, object, RateWindow | None]] = []
+    ends: list[tuple[float, int, Ticket, bool, RateWindow]] = []
     while now < minutes * 60:
         delay = throttle.wait(0.0, now)
         if delay == 0:
-            heapq.heappush(ends, (now + latency, next(serial), throttle.admit(0.0, now), server.take(now)))
+            ticket, taken = throttle.admit(0.0, now), server.take(now)
+            heapq.heappush(ends, (now + latency, next(serial), ticket, taken, server.window(now)))
             continue
         next_end = ends[0][0] if ends else NEVER
         now = min(now + delay + 1e-6, next_end)
         while ends and ends[0][0] <= now:
-            _, _, ticket, window = heapq.heappop(ends)
-            if window is None:
-                refused += 1
-                throttle.rate_limited(ticket, None, now)  # type: ignore[arg-type]  # the heap holds tickets as objects
+            _, _, ticket, taken, window = heapq.heappop(ends)
+            if taken:
+                told = server.window(now) if told_at_the_end else window
+                throttle.answered(ticket, Answer("a", "stop", 1, 1, requests_window=told), now)
             else:
-                good += 1
-                throttle.answered(ticket, Answer("a", "stop", 1, 1, requests_window=window), now)  # type: ignore[arg-type]
+                throttle.rate_limited(ticket, None, now)
+            good, refused = good + taken, refused + (not taken)
     return good, refused
 
 
+@pytest.mark.parametrize("told_at_the_end", [False, True])
 @pytest.mark.parametrize("limit", [60, 600, 3000])
-def test_a_server_that_counts_per_window_gets_what_it_allows(limit: int) -> None:
-    good, refused = ask_all_day(FixedWindow(limit), minutes=10)
+def test_a_server_that_counts_per_window_gets_what_it_allows(limit: int, *, told_at_the_end: bool) -> None:
+    good, refused = ask_all_day(FixedWindow(limit), 10, told_at_the_end=told_at_the_end)
     assert good >= 0.95 * 10 * limit
     assert refused <= 0.01 * good + 1
 
 
+@pytest.mark.parametrize("told_at_the_end", [False, True])
 @pytest.mark.parametrize("limit", [60, 600, 3000])
-def test_a_server_that_refills_gets_what_it_allows(limit: int) -> None:
-    good, refused = ask_all_day(Refilling(limit), minutes=10)
+def test_a_server_that_refills_gets_what_it_allows(limit: int, *, told_at_the_end: bool) -> None:
+    good, refused = ask_all_day(Refilling(limit), 10, told_at_the_end=told_at_the_end)
     assert good >= 0.95 * 11 * limit
     assert refused <= 0.01 * good + 1
+
+
+@pytest.mark.parametrize("told_at_the_end", [False, True])
+def test_a_bucket_that_refills_is_not_waited_for_until_it_is_full(*, told_at_the_end: bool) -> None:
+    good, _ = ask_all_day(Refilling(600), 1, told_at_the_end=told_at_the_end)
+    assert good >= 0.95 * 1200
 
 
 def test_without_headers_and_limits_nothing_but_the_number_in_flight_holds_a_request_back() -> None:
