@@ -1,13 +1,15 @@
 """Reads configurations: YAML with the line of every key, and every problem of a file at once.
 
-YAML 1.1 has traps that are disarmed here: of two equal keys the last one would win silently, and `2024-12-29` would be
-a date. That `1e-6` is read as text is left to the specs, which take numbers from text.
+YAML 1.1 has traps that are disarmed here: of two equal keys the last one would win silently, `2024-12-29` would be a
+date, `2024_12_29` a number, `1:30` ninety, `010` eight and `no` false. They stay text. That `1e-6` is text in YAML 1.1
+is left to the specs, which take numbers from text.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +24,9 @@ from tracker.spec import Spec
 
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
-_COLLECTIONS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+_LITERAL_KEY = re.compile(r"\bapi_?key\b", re.IGNORECASE)
 
 Location = tuple[str | int, ...]
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -32,7 +36,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 class Document:
     """A parsed configuration and where each of its values stands (``file:line``)."""
 
-    data: dict[str, Json]
+    data: dict[str, Json] = field(repr=False)  # may hold a literal api_key
     source: str
     places: Mapping[Location, str] = field(default_factory=dict)
 
@@ -45,12 +49,26 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without dates: a label such as 2024-12-29 stays text."""
+    """SafeLoader that takes for a number, a truth value or nothing only what everybody would."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+_SCALARS: Mapping[str, Callable[[str], Json]] = {
+    f"{_TAG}str": str,
+    f"{_TAG}null": lambda _: None,
+    f"{_TAG}bool": lambda text: {"true": True, "false": False}[text.lower()],
+    f"{_TAG}int": int,
+    f"{_TAG}float": float,
+    _MERGE: str,
 }
 
 
@@ -76,26 +94,15 @@ def load(path: Path) -> Document:
 
 def parse(text: str, source: str) -> Document:
     """The configuration in ``text``; ``source`` names it in messages. Raises ConfigError."""
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        snippet = f"\n{mark.get_snippet()}" if mark and mark.buffer else ""
-        raise _broken(source, where, f"{error.problem or error.context}{snippet}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _broken(source, source, str(error) or "nested too deeply") from error
+    root = _compose(text, source)
     if not isinstance(root, yaml.MappingNode):
         raise _broken(source, source, "a configuration is a mapping of keys to values, this is none")
-    places: dict[Location, str] = {}
-    problems: list[Problem] = []
-    try:
-        data = _Tree(source, places, problems).build(root, ())
-    except RecursionError as error:
-        raise _broken(source, source, "nested too deeply") from error
-    if problems:
+    tree = _Tree(source, lambda line: f"{source}:{line}")
+    data = tree.build(root, ())
+    if tree.problems:
+        problems = list(dict.fromkeys(tree.problems))
         raise ConfigError(f"{source} has {_counted(len(problems))}.", problems)
-    return Document(data, source, places)
+    return Document(data, source, tree.places)
 
 
 def override(document: Document, assignments: Sequence[str]) -> Document:
@@ -103,26 +110,57 @@ def override(document: Document, assignments: Sequence[str]) -> Document:
     data, places = _copy(document.data), dict(document.places)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        where = f"--set {key}"
-        if not equals or not key.strip():
+        location: Location = tuple(key.strip().split("."))
+        if not equals or not all(location):
             raise ConfigError(
                 "An override is wrong.",
-                [Problem(f"--set {assignment}", "expected key=value")],
+                [Problem(f"--set {key}", "expected key=value")],
                 hint="For example: --set generation.temperature=0.9",
             )
-        try:
-            value = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
-        except yaml.YAMLError as error:
-            raise ConfigError("An override is wrong.", [Problem(where, f"{text!r} is not YAML")]) from error
-        location = tuple(key.strip().split("."))
+        value, new = _assigned(location, f"--set {key}", text)
         target = data
         for part in location[:-1]:
-            target = target.setdefault(part, {})
+            if target.get(part) is None:
+                target[part] = {}
+            target = target[part]
             if not isinstance(target, dict):
-                raise ConfigError("An override is wrong.", [Problem(where, f"{part} is not a group of settings")])
+                raise ConfigError(
+                    "An override is wrong.", [Problem(f"--set {key}", f"{part} is not a group of settings")]
+                )
         target[location[-1]] = value
-        places[location] = where
+        places = {place: where for place, where in places.items() if place[: len(location)] != location} | new
     return Document(data, document.source, places)
+
+
+def _assigned(location: Location, where: str, text: str) -> tuple[Json, dict[Location, str]]:
+    node = _compose(text, where)
+    if node is None:
+        return None, {location: where}
+    tree = _Tree(where, lambda _: where)
+    value = tree.build(node, location)
+    if tree.problems:
+        raise ConfigError("An override is wrong.", list(dict.fromkeys(tree.problems)))
+    return value, {**tree.places, location: where}
+
+
+def _compose(text: str, source: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        # A snippet could show a key that is written into the file.
+        shown = mark is not None and mark.buffer and not _LITERAL_KEY.search(f"{source} {text}")
+        snippet = f"\n{mark.get_snippet()}" if mark and shown else ""
+        raise _broken(source, where, f"{error.problem or error.context}{snippet}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _broken(source, f"{source}:{line}", f"the character #x{error.character:04x} is not allowed") from None
+    except RecursionError as error:
+        raise _broken(source, source, "nested too deeply") from error
+    # PyYAML lets these through for numbers in escapes and directives that no machine can hold.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise _broken(source, source, str(error).partition("\n")[0]) from error
 
 
 def validate(spec: type[SpecT], document: Document) -> SpecT:
@@ -130,8 +168,13 @@ def validate(spec: type[SpecT], document: Document) -> SpecT:
     try:
         return spec.model_validate(document.data)
     except ValidationError as error:
-        problems = [_problem(spec, document, item) for item in error.errors()]
-        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", sorted(problems, key=_order)) from None
+        found: dict[Location, Problem] = {}
+        for item in error.errors():
+            # A setting that takes several forms is wrong once, not once for each form.
+            location = _written(document.data, item)
+            found.setdefault(location, _problem(spec, document, item, location))
+        problems = sorted(found.values(), key=_order)
+        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems) from None
 
 
 def to_yaml(value: Mapping[str, Json]) -> str:
@@ -152,58 +195,94 @@ _Dumper.add_representer(str, _block_text)
 
 
 class _Tree:
-    """Builds plain data from YAML nodes, noting places and repeated keys on the way."""
+    """Builds plain data from YAML nodes, noting places and problems on the way; ``where`` names a line."""
 
-    def __init__(self, source: str, places: dict[Location, str], problems: list[Problem]) -> None:
-        self.source, self.places, self.problems = source, places, problems
-        self.scalars = yaml.SafeLoader("")
+    def __init__(self, source: str, where: Callable[[int], str]) -> None:
+        self.source, self.where = source, where
+        self.places: dict[Location, str] = {}
+        self.problems: list[Problem] = []
         self.nodes = 0
 
     def build(self, node: yaml.Node, location: Location) -> Json:
+        try:
+            return self._build(node, location)
+        except RecursionError as error:
+            raise _broken(self.source, self.source, "nested too deeply, or within itself") from error
+
+    def _build(self, node: yaml.Node, location: Location) -> Json:
         self.nodes += 1
         if self.nodes > _MAX_NODES:
             raise _broken(self.source, self.source, f"more than {_MAX_NODES:,} values once its aliases are expanded")
-        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-            where = f"{self.source}:{node.start_mark.line + 1}"
-            self.problems.append(Problem(where, f"the tag {node.tag} has no meaning in a configuration"))
-            return None
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, location)
-        self.places.setdefault(location, f"{self.source}:{node.start_mark.line + 1}")
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self._placed(item, (*location, index), item) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in _SCALARS:
+            return self._wrong(node, f"the tag {node.tag} has no meaning in a configuration")
         try:
-            value = self.scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(Problem(self.places[location], str(error).splitlines()[0]))
-            return None
-        return value.isoformat() if isinstance(value, (dt.date, dt.datetime)) else value
+            value = _SCALARS[node.tag](node.value)
+        except (ValueError, KeyError):
+            return self._wrong(node, f"this is no {node.tag.removeprefix(_TAG)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            return self._wrong(node, "a number must be finite")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Json]:
-        seen: dict[str, int] = {}
-        for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
-            if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                first = seen[str(key_node.value)]
-                self.problems.append(
-                    Problem(f"{self.source}:{line}", f"key `{key_node.value}` is here twice (first in line {first})")
-                )
-            seen[str(key_node.value)] = line
-        self.scalars.flatten_mapping(node)
         found: dict[str, Json] = {}
         for key_node, value_node in node.value:
-            where = f"{self.source}:{key_node.start_mark.line + 1}"
+            if key_node.tag == _MERGE:
+                found = self._merged(value_node, location) | found
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(where, "a key must be text"))
+                self._wrong(key_node, "a key must be text")
                 continue
             key = str(key_node.value)
-            self.places[(*location, key)] = where
-            found[key] = self.build(value_node, (*location, key))
+            if key in lines:
+                self._wrong(key_node, f"key `{key}` is here twice (first in line {lines[key]})")
+            lines[key] = key_node.start_mark.line + 1
+            found[key] = self._placed(value_node, (*location, key), key_node)
         return found
 
+    def _placed(self, node: yaml.Node, location: Location, at: yaml.Node) -> Json:
+        self.places[location] = self._line(at)
+        return self._build(node, location)
 
-def _problem(spec: type[Spec], document: Document, item: Any) -> Problem:
+    def _merged(self, node: yaml.Node, location: Location) -> dict[str, Json]:
+        self.nodes += 1
+        if isinstance(node, yaml.SequenceNode):
+            found: dict[str, Json] = {}
+            for item in node.value:
+                found = self._merged(item, location) | found
+            return found
+        if not isinstance(node, yaml.MappingNode):
+            self._wrong(node, "only mappings can be merged with <<")
+            return {}
+        return self._mapping(node, location)
+
+    def _line(self, node: yaml.Node) -> str:
+        return self.where(node.start_mark.line + 1)
+
+    def _wrong(self, node: yaml.Node, what: str) -> None:
+        self.problems.append(Problem(self._line(node), what))
+
+
+def _written(data: Any, item: Any) -> Location:
+    """The location of a problem as it is written in the file: pydantic adds the names of a union's members to it."""
     location: Location = tuple(item["loc"])
+    if item["type"] in {"missing", "extra_forbidden"}:
+        return location
+    for length, part in enumerate(location):
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data))
+        if not inside:
+            return location[:length]
+        data = data[part]
+    return location
+
+
+def _problem(spec: type[Spec], document: Document, item: Any, location: Location) -> Problem:
     name = ".".join(str(part) for part in location) or "the configuration"
     kind = item["type"]
     if kind == "missing":
@@ -213,6 +292,9 @@ def _problem(spec: type[Spec], document: Document, item: Any) -> Problem:
         close = get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
         advice = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
         return Problem(document.where(location), f"unknown key `{name}`; {advice}")
+    if kind == "model_type":
+        known_here = ", ".join(_fields(spec, location))
+        return Problem(document.where(location), f"`{name}` is a group of settings; known here: {known_here}")
     message = item["msg"].removeprefix("Value error, ")
     given = item.get("input")
     shown = f" (got {given!r:.60})" if isinstance(given, (str, int, float, bool)) and "api_key" not in name else ""
