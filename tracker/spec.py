@@ -9,9 +9,11 @@ never stored at all). Forgetting a mark costs a needless run; the other way roun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
+from annotated_types import Interval
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -28,8 +30,16 @@ def _not_bool(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    # YAML 1.1 reads 1e3 as text, and pydantic takes no exponent for a whole number.
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+(\.\d*)?[eE]\+?\d{1,2}\s*", value):
+        return float(value)
+    return _not_bool(value)
+
+
 Real = Annotated[float, BeforeValidator(_not_bool)]
-Whole = Annotated[int, BeforeValidator(_not_bool)]
+Whole = Annotated[int, BeforeValidator(_whole), Interval(ge=-(2**63), le=2**63 - 1)]
+"""A whole number that a database can hold."""
 
 
 class Spec(BaseModel):
