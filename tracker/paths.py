@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+
+from tracker.errors import ConfigError, Problem
 
 ROOT_VARIABLE = "SYNTHTRACK_ROOT"
 DATABASE_URL_VARIABLE = "SYNTHTRACK_DB_URL"
+BUSY_TIMEOUT_VARIABLE = "SYNTHTRACK_BUSY_TIMEOUT"
 MLFLOW_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SHARED = "_shared"
 DATABASE_NAME = "tracker.db"
@@ -52,6 +54,14 @@ class Workspace:
     def database_url(self) -> str | None:
         """The URL of a database server, or None for the SQLite file."""
         return self.environ.get(DATABASE_URL_VARIABLE) or None
+
+    @property
+    def busy_timeout(self) -> float:
+        """Seconds to wait for a database that another program has locked. Raises ConfigError."""
+        given = self.environ.get(BUSY_TIMEOUT_VARIABLE) or "30"
+        if not re.fullmatch(r"\d{1,6}(\.\d*)?", given):
+            raise ConfigError("A variable is wrong.", [Problem(BUSY_TIMEOUT_VARIABLE, "expected seconds, such as 30")])
+        return float(given)
 
     @property
     def synthetic_dir(self) -> Path:
@@ -108,7 +118,8 @@ class Workspace:
         if path.is_absolute():
             return path
         here = Path.cwd() / path
-        return here if here.exists() else self.root / path
+        # Not Path.exists, which raises for names that are too long or not to be looked at.
+        return here if os.path.lexists(here) else self.root / path
 
     def places(self) -> list[Place]:
         """Every path and setting in force, with its origin."""
@@ -149,8 +160,9 @@ def name_problem(name: str) -> str | None:
     """Why ``name`` cannot become a directory name, or None."""
     if not name or name in {".", ".."}:
         return f"{name!r} is no name for a directory"
-    if re.search(r"[/\\\x00-\x1f]", name):
-        return f"{name!r} holds a separator or a control character"
+    # The last range is what Python makes of arguments that are not UTF-8.
+    if re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", name):
+        return f"{name!r} holds a separator, a control character or what is not UTF-8"
     if name.startswith((".", "-")) or name != name.strip():
         return f"{name!r} begins with a point or a hyphen, or has blanks at its ends"
     if name == SHARED:
@@ -161,8 +173,8 @@ def name_problem(name: str) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """``url`` with its password replaced by three asterisks."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    """``url`` with its password, before the host or in the query, replaced by three asterisks."""
+    hidden = re.sub(r"(://[^/?#:@]*:)[^/?#]*@", r"\1***@", url)
+    return re.sub(
+        r"([?&;](?:ssl)?(?:password|passwd|token|api[-_]?key)=)[^&;#]*", r"\1***", hidden, flags=re.IGNORECASE
+    )
