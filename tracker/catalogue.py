@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownReference
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, without_password
 
-BUSY_TIMEOUT_S = 30.0
+_READ_ONLY_LOG = 8 | 5 << 8  # SQLITE_READONLY_CANTINIT, which sqlite3 does not name before 3.12
 
 Row = dict[str, Any]
 
@@ -53,7 +52,7 @@ def reading(workspace: Workspace, *, snapshot: bool = True) -> Iterator[Reader]:
     if workspace.database_url is not None:
         from tracker.database import server_reader
 
-        with server_reader(workspace) as reader:
+        with server_reader(workspace, snapshot=snapshot) as reader:
             yield reader
         return
     path = workspace.database
@@ -61,43 +60,50 @@ def reading(workspace: Workspace, *, snapshot: bool = True) -> Iterator[Reader]:
         raise UnknownReference(
             "workspace at", str(workspace.root), hint="`synthtrack init` makes one here; --root names another."
         )
-    if sqlite_version(path) < SCHEMA_VERSION:
+    if sqlite_version(workspace) < SCHEMA_VERSION:
         from tracker.database import open_database
 
         open_database(workspace).close()
-    with contextlib.closing(_connect(path)) as connection:
-        try:
-            if snapshot:
-                connection.execute("BEGIN")
-        except sqlite3.DatabaseError as error:
-            raise explain(error, workspace) from error
+    try:
+        connection = _connect(workspace)
+    except sqlite3.DatabaseError as error:
+        raise explain(error, workspace) from error
+    with contextlib.closing(connection):
+        if snapshot:
+            connection.execute("BEGIN")
         yield SqliteReader(workspace, connection)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # WAL readers must be able to make the -shm file; where they cannot, nobody can write, so immutable is true.
-    for flags in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(f"{path.as_uri()}?{flags}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+def _connect(workspace: Workspace) -> sqlite3.Connection:
+    path, timeout = workspace.database.absolute(), workspace.busy_timeout
+    # WAL readers must be able to make the -shm file. Where they cannot and there is nothing in the log, nobody can
+    # write, so immutable is true.
+    log = path.with_name(f"{path.name}-wal")
+    last = "mode=ro&immutable=1" if not log.exists() or log.stat().st_size == 0 else "mode=ro"
+    for flags in ("mode=ro", last):
+        connection = sqlite3.connect(f"{path.as_uri()}?{flags}", uri=True, timeout=timeout, isolation_level=None)
         try:
             connection.execute("SELECT COUNT(*) FROM sqlite_master")
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError as error:
             connection.close()
+            if flags == last or error.sqlite_errorcode not in {sqlite3.SQLITE_CANTOPEN, _READ_ONLY_LOG}:
+                raise
             continue
         return connection
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    raise AssertionError("the last flags returned or raised")
 
 
 def explain(error: Exception, workspace: Workspace) -> Error:
     """The Error that says what a driver's exception means for the person in front of it."""
-    what = str(error.__cause__ or error).splitlines()[0]
+    what = str(error.__cause__ or error).partition("\n")[0]
     low = what.lower()
     where = str(workspace.database) if workspace.database_url is None else without_password(workspace.database_url)
     if "locked" in low:
         return StorageError(
-            f"{where} is locked by another program for more than {BUSY_TIMEOUT_S:.0f} s.",
+            f"{where} is locked by another program for more than {workspace.busy_timeout:g} s.",
             hint="Close the program that holds it (an open SQL shell in a transaction?) and run the command again.",
         )
-    if "full" in low:
+    if "is full" in low or "no space left" in low:
         return StorageError(f"{where}: {what}.", hint="Free some disk space, then run the same command: it resumes.")
     if "readonly" in low or "unable to open" in low or "disk i/o" in low:
         return StorageError(f"{where} cannot be written: {what}.", hint="Check the permissions of the workspace.")
@@ -106,26 +112,26 @@ def explain(error: Exception, workspace: Workspace) -> Error:
     return StorageError(f"{where}: {what}.")
 
 
-def sqlite_version(path: Path) -> int:
-    """The schema version of a SQLite file. Raises SchemaError where it is newer than this program or not ours."""
+def sqlite_version(workspace: Workspace) -> int:
+    """The schema version of a SQLite file, 0 if it is empty. Raises what ``check_version`` and ``explain`` raise."""
     try:
-        with contextlib.closing(_connect(path)) as connection:
+        with contextlib.closing(_connect(workspace)) as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
     except sqlite3.DatabaseError as error:
-        raise explain(error, Workspace(path.parent)) from error
-    return check_version(str(path), version, empty=empty)
+        raise explain(error, workspace) from error
+    return check_version(str(workspace.database), version, tables)
 
 
-def check_version(where: str, version: int, *, empty: bool) -> int:
+def check_version(where: str, version: int, tables: Collection[str]) -> int:
     """``version`` where this program can work with it. Raises SchemaError where it cannot."""
+    if tables and (version == 0 or "alembic_version" not in tables):
+        raise SchemaError(
+            f"{where} is not a synthtrack database.", hint="Move it away, or use another workspace with --root."
+        )
     if version > SCHEMA_VERSION:
         raise SchemaError(
             f"{where} has schema version {version}; this synthtrack knows {SCHEMA_VERSION}.",
             hint="Upgrade synthtrack (pip install -U synthtrack), or use another workspace with --root.",
-        )
-    if version == 0 and not empty:
-        raise SchemaError(
-            f"{where} is not a synthtrack database.", hint="Move it away, or use another workspace with --root."
         )
     return version

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, ProgrammingError
 
 from tracker import clock
-from tracker.catalogue import BUSY_TIMEOUT_S, Reader, Row, check_version, explain, sqlite_version
-from tracker.errors import StorageError
+from tracker.catalogue import Reader, Row, check_version, explain, sqlite_version
+from tracker.errors import ConfigError, Problem, StorageError, Unsupported
 from tracker.migrations import SCHEMA_VERSION
-from tracker.paths import Workspace, without_password
+from tracker.paths import DATABASE_URL_VARIABLE, Workspace, without_password
 
+_PATIENCE_S = 60.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -48,12 +49,16 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7306)"))
             yield connection
 
-    def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Inserts the rows whose unique keys are not there yet; gives how many that were (-1: unknown)."""
-        if not rows:
-            return 0
-        insert = self._insert(table).on_conflict_do_nothing()
-        return connection.execute(insert, list(rows)).rowcount
+    @contextlib.contextmanager
+    def server_connection(self, *, snapshot: bool) -> Iterator[Connection]:
+        """A connection to a server for reading: one snapshot, or no transaction that would stay open in between."""
+        with self._errors(), self._reader.connect() as connection:
+            yield connection.execution_options(isolation_level="REPEATABLE READ" if snapshot else "AUTOCOMMIT")
+
+    def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Inserts the rows whose unique keys are not there yet."""
+        if rows:
+            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
 
     def upsert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]
@@ -90,21 +95,29 @@ class Database:
 
     def _engine(self, begin: str) -> Engine:
         if self.workspace.database_url is not None:
-            return create_engine(self.workspace.database_url, pool_pre_ping=True)
-        return sqlite_engine(self.workspace.database, begin)
+            return _server_engine(self.workspace.database_url)
+        return _sqlite_engine(self.workspace.database, begin, self.workspace.busy_timeout)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
+        with _explained(self.workspace):
             yield
-        except DatabaseError as error:
-            raise explain(error, self.workspace) from error
 
 
 @contextlib.contextmanager
-def server_reader(workspace: Workspace) -> Iterator[Reader]:
-    """A reader on a database server, through SQLAlchemy."""
-    with open_database(workspace) as database, database.reading() as connection:
+def _explained(workspace: Workspace) -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, ProgrammingError):
+        raise  # a bug of ours, not a problem that the user can act on
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise explain(error, workspace) from error
+
+
+@contextlib.contextmanager
+def server_reader(workspace: Workspace, *, snapshot: bool) -> Iterator[Reader]:
+    """A reader on a database server, through SQLAlchemy: one snapshot, or what is committed at each query."""
+    with open_database(workspace) as database, database.server_connection(snapshot=snapshot) as connection:
         yield _ServerReader(connection)
 
 
@@ -116,9 +129,24 @@ class _ServerReader:
         return [dict(row) for row in self._connection.execute(text(sql), parameters).mappings()]
 
 
-def sqlite_engine(path: Path, begin: str) -> Engine:
-    """An engine whose transactions start with ``begin``, in WAL mode with foreign keys on."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+def _server_engine(given: str) -> Engine:
+    try:
+        url = make_url(given)
+    except ArgumentError:
+        url = make_url("unknown:///")
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        what = f"expected postgresql://USER@HOST/NAME, this is {without_password(given)!r}"
+        raise ConfigError("The database cannot be used.", [Problem(DATABASE_URL_VARIABLE, what)])
+    try:
+        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise Unsupported("psycopg is not installed.", hint="pip install 'synthtrack[postgres]'") from error
+
+
+def _sqlite_engine(path: Path, begin: str, timeout: float) -> Engine:
+    # WAL with foreign keys on; every transaction starts with ``begin``.
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": timeout, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
@@ -137,7 +165,8 @@ def sqlite_engine(path: Path, begin: str) -> Engine:
 def open_database(workspace: Workspace) -> Database:
     """The workspace's database at the current schema: made where there is none, upgraded where it is older.
 
-    Raises SchemaError for a newer one, StorageError where it cannot be written.
+    Raises SchemaError for a newer one or one that is not ours, StorageError or Corrupt where it cannot be used, and
+    ConfigError for a URL that is no server's.
     """
     database = Database(workspace)
     if database.is_sqlite:
@@ -149,15 +178,14 @@ def open_database(workspace: Workspace) -> Database:
 
 def _prepare_sqlite(workspace: Workspace) -> None:
     path = workspace.database
-    if path.exists() and sqlite_version(path) == SCHEMA_VERSION:
+    if path.exists() and sqlite_version(workspace) == SCHEMA_VERSION:
         return
     try:
         workspace.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(workspace.root / ".tracker.db.lock", timeout=60):
-            version = sqlite_version(path) if path.exists() else None
-            if version is None:
+        with FileLock(workspace.root / ".tracker.db.lock", timeout=_PATIENCE_S), _explained(workspace):
+            if not path.exists():
                 _create(workspace)
-            elif version < SCHEMA_VERSION:
+            elif (version := sqlite_version(workspace)) < SCHEMA_VERSION:
                 _upgrade(workspace, version)
     except Timeout:
         raise StorageError(
@@ -175,13 +203,7 @@ def _create(workspace: Workspace) -> None:
     beside = workspace.root / f".{workspace.database.name}.new"
     for leftover in workspace.root.glob(f"{beside.name}*"):
         leftover.unlink()
-    engine = sqlite_engine(beside, "BEGIN IMMEDIATE")
-    with engine.begin() as connection:
-        migrate(connection)
-    with contextlib.closing(sqlite3.connect(beside)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
+    _migrate_file(beside, workspace.busy_timeout)
     beside.rename(workspace.database)
 
 
@@ -193,27 +215,36 @@ def _upgrade(workspace: Workspace, version: int) -> None:
         contextlib.closing(sqlite3.connect(path.with_name(f"{path.name}.v{version}-{stamp}.bak"))) as copy,
     ):
         source.backup(copy)
-    engine = sqlite_engine(path, "BEGIN IMMEDIATE")
-    with engine.begin() as connection:
-        migrate(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    engine.dispose()
+    _migrate_file(path, workspace.busy_timeout)
+
+
+def _migrate_file(path: Path, timeout: float) -> None:
+    engine = _sqlite_engine(path, "BEGIN IMMEDIATE", timeout)
+    try:
+        with engine.begin() as connection:
+            migrate(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    finally:
+        # Closing the last connection moves the log into the file.
+        engine.dispose()
 
 
 def _prepare_server(database: Database) -> None:
-    try:
+    with database.reading() as connection:
+        version = _server_version(connection, database.workspace)
+    if version < SCHEMA_VERSION:
+        # Writers take turns: one migrates, the others find it done.
         with database.writing() as connection:
-            tables = connection.dialect.get_table_names(connection)
-            version = 0
-            if "alembic_version" in tables:
-                version = int(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or 0)
-            where = without_password(str(database.workspace.database_url))
-            if check_version(where, version, empty=not tables) < SCHEMA_VERSION:
-                # One migrates, the others wait here and then find it done.
-                connection.execute(text("SELECT pg_advisory_xact_lock(7305)"))
+            if _server_version(connection, database.workspace) < SCHEMA_VERSION:
                 migrate(connection)
-    except OperationalError as error:
-        raise explain(error, database.workspace) from error
+
+
+def _server_version(connection: Connection, workspace: Workspace) -> int:
+    tables = inspect(connection).get_table_names()
+    version = 0
+    if "alembic_version" in tables:
+        version = int(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or 0)
+    return check_version(without_password(str(workspace.database_url)), version, tables)
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:
