@@ -8,6 +8,9 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+START_DIFFERS_S = 2.0
+"""Readings of one process's start differ by less, as the clock is set; the starts of two with one PID by far more."""
+
 
 def now() -> datetime:
     """The current time, UTC, aware."""
@@ -35,6 +38,10 @@ class Process:
     def __str__(self) -> str:
         return f"PID {self.pid} on {self.host}"
 
+    def is_same(self, other: Process) -> bool:
+        """Whether ``other`` is a reading of this process."""
+        return (self.host, self.pid) == (other.host, other.pid) and abs(self.started - other.started) < START_DIFFERS_S
+
 
 def this_process() -> Process:
     """The running process, with its start time in seconds since the epoch."""
@@ -51,8 +58,7 @@ def is_alive(process: Process) -> bool | None:
         return None
     try:
         found = psutil.Process(process.pid)
-        # Rounding differs between readings by less than a tick; a reused PID differs by far more.
-        same = abs(found.create_time() - process.started) < 2
+        same = process.is_same(Process(process.host, process.pid, found.create_time()))
         return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -62,13 +62,16 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
     """
     with database.writing() as connection:
         rows = connection.execute(
-            select(RESERVATION.c.generation_run_id, RESERVATION.c.amount_usd, RUN.c.host, RUN.c.pid, RUN.c.pid_started)
+            select(
+                RESERVATION.c.generation_run_id, RESERVATION.c.amount_usd,
+                RUN.c.status, RUN.c.host, RUN.c.pid, RUN.c.pid_started,
+            )
             .join(RUN, RUN.c.id == RESERVATION.c.generation_run_id)
             .where(RESERVATION.c.batch_id == batch_id, RESERVATION.c.generation_run_id != run_id)
-        ).all()
+        ).all()  # fmt: skip
         allowed = {}
         for row in rows:
-            if clock.is_alive(Process(row.host, row.pid, row.pid_started)) is False:
+            if row.status != "running" or clock.is_alive(Process(row.host, row.pid, row.pid_started)) is False:
                 dead = RESERVATION.c.generation_run_id == row.generation_run_id
                 connection.execute(RESERVATION.delete().where(dead))
             else:

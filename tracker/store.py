@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from tracker import clock
 from tracker.clock import Process
@@ -126,11 +126,7 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     Raises Corrupt where the fingerprint stands for other settings.
     """
     with database.writing() as connection:
-        found = (
-            connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.fingerprint == wanted.identity.fingerprint))
-            .mappings()
-            .first()
-        )
+        found = _find_experiment(connection, wanted.identity)
         busy = None if found is None or _is_ready(found, wanted) else _holder(found, process)
         if busy is not None:
             return busy
@@ -139,12 +135,6 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             experiment_id, name = _new_experiment(connection, wanted, batch_id, process)
             outcome, original = "made", wanted.batch
         else:
-            if found["digest"] != wanted.identity.digest:
-                raise Corrupt(
-                    f"Fingerprint {wanted.identity.fingerprint} stands for other settings in {found['dataset']}/"
-                    f"{found['name']} (digest {found['digest'][:16]} is not {wanted.identity.digest[:16]}).",
-                    hint="Change any setting of this config: two different settings met in 12 digits.",
-                )
             experiment_id, name = int(found["id"]), str(found["name"])
             original = connection.execute(
                 select(BATCH.c.name).where(BATCH.c.id == found["original_batch_id"])
@@ -169,10 +159,28 @@ def _is_ready(found: Any, wanted: Wanted) -> bool:
     return found["status"] == "complete" or partial
 
 
+def _find_experiment(connection: Connection, identity: Identity) -> Row | None:
+    found = (
+        connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.fingerprint == identity.fingerprint))
+        .mappings()
+        .first()
+    )
+    if found is not None and found["digest"] != identity.digest:
+        raise Corrupt(
+            f"Fingerprint {identity.fingerprint} stands for other settings in {found['dataset']}/{found['name']} "
+            f"(digest {found['digest'][:16]} is not {identity.digest[:16]}).",
+            hint="Change any setting of this config: two different settings met in 12 digits.",
+        )
+    return dict(found) if found is not None else None
+
+
 def heartbeat(database: Database, experiment_id: int) -> None:
-    """Says that the lease's holder lives."""
+    """Says that this process lives, if the lease is still its own."""
+    mine = _held_by(clock.this_process())
     with database.writing() as connection:
-        connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(lease_heartbeat=_now()))
+        connection.execute(
+            update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id, mine).values(lease_heartbeat=_now())
+        )
 
 
 def finish(
@@ -275,6 +283,14 @@ def _lease(process: Process, now: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _held_by(process: Process) -> Any:
+    return and_(
+        EXPERIMENT.c.lease_host == process.host,
+        EXPERIMENT.c.lease_pid == process.pid,
+        func.abs(EXPERIMENT.c.lease_started - process.started) < clock.START_DIFFERS_S,
+    )
+
+
 _NO_LEASE = dict.fromkeys(("lease_host", "lease_pid", "lease_started", "lease_since", "lease_heartbeat"))
 
 
@@ -286,7 +302,7 @@ def _holder(experiment: Any, process: Process) -> Busy | None:
     if alive is None:
         oldest = clock.to_text(clock.now() - timedelta(seconds=LEASE_TIMEOUT_S))
         alive = str(experiment["lease_heartbeat"]) > oldest
-    return Busy(holder, experiment["lease_since"]) if alive and holder != process else None
+    return Busy(holder, experiment["lease_since"]) if alive and not holder.is_same(process) else None
 
 
 def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
@@ -306,12 +322,16 @@ def _end_experiment(
     runs = select(RUN.c.id).where(RUN.c.shared_experiment_id == claimed.experiment_id)
     spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
     spent.pop("tokens_estimated")
-    values: dict[str, Any] = {**counts, **spent, **_NO_LEASE}
+    values: dict[str, Any] = {**counts, **spent}
     values.pop("n_records")
     if data_digest is not None:
         status = "partial" if counts["n_failed"] else "complete"
         values |= {"status": status, "completed_at": now, "data_digest": data_digest}
-    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id).values(**values))
+    here = EXPERIMENT.c.id == claimed.experiment_id
+    connection.execute(update(EXPERIMENT).where(here).values(**values))
+    # A process that stood still for long may find that another one has taken over: that lease is not ours to end.
+    run = connection.execute(select(RUN.c.host, RUN.c.pid, RUN.c.pid_started).where(RUN.c.id == claimed.run_id)).one()
+    connection.execute(update(EXPERIMENT).where(here, _held_by(Process(*run))).values(**_NO_LEASE))
 
 
 def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:
