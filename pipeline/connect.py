@@ -27,9 +27,8 @@ def api_key(model: ModelSpec, environ: Mapping[str, str]) -> str:
     """The key for a resolved model; empty for offline. Raises MissingKey, which names the variable to set."""
     if model.provider == "offline":
         return ""
-    if model.api_key is not None:
-        return model.api_key.get_secret_value()
-    key = environ.get(str(model.api_key_env), "").strip()
+    literal = model.api_key.get_secret_value() if model.api_key is not None else ""
+    key = (literal or environ.get(str(model.api_key_env), "")).strip()
     if not key:
         raise MissingKey(
             f"No API key for {model.model} at {model.endpoint}.",

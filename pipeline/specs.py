@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
+from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json, identify
 from tracker.paths import name_problem
 from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, setting
@@ -39,6 +40,18 @@ def _directory_name(name: str) -> str:
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _address_problem(url: str) -> str | None:
+    # It becomes part of the identity, so it is stored and shown.
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return "must begin with http:// or https://"
+    if "@" in parts.netloc:
+        return "holds a user or password, which would be stored; use api_key_env"
+    if parts.query or parts.fragment:
+        return "has a query or fragment, which would be stored and is not sent"
+    return None
 
 
 DirectoryName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_directory_name)]
@@ -81,19 +94,25 @@ class DatasetSpec(Spec):
         None, operational=True, help="directory name (Copa); default: that of the input file's directory"
     )
     input_path: str | None = setting(
-        None, operational=True, help="the records to rephrase: .jsonl, .jsonl.gz, .json or .parquet"
+        None, operational=True, min_length=1, help="the records to rephrase: .jsonl, .jsonl.gz, .json or .parquet"
     )
     original_dir: str | None = setting(
         None, operational=True, help="where the other splits lie; default: beside input_path"
     )
     files: FilesSpec = setting(FilesSpec(), operational=True, help="file names of the splits")
     fields: tuple[str, ...] | None = setting(None, help="the fields to keep; default: all")
-    hub: str | None = setting(None, operational=True, help="a data set of the Hugging Face hub, NAME or NAME/CONFIG")
+    hub: str | None = setting(
+        None,
+        operational=True,
+        min_length=1,
+        help="a data set of the Hugging Face hub: NAME, NAME/CONFIG or a directory",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.input_path is None) == (self.hub is None) and not (self.input_path is None and self.files.train):
-            raise ValueError("give input_path (a file) or hub (a data set of the hub), one of the two")
+        files = bool(self.input_path or self.files.train)
+        if files == bool(self.hub):
+            raise ValueError("give input_path (a file; or files.train) or hub (a data set of the hub), one of the two")
         return self
 
 
@@ -112,7 +131,7 @@ class ModelSpec(Spec):
         0.7, ge=0, le=2, abbreviation="temp", help="sampling temperature; null: not sent"
     )
     top_p: Real | None = setting(1.0, gt=0, le=1, abbreviation="topp", help="nucleus sampling; null: not sent")
-    model: str = setting(abbreviation="", min_length=1, help="the model's name at its provider")
+    model: str = setting(abbreviation="", min_length=1, max_length=150, help="the model's name at its provider")
     provider: Literal["openai", "together", "offline"] | None = setting(
         None, help="who serves it; default: by the model's name"
     )
@@ -122,7 +141,7 @@ class ModelSpec(Spec):
     base_url: str | None = setting(
         None, operational=True, help="address of the service; part of the identity unless endpoint names it"
     )
-    max_tokens: Whole = setting(256, ge=1, help="longest answer, in tokens")
+    max_tokens: Whole = setting(256, ge=1, le=10_000_000, help="longest answer, in tokens")
     frequency_penalty: Real = setting(0.0, ge=-2, le=2, help="penalty for frequent tokens")
     presence_penalty: Real = setting(0.0, ge=-2, le=2, help="penalty for tokens that were there before")
     seed: Whole | None = setting(None, help="the provider's sampling seed")
@@ -140,11 +159,9 @@ class ModelSpec(Spec):
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:
-        parts = urlsplit(self.base_url or "")
-        if self.base_url is not None and parts.scheme not in {"http", "https"}:
-            raise ValueError(f"base_url must begin with http:// or https://, this is {self.base_url!r}")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("base_url holds a user or password, which would be stored; use api_key_env")
+        problem = None if self.base_url is None else _address_problem(self.base_url)
+        if problem is not None:
+            raise ValueError(f"base_url {problem}")
         return self
 
 
@@ -175,7 +192,7 @@ class GenerationConfig(Spec):
     validation: ValidationSpec | None = setting(None, help="the judge; without it every answer is accepted")
 
 
-_REACH = ("provider", "endpoint", "base_url", "api_key_env", "api_key", "price")
+_REACH = ("endpoint", "base_url", "api_key_env", "api_key")
 _PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
 
 
@@ -183,6 +200,7 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
     """``config`` with provider, endpoint, address and key variable of both models filled in.
 
     A judge that does not say how it is reached is reached like the generator, if that has the same provider.
+    Raises ConfigError where a variable holds an address that cannot be used.
     """
     generation = _resolve_model(config.generation, environ)
     judge = config.validation
@@ -193,7 +211,7 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
         )
         inherited: dict[str, Any] = {}
         if provider == generation.provider and not given & {"base_url", "endpoint"}:
-            names = [*_REACH, *_PACE] if judge.model == generation.model else [*_REACH[:-1], *_PACE]
+            names = [*_REACH, *_PACE, *(["price"] if judge.model == generation.model else [])]
             inherited = {name: getattr(generation, name) for name in names if name not in given}
         judge = _resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
     return config.model_copy(update={"generation": generation, "validation": judge})
@@ -202,7 +220,16 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
 def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
     provider = spec.provider or detect_provider(spec.model)
     known = PROVIDERS[provider]
-    base_url = spec.base_url or environ.get(known["base_url_env"]) or None
+    base_url = spec.base_url
+    if base_url is None and environ.get(known["base_url_env"]):
+        variable = known["base_url_env"]
+        base_url = environ[variable]
+        try:
+            problem = _address_problem(base_url)
+        except ValueError as error:
+            problem = str(error)
+        if problem is not None:
+            raise ConfigError("The address of an endpoint cannot be used.", [Problem(variable, problem)])
     return spec.model_copy(
         update={
             "provider": provider,
