@@ -119,11 +119,16 @@ def _template(
 
 def _render_all(plan: Plan, document: Document) -> None:
     for position in range(plan.n_records):
+        key = ("generation", "rephrase_prompt")
         try:
             plan.rephrase.render(plan.source.records[position])
+            if plan.judge is not None:
+                key = ("validation", "validation_prompt")
+                record = plan.source.records[position]
+                plan.judge.render(prompts.judge_fields(record, plan.field, plan.original(position)))
         except TemplateError as error:
-            where = document.where(("generation", "rephrase_prompt"))
-            what = f"record {position + 1} of {plan.source.origin}: {error}"
+            where = document.where(key)
+            what = f"`{'.'.join(key)}`, record {position + 1} of {plan.source.origin}: {error}"
             raise ConfigError(
                 f"{document.source} has a prompt that fits not every record.", [Problem(where, what)]
             ) from error

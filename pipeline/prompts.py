@@ -7,27 +7,65 @@
     {{REPHRASE_FEWSHOT}} {{VALIDATION_FEWSHOT}} the formatted few-shot examples
 
 A data set or a shared config can run no code: attribute access, calls and comprehensions are refused when the template
-is read, and what is left is evaluated by simpleeval, which bounds powers and lengths.
+is read, and what is left is evaluated by simpleeval with arithmetic that cannot grow: numbers with numbers, and text
+only joined to text.
 """
 
 from __future__ import annotations
 
 import ast
+import keyword
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tracker.fingerprint import Json
 
 FEWSHOT = {"generation": "REPHRASE_FEWSHOT", "validation": "VALIDATION_FEWSHOT"}
 
 _TOKEN = re.compile(r"\{\{(REPHRASE_FEWSHOT|VALIDATION_FEWSHOT)\}\}|\{\{|\}\}|\{|\}")
+_INSIDE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[{}]""", re.DOTALL)
 _ALLOWED = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp,
-    ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+    ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
+    ast.UAdd, ast.USub, ast.Not, ast.boolop, ast.cmpop,
 )  # fmt: skip
-_REFUSED = {ast.Attribute: "attribute access", ast.Call: "a call", ast.Lambda: "a lambda", ast.JoinedStr: "an f-string"}
+_REFUSED: Mapping[type[ast.AST], str] = {
+    ast.Attribute: "attribute access", ast.Call: "a call", ast.Lambda: "a lambda", ast.JoinedStr: "an f-string",
+    ast.Pow: "a power",
+}  # fmt: skip
+_LONGEST = 1_000_000
+
+
+def _joined(left: Any, right: Any) -> Any:
+    if isinstance(left, str) and isinstance(right, str):
+        if len(left) + len(right) > _LONGEST:
+            raise ValueError(f"a text of more than {_LONGEST:,} characters")
+        return left + right
+    return _numeric(operator.add)(left, right)
+
+
+def _numeric(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    # "%999999999d" % 1 and [[...] * 99999] * 99999 are small expressions with values that no memory holds.
+    def apply(left: Any, right: Any) -> Any:
+        if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
+            raise TypeError(f"{type(left).__name__} and {type(right).__name__} cannot be reckoned with")
+        return operation(left, right)
+
+    return apply
+
+
+_BOUNDED: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: _joined,
+    ast.Sub: _numeric(operator.sub),
+    ast.Mult: _numeric(operator.mul),
+    ast.Div: _numeric(operator.truediv),
+    ast.FloorDiv: _numeric(operator.floordiv),
+    ast.Mod: _numeric(operator.mod),
+}
 
 
 class TemplateError(ValueError):
@@ -49,14 +87,14 @@ class Expression:
         """The expression's value for one record, as text. Raises TemplateError."""
         if isinstance(self.tree.body, ast.Name) and self.text in fields:
             return str(fields[self.text])
-        from simpleeval import EvalWithCompoundTypes
+        from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
+        evaluator = EvalWithCompoundTypes(names=dict(fields), functions={}, operators={**DEFAULT_OPERATORS, **_BOUNDED})
         try:
-            value = EvalWithCompoundTypes(names=dict(fields), functions={}).eval(self.text, self.tree.body)
+            return str(evaluator.eval(self.text, self.tree.body))
         # Whatever arithmetic, indexing or the sandbox objects to is the template's fault, in this record.
         except Exception as error:
             raise TemplateError(f"{{{self.text}}}: {error}") from error
-        return str(value)
 
 
 @dataclass(frozen=True)
@@ -121,16 +159,10 @@ def judge_fields(record: Mapping[str, Json], field: str, rephrased: str) -> dict
 
 
 def _closing(text: str, start: int) -> int:
-    quote = ""
-    for index in range(start, len(text)):
-        char = text[index]
-        if quote:
-            quote = "" if char == quote and text[index - 1] != "\\" else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "}":
-            return index
-        elif char == "{":
+    for found in _INSIDE.finditer(text, start):
+        if found.group() == "}":
+            return found.start()
+        if found.group() == "{":
             break
     raise TemplateError(f"{_place(text, start - 1)}: a {{ without its }}; write {{{{ for a brace")
 
@@ -138,6 +170,8 @@ def _closing(text: str, start: int) -> int:
 def _expression(text: str, place: str) -> Expression:
     if not text:
         raise TemplateError(f"{place}: nothing between the braces; write {{{{}}}} for braces")
+    if keyword.iskeyword(text) and text not in {"None", "True", "False"}:
+        return Expression(text, ast.Expression(ast.Name(text, ast.Load())))  # a field may well be called `class`
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
