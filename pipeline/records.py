@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from pipeline.specs import DatasetSpec
 from tracker.errors import DataError, Problem
-from tracker.fingerprint import Json, bytes_digest, content_key, identify
+from tracker.fingerprint import Json, bytes_digest, canonical_json, content_key, identify
 
 TRAIN = "train"
 SPLITS = (TRAIN, "validation", "test")
@@ -65,16 +66,18 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     path = find(dataset.input_path or str(Path(dataset.original_dir or ".") / str(dataset.files.train)))
     _check_file(path)
     name = dataset.dataset_name or path.resolve().parent.name
-    stem = _stem(path)
+    stem, suffix = _parts(path)
     task_name = dataset.task_name or stem.removesuffix("_train")
     lines = _checked(_lines(path), str(path), field, dataset.fields)
     directory = find(dataset.original_dir) if dataset.original_dir else path.parent
-    splits = [_rephrased_split(lines, f"{_stem(path)}.jsonl")]
+    splits = [_rephrased_split(lines, f"{stem}.jsonl")]
     missing = []
     for split in SPLITS[1:]:
         given = getattr(dataset.files, split)
-        other = directory / (given or f"{task_name}_{split}.jsonl")
-        if other.is_file():
+        likely = [given] if given else [f"{task_name}_{split}{end}" for end in dict.fromkeys((suffix, *_SUFFIXES))]
+        found = [directory / name for name in likely if _is_file(directory / name)]
+        other = found[0] if found else directory / likely[0]
+        if found:
             splits.append(_copied_split(split, other))
         elif given is not None:
             raise DataError(
@@ -84,6 +87,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
             )
         else:
             missing.append(f"{split} ({other})")
+    _check_names(splits, path)
     return Source(name, task_name, str(path), lines, tuple(splits), tuple(missing))
 
 
@@ -93,10 +97,19 @@ def _rephrased_split(lines: Sequence[str], filename: str) -> Split:
 
 
 def _copied_split(name: str, path: Path) -> Split:
+    n_records = sum(1 for line in _lines(path) if line.strip())
     content = path.read_bytes()
-    plain = gzip.decompress(content) if path.suffix == ".gz" else content
-    n_records = sum(1 for line in plain.splitlines() if line.strip()) if ".jsonl" in path.name else 0
     return Split(name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6))
+
+
+def _check_names(splits: Sequence[Split], path: Path) -> None:
+    names = [split.filename for split in splits]
+    if len(set(names)) < len(names):
+        raise DataError(
+            "Two splits have the same file name.",
+            [Problem(str(path), f"{', '.join(names)} would be one file in the directory of the synthetic data")],
+            hint="Name them apart, for example data_train.jsonl and data_test.jsonl.",
+        )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -106,8 +119,9 @@ def _lines(path: Path) -> Iterator[str]:
             yield from (_dump(record) for record in _parquet(path))
             return
         content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _unreadable(path, str(error)) from error
+    # TypeError: a parquet file can hold dates, bytes and decimals, which JSON cannot.
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        raise _unreadable(path, str(error).partition("\n")[0]) from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,12 +131,12 @@ def _lines(path: Path) -> Iterator[str]:
             [Problem(f"{path}:{line}", f"byte {content[error.start]:#04x}")],
             hint="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
         ) from error
-    if ".jsonl" in path.name:
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
         # Not splitlines: U+2028 and its like are legal inside JSON strings.
         yield from (line.rstrip("\r") for line in text.split("\n"))
         return
     try:
-        data = json.loads(text)
+        data = _read_json(text)
     except ValueError as error:
         raise _unreadable(path, f"not JSON: {error}") from error
     if not isinstance(data, list):
@@ -155,14 +169,16 @@ def _checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] |
         raise DataError("The input data cannot be used.", shown, hint=hint)
     if kept is None:
         return tuple(good)
-    return tuple(_dump({name: json.loads(line)[name] for name in kept}) for line in good)
+    return tuple(
+        _dump({name: value for name, value in json.loads(line).items() if name in kept}) for line in good
+    )  # in the order of the file, as every field that is not rephrased stays
 
 
 def _line_problem(
     line: str, needed: Sequence[str], number: int, seen: dict[str, int], fields: dict[str, None]
 ) -> str | None:
     try:
-        record = json.loads(line)
+        record = _read_json(line)
     except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(record, dict):
@@ -174,33 +190,54 @@ def _line_problem(
     field = needed[0]
     if not isinstance(record[field], str) or not record[field].strip():
         return f"field {field!r} holds no text"
-    if "idx" in record:
+    if record.get("idx") is not None:
         first = seen.setdefault(content_key(record["idx"]), number)
         if first != number:
             return f"idx {json.dumps(record['idx'])} was in line {first} already"
     return None
 
 
+def _read_json(text: str) -> Any:
+    """What ``text`` stands for. Raises ValueError, also for what Python reads and neither JSON nor a database holds."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        canonical_json(value).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair, which is no text") from None
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _check_file(path: Path) -> None:
-    if not path.exists():
+    if not path.name.endswith(_SUFFIXES):
+        raise _unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
+    if not _is_file(path):
         raise DataError(
             "The input data is missing.",
-            [Problem(str(path), "no such file")],
+            [Problem(str(path), "not a file" if os.path.lexists(path) else "no such file")],
             hint="Correct dataset.input_path: absolute, or relative to the current directory or the workspace.",
         )
-    if not path.is_file() or not path.name.endswith(_SUFFIXES):
-        raise _unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be looked into
+        return False
 
 
 def _unreadable(path: Path, what: str) -> DataError:
     return DataError("The input data cannot be read.", [Problem(str(path), what)])
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+def _parts(path: Path) -> tuple[str, str]:
+    suffix = next(suffix for suffix in _SUFFIXES if path.name.endswith(suffix))
+    return path.name.removesuffix(suffix), suffix
 
 
 def _dump(record: Any) -> str:
@@ -218,21 +255,33 @@ def _from_hub(dataset: DatasetSpec, field: str) -> Source:
     """A data set of the hub through ``datasets``, whose own cache keeps the download."""
     import datasets
 
-    name, _, config = str(dataset.hub).rpartition("/") if str(dataset.hub).count("/") == 2 else (dataset.hub, "", "")
-    try:
-        found = datasets.load_dataset(name, config or None)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            "The data set cannot be had from the hub.",
-            [Problem(str(dataset.hub), str(error).splitlines()[0])],
-            hint="Check the name and the network, or give dataset.input_path, a local file.",
-        ) from error
-    return source_of_splits(dataset, {split: list(found[split]) for split in SPLITS if split in found}, field)
+    problem = ""
+    for name, config in _hub_names(str(dataset.hub)):
+        try:
+            found = datasets.load_dataset(name, config)
+            splits = {split: list(found[split]) for split in SPLITS if split in found}
+            return source_of_splits(dataset, splits, field)
+        # RuntimeError: a data set that is a script, or a client that was closed.
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            problem = problem or str(error).partition("\n")[0] or type(error).__name__
+    raise DataError(
+        "The data set cannot be had from the hub.",
+        [Problem(str(dataset.hub), problem)],
+        hint="Check the name and the network, or give dataset.input_path, a local file.",
+    )
+
+
+def _hub_names(given: str) -> list[tuple[str, str | None]]:
+    """What ``given`` can mean, the likeliest first: a directory, OWNER/NAME/CONFIG, OWNER/NAME or NAME/CONFIG, NAME."""
+    first, slash, config = given.rpartition("/")
+    if not slash or Path(given).is_dir():
+        return [(given, None)]
+    return [(first, config)] if "/" in first else [(given, None), (first, config)]
 
 
 def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field: str) -> Source:
     """The source data set made of records in memory, written the way ``datasets`` writes JSONL."""
-    base = str(dataset.hub).rsplit("/", 1)[-1]
+    base = str(dataset.hub).rstrip("/").rsplit("/", 1)[-1]
     name, task_name = dataset.dataset_name or base.capitalize(), dataset.task_name or base.lower()
     if TRAIN not in records:
         raise DataError("The data set has no train split.", [Problem(str(dataset.hub), "no train split")])
