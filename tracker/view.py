@@ -179,7 +179,8 @@ def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -
         return
     unfinished = {f"{name}/{row['dataset']}/{row['name']}" for row in rows if not is_finished(row)}
     tree = walk(root, name, 2)
-    known = {name, *(path for path, entry in tree.items() if entry.kind == DIRECTORY and parent_of(path) == name)}
+    known = {name, *(f"{name}/{row['dataset']}" for row in rows)}
+    known |= {parent_of(path) for path, entry in tree.items() if own_link(path, entry)}
     yield _Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
 
 
