@@ -79,7 +79,8 @@ def _compare_link(base: str, runs: list[str], experiments: list[str]) -> str:
 
 
 def _samples_link(base: str, batch: str, experiment: str) -> str:
-    chosen = quote(f"tags.`synthtrack.batch` = '{batch}'", safe="")
+    mark = '"' if "'" in batch else "'"
+    chosen = quote(f"tags.`synthtrack.batch` = {mark}{batch}{mark}", safe="")
     return f"{base}/#/experiments/{experiment}/runs?{_MODE}&compareRunsMode=ARTIFACT&searchFilter={chosen}"
 
 
