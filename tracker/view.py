@@ -1,8 +1,10 @@
 """The directory tree that training scripts read, kept as the record says: it can be deleted and comes back.
 
-view_rows   what the record says that the tree holds
-view_plan   plan(wanted, tree) -> changes, pure
-view_tree   look at the disk, and apply the changes
+Here: which part of the tree is compared, and written. Behind it:
+
+    view_rows   what the record says that the tree holds
+    view_plan   plan(wanted, tree) -> changes, pure
+    view_tree   look at the disk, and apply the changes
 """
 
 from __future__ import annotations
