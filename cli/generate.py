@@ -106,7 +106,8 @@ def _log(workspace: Workspace) -> None:
 
     drained = drain(workspace)
     if drained.failed:
-        render.note(f"⚠️  MLflow: {drained.failed} runs not logged yet; `synthtrack mlflow sync` tries again.")
+        runs = render.counted(drained.failed, "run")
+        render.note(f"⚠️  MLflow: {runs} not logged yet; `synthtrack mlflow sync` tries again.")
 
 
 def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
