@@ -141,7 +141,7 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             ).scalar_one()
             outcome = "reused" if _is_ready(found, wanted) else "resumed"
             if outcome == "resumed":
-                _take_lease(connection, experiment_id, process)
+                _take_lease(database, connection, experiment_id, process)
         database.insert_new(
             connection, MEMBERSHIP,
             [{"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(),
@@ -305,15 +305,31 @@ def _holder(experiment: Any, process: Process) -> Busy | None:
     return Busy(holder, experiment["lease_since"]) if alive and not holder.is_same(process) else None
 
 
-def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
-    connection.execute(
-        update(RUN)
-        .where(RUN.c.shared_experiment_id == experiment_id, RUN.c.status == "running", RUN.c.outcome != "reused")
-        .values(status="interrupted", error="its process ended without a word")
-    )
+def _take_lease(database: Database, connection: Connection, experiment_id: int, process: Process) -> None:
+    _end_dead_runs(database, connection, experiment_id)
     # Until the run ends, the data of a partial experiment is what its samples give, and no longer what was recorded.
     values = {**_lease(process, _now()), "data_digest": None}
     connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
+
+
+def _end_dead_runs(database: Database, connection: Connection, experiment_id: int) -> None:
+    """Writes down what the runs paid that a crash kept from ending themselves."""
+    dead = select(RUN.c.id).where(
+        RUN.c.shared_experiment_id == experiment_id, RUN.c.status == "running", RUN.c.outcome != "reused"
+    )
+    now = _now()
+    for run_id in connection.execute(dead).scalars().all():
+        mine = ATTEMPT.c.generation_run_id == run_id
+        last = connection.execute(select(func.max(ATTEMPT.c.started_at)).where(mine)).scalar()
+        n_calls = connection.execute(select(func.count()).select_from(ATTEMPT).where(mine)).scalar_one()
+        values = {
+            **spending(connection, mine), "n_calls": n_calls, "status": "interrupted", "finished_at": last or now,
+            "error": "its process ended without a word",
+        }  # fmt: skip
+        connection.execute(update(RUN).where(RUN.c.id == run_id).values(**values))
+        database.insert_new(
+            connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": run_id, "created_at": now}]
+        )
 
 
 def _end_experiment(
