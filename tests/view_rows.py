@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -66,7 +65,7 @@ class Made:
 def workspace(root: Path, made: Sequence[Made] = (Made(),), **environ: str) -> Workspace:
     """A workspace whose record holds ``made``; ids count from 1 in their order."""
     root.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_template(), root / "tracker.db")
+    (root / "tracker.db").write_bytes(_empty())
     found = Workspace(root, environ=environ)
     with open_database(found) as database, database.writing() as connection:
         _insert(connection, made)
@@ -99,10 +98,10 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, tuple[str, bytes 
 
 
 @cache
-def _template() -> Path:
-    root = Path(mkdtemp(prefix="synthtrack-test-"))
-    open_database(Workspace(root, environ={})).close()
-    return root / "tracker.db"
+def _empty() -> bytes:
+    with TemporaryDirectory() as directory:
+        open_database(Workspace(Path(directory), environ={})).close()
+        return (Path(directory) / "tracker.db").read_bytes()
 
 
 def _table(name: str) -> Table:
