@@ -168,23 +168,19 @@ def _make(database: Database, run: Run) -> Row:
         status = asyncio.run(run.drive())
     except BaseException as error:
         what = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+        stopped = isinstance(error, (KeyboardInterrupt, Interrupted, BudgetReached))
         # Where even that cannot be written, the lease falls with this process.
         with contextlib.suppress(Error):
-            stopped = isinstance(error, (KeyboardInterrupt, Interrupted, BudgetReached))
-            store.finish(database, claimed, run.totals(), status="interrupted" if stopped else "failed", error=what)
+            _finish(database, run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
         raise
-    digest = None
-    if status == "complete" or run.job.options.accept_partial or _status(run.workspace, run.plan) == "partial":
-        digest = _data_digest(run.workspace, run.plan, claimed.experiment_id)
-    return store.finish(database, claimed, run.totals(), status=status, data_digest=digest)
+    seen = status == "complete" or claimed.partial or run.job.options.accept_partial
+    return _finish(database, run, status, seen=seen)
 
 
-def _status(workspace: Workspace, plan: Plan) -> str:
-    """The status of the plan's experiment, which is there."""
-    with reading(workspace) as reader:
-        found = existing(reader, plan)
-    assert found is not None
-    return str(found["status"])
+def _finish(database: Database, run: Run, status: str, *, seen: bool, error: str | None = None) -> Row:
+    """Ends the run; ``seen``: what there is now is the experiment's data, to be had and trained on."""
+    digest = _data_digest(run.workspace, run.plan, run.claimed.experiment_id) if seen else None
+    return store.finish(database, run.claimed, run.totals(), status=status, error=error, data_digest=digest)
 
 
 def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:

@@ -64,7 +64,10 @@ class Busy:
 
 @dataclass(frozen=True)
 class Claimed:
-    """The experiment is there (outcome reused) or is this process's to make or resume."""
+    """The experiment is there (outcome reused) or is this process's to make or resume.
+
+    ``partial``: its data, with failures that were accepted, is there to be had while they are tried again.
+    """
 
     outcome: str
     experiment_id: int
@@ -73,6 +76,7 @@ class Claimed:
     run_uuid: str
     batch_id: int
     original_batch: str
+    partial: bool = False
 
 
 @dataclass
@@ -150,7 +154,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
         run_id, run_uuid = _new_run(
             connection, wanted, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
         )
-    return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original))
+    partial = found is not None and found["status"] == "partial"
+    return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original), partial)
 
 
 def _is_ready(found: Any, wanted: Wanted) -> bool:
