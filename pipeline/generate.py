@@ -55,7 +55,7 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None) 
         source_id = _register(database, job.plan)
         claimed = _claim(database, job, source_id)
         if claimed.outcome == "reused":
-            run = store.finish(database, claimed, Totals(), status=_status(workspace, job.plan))
+            run = store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
         else:
             run = _make(database, Run(workspace, database, job, claimed, prices, display))
         with reading(workspace) as reader:
