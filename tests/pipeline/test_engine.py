@@ -97,6 +97,19 @@ def test_fresh_asks_anew_but_once() -> None:
     assert again.calls == {"one": 1}
 
 
+def test_fresh_takes_from_the_ledger_what_was_asked_anew() -> None:
+    async def main() -> None:
+        chat = Scripted()
+        async with Engine(Memory(), fresh=True) as engine:
+            endpoint = Endpoint("test endpoint", chat)
+            assert not (await engine.ask(endpoint, request())).cached
+            await asyncio.sleep(10)
+            assert (await engine.ask(endpoint, request())).cached
+        assert chat.calls.total() == 1
+
+    simulate(main())
+
+
 def test_equal_requests_in_flight_share_one_call() -> None:
     chat = Scripted()
     engine, _ = run(chat, ["one"] * 50)
@@ -472,19 +485,44 @@ def test_cancelling_keeps_what_was_answered() -> None:
     assert len(ledger.rows) == 30
 
 
+class LastWord(Scripted):
+    """Does something in the loop's next turn after its first answer, when the slot has already been given on."""
+
+    def __init__(self) -> None:
+        super().__init__(latency=1)
+        self.afterwards: Callable[[], object] = lambda: None
+
+    async def complete(self, request: ChatRequest, *, timeout: float) -> Answer:
+        answer = await super().complete(request, timeout=timeout)
+        if self.calls.total() == 1:
+            asyncio.get_running_loop().call_soon(self.afterwards)
+        return answer
+
+
 def test_a_slot_that_was_given_to_somebody_who_left_is_given_on() -> None:
     async def main() -> None:
-        chat = Scripted(latency=1)
+        chat = LastWord()
         async with Engine(Memory()) as engine:
             endpoint = Endpoint("test endpoint", chat, Limits(concurrency=1))
-            tasks = [asyncio.create_task(engine.ask(endpoint, request(f"text {n}"))) for n in range(4)]
-            await asyncio.sleep(0)
-            tasks[1].cancel()
-            # The slot passes to text 2 in the moment in which text 0 ends; text 2 leaves before it runs on.
-            tasks[0].add_done_callback(lambda _: tasks[2].cancel())
-            assert (await tasks[3]).text == "An answer."
-        assert chat.calls.total() in {2, 3}
+            tasks = [asyncio.create_task(engine.ask(endpoint, request(f"text {n}"))) for n in range(3)]
+            chat.afterwards = tasks[1].cancel
+            assert (await tasks[2]).text == "An answer."
+        assert chat.calls == {"text 0": 1, "text 2": 1}
         assert endpoint.throttle.concurrency.in_flight == 0
+
+    simulate(main())
+
+
+def test_who_was_given_a_slot_but_not_sent_yet_is_not_sent_after_stop() -> None:
+    async def main() -> None:
+        chat = LastWord()
+        async with Engine(Memory()) as engine:
+            endpoint = Endpoint("test endpoint", chat, Limits(concurrency=1))
+            chat.afterwards = lambda: engine.stop("interrupted")
+            asked = [engine.ask(endpoint, request(f"text {n}")) for n in range(3)]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(one) for one in found] == [Reply, Stopped, Stopped]
+        assert chat.calls == {"text 0": 1}
 
     simulate(main())
 
@@ -538,6 +576,24 @@ def test_a_full_disk_closes_the_gate_until_there_is_room_and_loses_nothing() -> 
     assert len(results) == len(ledger.rows) == 500
     times = sorted(when for when, _ in chat.sent_at)
     assert max(later - earlier for earlier, later in pairwise(times)) > 2
+
+
+def test_an_endpoint_that_is_new_or_idle_waits_for_room_as_well() -> None:
+    async def main() -> None:
+        # Tries 0.05 s after the first answer, and 0.1, 0.3, 0.7 s after that: there is room at about 0.9 s.
+        ledger = Memory([StorageError("no space left")] * 3)
+        idle, new = Scripted(latency=0.1), Scripted(latency=0.1)
+        async with Engine(ledger) as engine:
+            endpoint = Endpoint("idle endpoint", idle)
+            await engine.ask(endpoint, request("one"))
+            await asyncio.sleep(0.2)
+            await asyncio.gather(
+                engine.ask(endpoint, request("two")), engine.ask(Endpoint("new endpoint", new), request("three"))
+            )
+        assert idle.sent_at[1][0] > 0.8
+        assert new.sent_at[0][0] > 0.8
+
+    simulate(main())
 
 
 def test_a_disk_that_stays_full_stops_the_run_with_that_error() -> None:
@@ -626,6 +682,14 @@ def test_an_answer_as_long_as_the_worst_case_does_not_break_the_cap() -> None:
     assert engine.stopped_because == "budget"
     assert chat.calls.total() == 20
     assert cap.spent == pytest.approx(10.0)
+
+
+def test_who_waits_for_money_goes_on_when_another_has_spent_less() -> None:
+    cap = Cap(0.6)
+    engine, chat = capped(cap, ["one", "two"], lambda: GOOD)
+    assert engine.stopped_because is None
+    assert [when for when, _ in chat.sent_at] == [0, pytest.approx(0.1)]
+    assert cap.spent == pytest.approx(0.10)
 
 
 def test_what_failed_without_an_answer_costs_nothing() -> None:
