@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.plan import Plan, make_plan
-from pipeline.records import read_source
+from pipeline.records import Source, read_source
 from pipeline.specs import GenerationConfig, ModelSpec, deprecations, resolve
+from pipeline.stored_source import stored_source
 from tracker import clock, configs
 from tracker.catalogue import Reader, Row, reading
 from tracker.errors import ConfigError, Problem
@@ -52,7 +53,7 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
         raise ConfigError(
             "The batch cannot be named so.", [Problem("--batch" if options.batch else str(path), problem)]
         )
-    source = read_source(config.dataset, config.generation.field_to_rephrase, workspace.find)
+    source = _source(workspace, config)
     problem = name_problem(source.name)
     if problem is not None:
         raise ConfigError("The data set cannot be named so.", [Problem(str(path), f"dataset.dataset_name: {problem}")])
@@ -60,6 +61,16 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     if options.fresh:
         plan = _next_draw(workspace, plan)
     return Job(str(path), plan, batch, options, (*warnings, *plan.warnings))
+
+
+def _source(workspace: Workspace, config: GenerationConfig) -> Source:
+    dataset, field = config.dataset, config.generation.field_to_rephrase
+    if dataset.hub is not None and has_record(workspace):
+        with reading(workspace) as reader:
+            found = stored_source(reader, dataset, field)
+        if found is not None:
+            return found
+    return read_source(dataset, field, workspace.find)
 
 
 def has_record(workspace: Workspace) -> bool:

@@ -68,7 +68,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     name = dataset.dataset_name or path.resolve().parent.name
     stem, suffix = _parts(path)
     task_name = dataset.task_name or stem.removesuffix("_train")
-    lines = _checked(_lines(path), str(path), field, dataset.fields)
+    lines = checked(_lines(path), str(path), field, dataset.fields)
     directory = find(dataset.original_dir) if dataset.original_dir else path.parent
     splits = [_rephrased_split(lines, f"{stem}.jsonl")]
     missing = []
@@ -144,7 +144,7 @@ def _lines(path: Path) -> Iterator[str]:
     yield from (_dump(record) for record in data)
 
 
-def _checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | None) -> tuple[str, ...]:
+def checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | None) -> tuple[str, ...]:
     """The records among ``lines``, reduced to the fields that are kept. Raises DataError with every bad line."""
     problems: list[Problem] = []
     seen: dict[str, int] = {}
@@ -256,7 +256,7 @@ def _from_hub(dataset: DatasetSpec, field: str) -> Source:
     import datasets
 
     problem = ""
-    for name, config in _hub_names(str(dataset.hub)):
+    for name, config in _hub_candidates(str(dataset.hub)):
         try:
             found = datasets.load_dataset(name, config)
             splits = {split: list(found[split]) for split in SPLITS if split in found}
@@ -271,7 +271,7 @@ def _from_hub(dataset: DatasetSpec, field: str) -> Source:
     )
 
 
-def _hub_names(given: str) -> list[tuple[str, str | None]]:
+def _hub_candidates(given: str) -> list[tuple[str, str | None]]:
     """What ``given`` can mean, the likeliest first: a directory, OWNER/NAME/CONFIG, OWNER/NAME or NAME/CONFIG, NAME."""
     first, slash, config = given.rpartition("/")
     if not slash or Path(given).is_dir():
@@ -281,11 +281,10 @@ def _hub_names(given: str) -> list[tuple[str, str | None]]:
 
 def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field: str) -> Source:
     """The source data set made of records in memory, written the way ``datasets`` writes JSONL."""
-    base = str(dataset.hub).rstrip("/").rsplit("/", 1)[-1]
-    name, task_name = dataset.dataset_name or base.capitalize(), dataset.task_name or base.lower()
+    name, task_name = hub_names(dataset)
     if TRAIN not in records:
         raise DataError("The data set has no train split.", [Problem(str(dataset.hub), "no train split")])
-    lines = _checked(map(_dump, records[TRAIN]), str(dataset.hub), field, dataset.fields)
+    lines = checked(map(_dump, records[TRAIN]), str(dataset.hub), field, dataset.fields)
     splits = [_rephrased_split(lines, f"{task_name}_train.jsonl")]
     for split in SPLITS[1:]:
         if split in records:
@@ -297,4 +296,15 @@ def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field:
                 )
             )
     missing = tuple(split for split in SPLITS[1:] if split not in records)
-    return Source(name, task_name, f"hub:{dataset.hub}", lines, tuple(splits), missing)
+    return Source(name, task_name, hub_origin(dataset), lines, tuple(splits), missing)
+
+
+def hub_names(dataset: DatasetSpec) -> tuple[str, str]:
+    """The name and the file stem of a hub data set."""
+    base = str(dataset.hub).rstrip("/").rsplit("/", 1)[-1]
+    return dataset.dataset_name or base.capitalize(), dataset.task_name or base.lower()
+
+
+def hub_origin(dataset: DatasetSpec) -> str:
+    """What the record says of where a hub data set is from: its name, and the fields where not all are kept."""
+    return f"hub:{dataset.hub}" + (f" ({', '.join(dataset.fields)})" if dataset.fields is not None else "")

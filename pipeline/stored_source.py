@@ -1,0 +1,44 @@
+"""A data set of the hub that was fetched before: it is in the record, so it is not fetched again and cannot change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.records import SPLITS, Source, Split, checked, hub_names, hub_origin
+from pipeline.specs import DatasetSpec
+from tracker.catalogue import Reader
+
+_SPLITS = """
+    SELECT id, split, filename, digest, n_records, n_bytes, content FROM source_split
+    WHERE source_dataset_id = :id ORDER BY id"""
+_LINES = """
+    SELECT r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
+    WHERE p.source_dataset_id = :id ORDER BY r.position"""
+
+
+def stored_source(reader: Reader, dataset: DatasetSpec, field: str) -> Source | None:
+    """The newest stored copy of the hub data set that ``dataset`` names, or None.
+
+    Directories are read each time: they change. Raises DataError where its records have no text in ``field``.
+    """
+    if dataset.hub is None or Path(dataset.hub).is_dir():
+        return None
+    name, task_name = hub_names(dataset)
+    found = reader.rows(
+        "SELECT id FROM source_dataset WHERE origin = :origin AND name = :name AND task_name = :task "
+        "ORDER BY id DESC LIMIT 1",
+        origin=hub_origin(dataset),
+        name=name,
+        task=task_name,
+    )
+    if not found:
+        return None
+    dataset_id = found[0]["id"]
+    splits = [
+        Split(row["split"], row["filename"], row["digest"], row["n_records"], row["n_bytes"], row["content"])
+        for row in reader.rows(_SPLITS, id=dataset_id)
+    ]
+    lines = checked((row["line"] for row in reader.rows(_LINES, id=dataset_id)), hub_origin(dataset), field, None)
+    there = {split.name for split in splits}
+    missing = tuple(split for split in SPLITS[1:] if split not in there)
+    return Source(name, task_name, hub_origin(dataset), lines, tuple(splits), missing)
