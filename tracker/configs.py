@@ -210,9 +210,7 @@ class _Tree:
             raise _broken(self.source, self.source, "nested too deeply, or within itself") from error
 
     def _build(self, node: yaml.Node, location: Location) -> Json:
-        self.nodes += 1
-        if self.nodes > _MAX_NODES:
-            raise _broken(self.source, self.source, f"more than {_MAX_NODES:,} values once its aliases are expanded")
+        self._count()
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, location)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
@@ -251,16 +249,19 @@ class _Tree:
         return self._build(node, location)
 
     def _merged(self, node: yaml.Node, location: Location) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            self._count()
+            if isinstance(source, yaml.MappingNode):
+                found = self._mapping(source, location) | found
+            else:
+                self._wrong(source, "only mappings can be merged with <<")
+        return found
+
+    def _count(self) -> None:
         self.nodes += 1
-        if isinstance(node, yaml.SequenceNode):
-            found: dict[str, Json] = {}
-            for item in node.value:
-                found = self._merged(item, location) | found
-            return found
-        if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "only mappings can be merged with <<")
-            return {}
-        return self._mapping(node, location)
+        if self.nodes > _MAX_NODES:
+            raise _broken(self.source, self.source, f"more than {_MAX_NODES:,} values once its aliases are expanded")
 
     def _line(self, node: yaml.Node) -> str:
         return self.where(node.start_mark.line + 1)
