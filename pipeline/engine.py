@@ -113,10 +113,9 @@ class Counters:
 class Engine:
     """Asks endpoints, pays once, and keeps what was paid for.
 
-    ``price`` gives the cost of an answer in US dollars, None where it knows no price. ``fresh`` asks anew, once per
-    request, what the ledger has. ``save`` is for callers of ``record``: one transaction for attempts and their own rows
-    (default: ``ledger.save``, and no rows). ``seed`` makes backoff repeatable; ``storage_patience`` (seconds) is how
-    long a full disk is borne.
+    ``price`` gives the cost of an answer in US dollars, None where it knows no price. ``save`` is for callers
+    of ``record``: one transaction for attempts and their own rows (default: ``ledger.save``, and no rows). ``seed``
+    makes backoff repeatable; ``storage_patience`` (seconds) is how long a full disk is borne.
     """
 
     def __init__(
@@ -126,7 +125,6 @@ class Engine:
         price: Price = lambda _request, _answer: None,
         budget: Budget | None = None,
         save: Callable[[Sequence[Paid], Sequence[Any]], None] | None = None,
-        fresh: bool = False,
         seed: int | None = None,
         storage_patience: float = 30.0,
     ) -> None:
@@ -137,7 +135,6 @@ class Engine:
         self._price = price
         self._purse = None if budget is None else Purse(budget, price, lambda: self.stop("budget"))
         self._save = save or (lambda paid, _: ledger.save(paid))
-        self._paid_now: set[str] | None = set() if fresh else None
         self._random = random.Random(seed)  # noqa: S311  jitter, not a secret
         self._storage_patience = storage_patience
         self._writer: Writer[Paid, Any]
@@ -254,8 +251,6 @@ class Engine:
         found = self._unsaved.get(request.key)
         if found is not None:
             return replace(found, cached=True)
-        if self._paid_now is not None and request.key not in self._paid_now:
-            return None
         return self._ledger.find(request)
 
     async def _lead(self, endpoint: Endpoint, request: ChatRequest) -> Reply:
@@ -379,8 +374,6 @@ class Engine:
         )
         # Until the writer has committed it, the ledger does not know it.
         self._unsaved[request.key] = reply
-        if self._paid_now is not None:
-            self._paid_now.add(request.key)
         return reply
 
     def _saved(self, rows: Sequence[Paid]) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 SCHEME = 1
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 Json = Any
 """What ``json.loads`` can return."""
 
@@ -37,7 +39,7 @@ def canonical_json(value: Json) -> str:
 
     Raises ValueError for NaN and infinities, which JSON has no words for, and TypeError for what is not JSON.
     """
-    return json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(_canonical(value))
 
 
 def identify(kind: str, identity: Mapping[str, Json]) -> Identity:

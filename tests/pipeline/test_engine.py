@@ -89,27 +89,6 @@ def test_what_the_ledger_has_is_not_asked_again() -> None:
     assert engine.counters.cached == 1
 
 
-def test_fresh_asks_anew_but_once() -> None:
-    ledger = Memory()
-    run(Scripted(), ["one"], ledger=ledger)
-    again = Scripted()
-    run(again, ["one", "one"] * 600, ledger=ledger, fresh=True)
-    assert again.calls == {"one": 1}
-
-
-def test_fresh_takes_from_the_ledger_what_was_asked_anew() -> None:
-    async def main() -> None:
-        chat = Scripted()
-        async with Engine(Memory(), fresh=True) as engine:
-            endpoint = Endpoint("test endpoint", chat)
-            assert not (await engine.ask(endpoint, request())).cached
-            await asyncio.sleep(10)
-            assert (await engine.ask(endpoint, request())).cached
-        assert chat.calls.total() == 1
-
-    simulate(main())
-
-
 def test_equal_requests_in_flight_share_one_call() -> None:
     chat = Scripted()
     engine, _ = run(chat, ["one"] * 50)
