@@ -14,8 +14,6 @@ from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownRef
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, without_password
 
-_READ_ONLY_LOG = 8 | 5 << 8  # SQLITE_READONLY_CANTINIT, which sqlite3 does not name before 3.12
-
 Row = dict[str, Any]
 
 
@@ -86,7 +84,8 @@ def _connect(workspace: Workspace) -> sqlite3.Connection:
             connection.execute("SELECT COUNT(*) FROM sqlite_master")
         except sqlite3.DatabaseError as error:
             connection.close()
-            if flags == last or error.sqlite_errorcode not in {sqlite3.SQLITE_CANTOPEN, _READ_ONLY_LOG}:
+            # The low byte is the kind of error; anything else, such as a lock, is no matter of permissions.
+            if flags == last or error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
                 raise
             continue
         return connection
