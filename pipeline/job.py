@@ -47,12 +47,13 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     given = configs.validate(GenerationConfig, document)
     warnings = deprecations(given)
     config = resolve(given, workspace.environ)
-    batch = options.batch or config.experiment.batch_id or _default_batch(config.experiment.purpose)
+    batch = options.batch
+    if batch is None:
+        batch = config.experiment.batch_id or _default_batch(config.experiment.purpose)
     problem = name_problem(batch)
     if problem is not None:
-        raise ConfigError(
-            "The batch cannot be named so.", [Problem("--batch" if options.batch else str(path), problem)]
-        )
+        where = str(path) if options.batch is None else "--batch"
+        raise ConfigError("The batch cannot be named so.", [Problem(where, problem)])
     source = _source(workspace, config)
     problem = name_problem(source.name)
     if problem is not None:

@@ -106,6 +106,9 @@ def test_a_record_that_fails_for_good_is_never_silently_the_original(partial: Pa
     assert rows(root, "SELECT status, n_failed FROM shared_experiment") == [("unfinished", 1)]
     assert rows(root, "SELECT position, rephrased FROM sample WHERE status = 'failed'") == [(BAD, None)]
     assert "copa_train" not in data_files(root)
+    preview = call(root, *GENERATE, "--dry-run")
+    assert f"Data reuse: No (unfinished, {COUNT - 1} of {COUNT} records done)" in preview.out
+    assert "Calls: 1 to rephrase, about 1 to judge" in preview.out
     with running_server(recorded=recording) as server:
         done = call(root, *GENERATE, *at(server.base_url))
         assert server.stats()["received"] == 2

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import subprocess
+import sys
+import termios
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +21,7 @@ from tests.workspaces import (
     UNCLEAR,
     Done,
     call,
+    environment,
     execute,
     premises,
     records,
@@ -265,6 +272,34 @@ def test_tokens_that_the_endpoint_does_not_report_are_marked_estimated(root: Pat
         done, _ = asked(root, server)
     assert "completion (estimated)" in done.out
     assert rows(root, "SELECT DISTINCT tokens_estimated FROM attempt") == [(1,)]
+
+
+def test_a_terminal_shows_how_far_it_is(root: Path, recording: Path) -> None:
+    with running_server(recorded=recording, latency=0.3) as server:
+        price = {"input_per_mtok": 2.0, "output_per_mtok": 10.0}
+        write_config(root, served(server.base_url, generation__price=price, generation__concurrency=4))
+        mine, its = os.openpty()
+        termios.tcsetwinsize(its, (50, 200))
+        command = [sys.executable, "-m", "cli.main", *GENERATE]
+        environ = environment({"SYNTHTRACK_ROOT": str(root)})
+        with subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.DEVNULL, stderr=its) as process:
+            os.close(its)
+            shown = everything(mine)
+    assert process.returncode == 0, shown
+    assert re.search(rf"Copa/temp07_topp10_gpt4o:.* \d+/{COUNT} \[", shown)
+    assert re.search(r"\d+ accepted, \d+ rejected, [\d,]+ tokens, \$0\.\d{4}, about \$0\.\d{4} in all", shown)
+    assert "Traceback" not in shown
+
+
+def everything(terminal: int) -> str:
+    """What is written to a pseudo-terminal until its other side is closed."""
+    found = b""
+    # Linux says EIO at the end.
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 65536):
+            found += part
+    os.close(terminal)
+    return found.decode()
 
 
 SECRET = "sk-literal-0123456789abcdef"
