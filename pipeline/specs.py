@@ -44,7 +44,10 @@ def _as_text(value: object) -> object:
 
 def _address_problem(url: str) -> str | None:
     # It becomes part of the identity, so it is stored and shown.
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        return f"is no URL: {error}"
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return "must begin with http:// or https://"
     if "@" in parts.netloc:
@@ -224,10 +227,7 @@ def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
     if base_url is None and environ.get(known["base_url_env"]):
         variable = known["base_url_env"]
         base_url = environ[variable]
-        try:
-            problem = _address_problem(base_url)
-        except ValueError as error:
-            problem = str(error)
+        problem = _address_problem(base_url)
         if problem is not None:
             raise ConfigError("The address of an endpoint cannot be used.", [Problem(variable, problem)])
     return spec.model_copy(
