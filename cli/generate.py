@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.generate import Outcome
     from pipeline.job import Job
     from pipeline.preview import Preview
-    from pipeline.run import Progress
+    from pipeline.run import Display, Progress
 
 
 @click.command()
@@ -136,22 +136,37 @@ def _command() -> str:
 
 
 @contextmanager
-def _bar(job: Job) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere."""
+def _bar(job: Job) -> Iterator[Display]:
+    """A progress bar on a terminal; elsewhere only the word that an interrupt was heard."""
     if not render.is_terminal():
-        yield lambda _: None
+        yield _heard(render.note)
         return
     from tqdm import tqdm
 
     name = f"{job.plan.source.name}/{job.plan.semantic_name}"
     with tqdm(total=job.plan.n_records, desc=name, unit="rec", mininterval=0.2, file=sys.stderr, leave=False) as bar:
+        heard = _heard(lambda text: bar.write(text, file=sys.stderr))
 
         def display(progress: Progress) -> None:
+            heard(progress)
             bar.n = progress.done
             bar.set_postfix_str(_postfix(progress), refresh=False)
             bar.refresh()
 
         yield display
+
+
+def _heard(write: Callable[[str], None]) -> Display:
+    told = False
+
+    def display(progress: Progress) -> None:
+        nonlocal told
+        if progress.interrupted and not told:
+            told = True
+            flying = render.counted(progress.counters.in_flight, "request")
+            write(f"Finishing {flying} in flight; Ctrl-C again stops at once.")
+
+    return display
 
 
 def _postfix(progress: Progress) -> str:

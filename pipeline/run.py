@@ -37,6 +37,7 @@ class Progress:
     accepted: int = 0
     rejected: int = 0
     failed: int = 0
+    interrupted: bool = False
     counters: Counters = field(default_factory=Counters)
 
     def count(self, status: str) -> None:
@@ -194,6 +195,7 @@ class Run:
 
     def _interrupt(self, engine: Engine, number: signal.Signals) -> None:
         engine.stop("interrupted")
+        self.progress.interrupted = True
         # A second one means it: Python's own handling is back.
         asyncio.get_running_loop().remove_signal_handler(number)
 
