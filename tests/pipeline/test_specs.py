@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from pipeline.records import read_source
 from pipeline.specs import (
     DatasetSpec,
     GenerationConfig,
@@ -24,7 +24,7 @@ from pipeline.specs import (
     resolve,
     semantic_name,
 )
-from tests.generation import CONFIG, config, plan, source, write_records
+from tests.generation import CONFIG, RECORDS, config, plan, source
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import ConfigError
@@ -45,7 +45,8 @@ OTHER: Mapping[str, str] = {
     "api_key_env": "OTHER_KEY", "api_key": "sk-other", "timeout": "7", "concurrency": "7",
     "requests_per_minute": "7", "tokens_per_minute": "7", "max_retries": "7",
     "price.input_per_mtok": "1", "price.output_per_mtok": "1",
-    "field_to_rephrase": "choice1", "rephrase_prompt": "Again {premise}", "validation_prompt": "Same? {original_premise}",
+    "field_to_rephrase": "choice1", "rephrase_prompt": "Again {premise}",
+    "validation_prompt": "Same? {original_premise}",
 }  # fmt: skip
 # These are operational where they are declared, and yet in the identity: as the name or the content they stand for.
 RESOLVED = {"dataset.dataset_name", "base_url"}
@@ -158,17 +159,19 @@ def test_no_judge_another_part_or_another_draw_is_another_experiment() -> None:
 
 
 def test_the_same_content_elsewhere_is_the_same_and_another_content_is_not(tmp_path: Path) -> None:
-    here, there, changed = (plan(tmp_path / name).identity for name in ("here", "there", "changed"))
-    assert here == there == changed
-    write_records(tmp_path / "changed/Copa")
-    with (tmp_path / "changed/Copa/copa_test.jsonl").open("a") as file:
-        file.write("\n")
-    spec = config(f"dataset.input_path='{tmp_path / 'changed/Copa/copa_train.jsonl'}'").dataset
-    from pipeline.records import read_source
+    here, there = plan(tmp_path / "here"), plan(tmp_path / "there")
+    assert here.source.origin != there.source.origin
+    assert here.identity == there.identity
+    changed = [*RECORDS[:-1], {**RECORDS[-1], "label": 1}]
+    assert plan(tmp_path / "changed", records=changed).identity.digest != here.identity.digest
 
-    another = dataclasses.replace(plan(tmp_path / "here"), source=read_source(spec, "premise", Path))
-    assert another.identity.digest != here.digest
-    assert source(tmp_path / "here").digest == source(tmp_path / "there").digest
+
+def test_another_byte_in_a_split_that_is_copied_is_another_content(tmp_path: Path) -> None:
+    before = source(tmp_path).digest
+    with (tmp_path / "Copa/copa_test.jsonl").open("a") as file:
+        file.write("\n")
+    spec = config(f"dataset.input_path='{tmp_path}/Copa/copa_train.jsonl'").dataset
+    assert read_source(spec, "premise", Path).digest != before
 
 
 @pytest.mark.parametrize(
