@@ -1,0 +1,89 @@
+"""From settings to endpoints: which key, which limits, and who shares a gate."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pipeline.connect import api_key, connect, limits_of
+from pipeline.engine import Limits
+from pipeline.specs import ModelSpec
+from tests.generation import config
+from tracker.errors import MissingKey
+
+KEYS = {"OPENAI_API_KEY": "sk-environment", "TOGETHER_API_KEY": "sk-together"}
+
+
+def models(*assignments: str) -> list[ModelSpec]:
+    given = config(*assignments)
+    assert given.validation is not None
+    return [given.generation, given.validation]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "environ", "key"),
+    [
+        ([], KEYS, "sk-environment"),
+        ([], {"OPENAI_API_KEY": " sk-blank\n"}, "sk-blank"),
+        (["generation.api_key=sk-literal"], KEYS, "sk-literal"),
+        (["generation.api_key=''"], KEYS, "sk-environment"),
+        (["generation.api_key_env=LAB"], {**KEYS, "LAB": "sk-lab"}, "sk-lab"),
+        (["generation.model=meta/llama"], KEYS, "sk-together"),
+        (["generation.provider=offline"], {}, ""),
+    ],
+)
+def test_where_a_key_comes_from(assignments: list[str], environ: dict[str, str], key: str) -> None:
+    assert api_key(models(*assignments)[0], environ) == key
+
+
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": ""}, {"OPENAI_API_KEY": "  "}])
+def test_a_key_that_is_missing_is_named(environ: dict[str, str]) -> None:
+    with pytest.raises(MissingKey, match="export OPENAI_API_KEY=") as caught:
+        api_key(models()[0], environ)
+    assert "No API key for gpt-4o at https://api.openai.com/v1." in str(caught.value)
+
+
+def test_the_limits_are_those_of_the_model() -> None:
+    given = [
+        "generation.concurrency=7", "generation.requests_per_minute=60", "generation.tokens_per_minute=1e4",
+        "generation.timeout=9", "generation.max_retries=0",
+    ]  # fmt: skip
+    assert limits_of(models(*given)[0]) == Limits(
+        concurrency=7, requests_per_minute=60, tokens_per_minute=10_000, timeout=9, max_retries=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignments", "shared"),
+    [
+        ([], True),
+        (["validation.temperature=1", "validation.model=gpt-4.1"], True),
+        (["validation.concurrency=3"], False),
+        (["validation.api_key_env=TOGETHER_API_KEY"], False),
+        (["validation.api_key=sk-other"], False),
+        (["validation.model=meta/llama"], False),
+        (["validation.base_url=http://127.0.0.1:9/v1"], False),
+        (["generation.provider=offline"], True),
+        (["generation.provider=offline", "validation.provider=openai"], False),
+    ],
+)
+def test_models_reached_in_the_same_way_share_a_gate(assignments: list[str], shared: bool) -> None:
+    async def main() -> bool:
+        one, two = connect(models(*assignments), KEYS, {})
+        for endpoint in {one, two}:
+            await endpoint.chat.aclose()
+        return one is two
+
+    assert asyncio.run(main()) == shared
+
+
+def test_an_endpoint_starts_at_the_limit_that_was_learned_with_that_key() -> None:
+    async def main(*assignments: str) -> int:
+        learned = {("https://api.openai.com/v1", "OPENAI_API_KEY"): 5}
+        (endpoint,) = connect(models(*assignments)[:1], KEYS, learned)
+        await endpoint.chat.aclose()
+        return endpoint.throttle.concurrency.limit
+
+    assert asyncio.run(main()) == 5
+    assert asyncio.run(main("generation.api_key_env=TOGETHER_API_KEY")) != 5
