@@ -269,3 +269,12 @@ def test_a_file_that_nobody_knows_is_left_alone(root: Path) -> None:
     mine.write_text("mine")
     assert call(root, *GENERATE).code == 0
     assert mine.read_text() == "mine"
+
+
+def test_a_broken_mlflow_store_costs_no_data(root: Path) -> None:
+    (root / "mlruns").mkdir()
+    (root / "mlruns/mlflow.db").write_text("no database at all")
+    done = finish(start(root, "generate", "copa.yaml"))
+    assert done.code == 0
+    assert "1 run not logged yet; `synthtrack mlflow sync` tries again" in done.err
+    assert train_file(root, OFFLINE).exists()
