@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
+from pipeline.chat_offline import OFFLINE_MODEL
+from pipeline.prompts import format_examples
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json, identify
 from tracker.paths import name_problem
@@ -151,7 +153,9 @@ class ModelSpec(Spec):
     stop: str | tuple[str, ...] | None = setting(None, help="texts that end an answer")
     system_prompt: str | None = setting(None, help="the system message")
     few_shot_examples: tuple[Example, ...] = setting((), help="examples that a {{..._FEWSHOT}} placeholder brings in")
-    api_key_env: str | None = setting(None, operational=True, help="variable that holds the API key")
+    api_key_env: str | None = setting(
+        None, operational=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", help="name of the variable that holds the API key"
+    )
     api_key: SecretStr | None = setting(None, secret=True, help="a literal key: works, is warned of, is never stored")
     timeout: Real = setting(60.0, operational=True, gt=0, le=3600, help="seconds for one whole request")
     concurrency: Whole = setting(50, operational=True, ge=1, le=2000, help="most requests in flight")
@@ -195,7 +199,11 @@ class GenerationConfig(Spec):
     validation: ValidationSpec | None = setting(None, help="the judge; without it every answer is accepted")
 
 
-_REACH = ("endpoint", "base_url", "api_key_env", "api_key")
+READING = 1
+"""Part of the identity: to be raised when other data would be made of the same answers (cleaning, reading verdicts)."""
+
+_REACH = ("endpoint", "base_url")
+_KEY = ("api_key_env", "api_key")
 _PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
 
 
@@ -214,7 +222,9 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
         )
         inherited: dict[str, Any] = {}
         if provider == generation.provider and not given & {"base_url", "endpoint"}:
-            names = [*_REACH, *_PACE, *(["price"] if judge.model == generation.model else [])]
+            names = [*_REACH, *_PACE]
+            names += ["price"] if judge.model == generation.model else []
+            names += [] if given & set(_KEY) else _KEY
             inherited = {name: getattr(generation, name) for name in names if name not in given}
         judge = _resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
     return config.model_copy(update={"generation": generation, "validation": judge})
@@ -222,6 +232,8 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
 
 def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
     provider = spec.provider or detect_provider(spec.model)
+    if provider == "offline":
+        return _resolve_offline(spec)
     known = PROVIDERS[provider]
     base_url = spec.base_url
     if base_url is None and environ.get(known["base_url_env"]):
@@ -240,21 +252,40 @@ def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
     )
 
 
+def _resolve_offline(spec: Any) -> Any:
+    """Rules that went under the name of a model or a service would be taken for its answers."""
+    problems = []
+    if spec.model != OFFLINE_MODEL:
+        problems.append(Problem(f"model: {spec.model}", f"the rules are called {OFFLINE_MODEL}"))
+    asked = spec.base_url or spec.endpoint
+    if asked not in {None, PROVIDERS["offline"]["url"]}:
+        problems.append(Problem(f"endpoint: {asked}", "the rules are asked nowhere"))
+    if problems:
+        what = "Provider offline answers by rules; it is no LLM and cannot stand for one."
+        raise ConfigError(what, problems, hint=f"Set model: {OFFLINE_MODEL}, without endpoint and base_url.")
+    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": ""})
+
+
 def experiment_identity(
     config: GenerationConfig, *, dataset: str, source_digest: str, record_limit: int | None, draw: int
 ) -> Identity:
     """What makes a shared experiment itself; ``config`` is resolved, ``source_digest`` stands for all source splits."""
-    judge = config.validation
     return identify(
         "shared_experiment",
         {
             "dataset": {"name": dataset, "source": source_digest, **identity(config.dataset)},
-            "generation": identity(config.generation),
-            "validation": None if judge is None else identity(judge),
+            "generation": _model_identity(config.generation),
+            "validation": None if config.validation is None else _model_identity(config.validation),
+            "reading": READING,
             "record_limit": record_limit,
             "draw": draw,
         },
     )
+
+
+def _model_identity(model: ModelSpec) -> dict[str, Json]:
+    # Examples count as the text that is sent: the order of an example's keys is in it, canonical JSON sorts them.
+    return {**identity(model), "few_shot_examples": format_examples(model.few_shot_examples)}
 
 
 def semantic_name(config: GenerationConfig, *, record_limit: int | None, draw: int) -> str:

@@ -30,7 +30,7 @@ def models(*assignments: str) -> list[ModelSpec]:
         (["generation.api_key=''"], KEYS, "sk-environment"),
         (["generation.api_key_env=LAB"], {**KEYS, "LAB": "sk-lab"}, "sk-lab"),
         (["generation.model=meta/llama"], KEYS, "sk-together"),
-        (["generation.provider=offline"], {}, ""),
+        (["generation.provider=offline", "generation.model=rules-v1", "validation.model=rules-v1"], {}, ""),
     ],
 )
 def test_where_a_key_comes_from(assignments: list[str], environ: dict[str, str], key: str) -> None:
@@ -64,8 +64,8 @@ def test_the_limits_are_those_of_the_model() -> None:
         (["validation.api_key=sk-other"], False),
         (["validation.model=meta/llama"], False),
         (["validation.base_url=http://127.0.0.1:9/v1"], False),
-        (["generation.provider=offline"], True),
-        (["generation.provider=offline", "validation.provider=openai"], False),
+        (["generation.provider=offline", "generation.model=rules-v1", "validation.model=rules-v1"], True),
+        (["generation.provider=offline", "generation.model=rules-v1", "validation.provider=openai"], False),
     ],
 )
 def test_models_reached_in_the_same_way_share_a_gate(assignments: list[str], shared: bool) -> None:

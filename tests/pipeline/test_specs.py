@@ -115,21 +115,65 @@ def test_the_identity_of_a_whole_experiment_is_what_it_was() -> None:
                 "temperature": 0.7, "top_p": 1, "model": "gpt-4o", "provider": "openai",
                 "endpoint": "https://api.openai.com/v1", "max_tokens": 256, "frequency_penalty": 0,
                 "presence_penalty": 0, "seed": 7, "stop": None, "system_prompt": None,
-                "few_shot_examples": [{"original": "a", "rephrased": "b"}], "field_to_rephrase": "premise",
+                "few_shot_examples": "Example 1:\nOriginal: a\nRephrased: b", "field_to_rephrase": "premise",
                 "rephrase_prompt": "Say it in other words: {premise}", "strategy": "direct_all",
             },
             "validation": {
                 "temperature": 0, "top_p": 1, "model": "gpt-4o", "provider": "openai",
                 "endpoint": "https://api.openai.com/v1", "max_tokens": 256, "frequency_penalty": 0,
-                "presence_penalty": 0, "seed": None, "stop": ["x"], "system_prompt": None, "few_shot_examples": [],
+                "presence_penalty": 0, "seed": None, "stop": ["x"], "system_prompt": None, "few_shot_examples": "",
                 "validation_prompt": "Do {original_premise} and {rephrased_premise} mean the same?",
             },
+            "reading": 1,
             "record_limit": 20,
             "draw": 1,
         },
     }  # fmt: skip
-    assert found.fingerprint == "7ead50bf58b7"
-    assert found.digest == "67b50257ebe400b31b9d1e8dd6d1985077cf1194b059dc7f1cf4dd226109635b"
+    assert found.fingerprint == "3f571a10f987"
+    assert found.digest == "643fdcba671f9156d1b45442b4668ccf2080e60e38d2a9d6a1ce0d6af7365e4e"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("[{original: a, rephrased: b}]", "[{rephrased: b, original: a}]"),
+        ("[{original: a, score: 1}]", "[{original: a, score: 1.0}]"),
+    ],
+)
+def test_examples_that_are_sent_differently_are_different_settings(one: str, other: str) -> None:
+    first, second = (identity_of(config(f"generation.few_shot_examples={examples}")) for examples in (one, other))
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["generation.provider=offline"],
+        ["generation.provider=offline", "generation.model=rules-v1"],
+        [
+            "generation.provider=offline",
+            "generation.model=rules-v1",
+            "validation.model=rules-v1",
+            "generation.endpoint=x",
+        ],
+    ],
+)
+def test_rules_cannot_stand_for_a_model_or_a_service(assignments: list[str]) -> None:
+    with pytest.raises(ConfigError, match="no LLM"):
+        config(*assignments)
+
+
+def test_a_judge_with_a_key_of_its_own_does_not_get_the_generators() -> None:
+    found = config("generation.api_key=GENERATOR", "validation.api_key_env=JUDGE_KEY").validation
+    assert found is not None
+    assert (found.api_key, found.api_key_env) == (None, "JUDGE_KEY")
+
+
+def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError) as raised:
+        config("generation.api_key_env=sk-proj-0123456789")
+    assert "generation.api_key_env" in str(raised.value)
+    assert "0123456789" not in str(raised.value)
 
 
 @pytest.mark.parametrize("number", ["1", "1.0", '"1.0"', "'1'", "1e0", "10e-1"])
