@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.chat import Answer, ChatRequest
-from pipeline.endpoint import Stopped, most_output, prompt_tokens
+from pipeline.endpoint import Stopped, most_output
+from pipeline.tokens import most_prompt_tokens
 
 UNBOUNDED_OUTPUT = 4096
 """Tokens set aside for the answer to a request that sets no ``max_tokens``."""
@@ -46,8 +47,7 @@ class Purse:
     async def reserve(self, request: ChatRequest) -> float | None:
         """What was set aside, US dollars; None where no price is known. Raises Stopped where nothing is left."""
         output = most_output(request)
-        prompt = int(prompt_tokens(request, bytes_per_token=3))
-        worst = self._price(request, Answer("", "length", prompt, int(output or UNBOUNDED_OUTPUT)))
+        worst = self._price(request, Answer("", "length", most_prompt_tokens(request), int(output or UNBOUNDED_OUTPUT)))
         if worst is None:
             return None
         while not self._budget.reserve(worst):

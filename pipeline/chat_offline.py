@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 
 from pipeline.chat import Answer, ChatRequest
+from pipeline.tokens import approximate, prompt_tokens
 
 OFFLINE_MODEL = "rules-v1"
 """The name of this version of the rules; a change that gives other answers needs another name."""
@@ -26,7 +27,7 @@ _DEFAULT_TEMPERATURE = 1.0
 
 
 class OfflineChat:
-    """Answers by rules, at once and for nothing; tokens are estimated as a quarter of the bytes."""
+    """Answers by rules, at once and for nothing; tokens are estimated."""
 
     async def complete(self, request: ChatRequest, *, timeout: float) -> Answer:
         """The rules' answer; it never fails. An empty text gets an empty answer."""
@@ -36,8 +37,8 @@ class OfflineChat:
         return Answer(
             text=text,
             finish_reason=FINISH_REASON,
-            prompt_tokens=sum(_tokens(message.content) for message in request.messages),
-            completion_tokens=_tokens(text),
+            prompt_tokens=prompt_tokens([request]),
+            completion_tokens=approximate(text),
             tokens_estimated=True,
         )
 
@@ -60,7 +61,3 @@ def _answer(request: ChatRequest) -> str:
     )
     condition = about.get("condition")
     return f"[{condition}] {written}" if condition and written else written
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text.encode()) // 4)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.chat import Answer, ChatError, ChatRequest, Failure, RateWindow
+from pipeline.tokens import approximate, prompt_tokens
 from tracker.errors import MissingKey, ProviderError
 from tracker.fingerprint import Json
 
@@ -48,7 +49,7 @@ def build_body(request: ChatRequest) -> dict[str, Json]:
 def parse_answer(content: bytes, headers: Mapping[str, str], request: ChatRequest, *, api_key: str) -> Answer:
     """The Answer in a 200 response. A refusal is its text with the finish reason ``refusal``.
 
-    Tokens that the endpoint does not tell are estimated: UTF-8 bytes / 4, rounded up. Raises ChatError(TRANSIENT)
+    Tokens that the endpoint does not tell are estimated by ``pipeline.tokens``. Raises ChatError(TRANSIENT)
     where the body is no chat completion.
     """
     try:
@@ -66,18 +67,13 @@ def parse_answer(content: bytes, headers: Mapping[str, str], request: ChatReques
     return Answer(
         text=text,
         finish_reason=REFUSAL if refused else str(choice.get("finish_reason") or "unknown"),
-        prompt_tokens=sum(estimated_tokens(one.content) for one in request.messages) if prompt is None else prompt,
-        completion_tokens=estimated_tokens(text) if completion is None else completion,
+        prompt_tokens=prompt_tokens([request]) if prompt is None else prompt,
+        completion_tokens=approximate(text) if completion is None else completion,
         tokens_estimated=prompt is None or completion is None,
         provider_request_id=headers.get("x-request-id") or (str(found["id"]) if found.get("id") else None),
         requests_window=parse_window(headers, "requests"),
         tokens_window=parse_window(headers, "tokens"),
     )
-
-
-def estimated_tokens(text: str) -> int:
-    """A stated approximation: UTF-8 bytes / 4, rounded up."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 def status_failure(

@@ -11,6 +11,7 @@ from pipeline.breaker import Breaker
 from pipeline.chat import Answer, Chat, ChatRequest, Failure
 from pipeline.concurrency import Concurrency, Ticket
 from pipeline.rates import NEVER, Throttle
+from pipeline.tokens import prompt_tokens
 from tracker.errors import ProviderError
 
 RESUME = "What was answered is kept; the same command goes on from there."
@@ -142,7 +143,7 @@ class Endpoint:
         self.pump()
 
     def _expected_tokens(self, request: ChatRequest) -> float:
-        return prompt_tokens(request, bytes_per_token=4) + self.throttle.expected_output(most_output(request))
+        return prompt_tokens([request]) + self.throttle.expected_output(most_output(request))
 
     def answered(self, ticket: Ticket, key: str, attempt: Attempt, now: float) -> None:
         """Takes in an answer to the request ``key``. Raises ProviderError where hardly any is of use."""
@@ -206,10 +207,6 @@ def _hint(status: int | None) -> str:
         429: "Check the account's quota and billing.",
     }
     return hints.get(status or 0, RESUME)
-
-
-def prompt_tokens(request: ChatRequest, *, bytes_per_token: int) -> float:
-    return sum(len(message.content.encode()) / bytes_per_token + 8 for message in request.messages)
 
 
 def most_output(request: ChatRequest) -> float | None:

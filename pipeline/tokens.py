@@ -1,4 +1,4 @@
-"""Estimates of tokens before anything is sent: tiktoken's where its files can be had, else a stated approximation."""
+"""How many tokens a text has, where nobody has counted them: an estimate that says how it was made, and a bound."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pipeline.chat import ChatRequest
 
 _PATIENCE_S = 5.0
 _PER_MESSAGE = 4
+_MOST_PER_MESSAGE = 16
+_MOST_PER_REQUEST = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,10 @@ class Tokenizer:
 
 def approximate(text: str) -> int:
     """One token for four bytes of UTF-8, rounded up."""
-    return (len(text.encode()) + 3) // 4
+    return -(-_bytes(text) // 4)
+
+
+APPROXIMATION = Tokenizer("approximation: bytes / 4", approximate)
 
 
 def tokenizer_for(model: str) -> Tokenizer:
@@ -42,9 +47,22 @@ def tokenizer_for(model: str) -> Tokenizer:
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
     thread.join(_PATIENCE_S)
-    return found[0] if found else Tokenizer("approximation: bytes / 4", approximate)
+    return found[0] if found else APPROXIMATION
 
 
-def prompt_tokens(requests: Sequence[ChatRequest], tokenizer: Tokenizer) -> int:
+def prompt_tokens(requests: Sequence[ChatRequest], tokenizer: Tokenizer = APPROXIMATION) -> int:
     """The prompt tokens of requests, with what a chat format adds to each message."""
     return sum(_PER_MESSAGE + tokenizer.count(message.content) for request in requests for message in request.messages)
+
+
+def most_prompt_tokens(request: ChatRequest) -> int:
+    """The most prompt tokens that a request can have: a byte-level BPE never makes more tokens than there are bytes.
+
+    What a chat format adds is not told by anybody: it is taken as several times what the known ones add, for each
+    message and, where a template brings a system message of its own, for each request.
+    """
+    return _MOST_PER_REQUEST + sum(_MOST_PER_MESSAGE + _bytes(message.content) for message in request.messages)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -187,7 +187,7 @@ class ChatContract:
             [answer] = self.ask(server.base_url, [asking("12345")])
         assert isinstance(answer, Answer)
         assert answer.tokens_estimated
-        assert answer.prompt_tokens == 3 + 2
+        assert answer.prompt_tokens == 4 + 3 + 4 + 2
 
     def test_neither_prompt_nor_key_is_logged_at_any_level(self, caplog: pytest.LogCaptureFixture) -> None:
         with running_server() as server, caplog.at_level(logging.DEBUG):

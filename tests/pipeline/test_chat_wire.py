@@ -88,7 +88,7 @@ def test_every_shape_of_a_message_is_text(message: dict[str, Any], text: str, fi
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, {"prompt_tokens": True}])
 def test_unusable_token_counts_are_estimated_from_bytes(usage: object) -> None:
     answer = wire.parse_answer(completion({"content": "12345"}, usage=usage), {}, asking(), api_key=KEY)
-    assert (answer.prompt_tokens, answer.completion_tokens, answer.tokens_estimated) == (2, 2, True)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.tokens_estimated) == (4 + 2, 2, True)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chat import ChatRequest, Message
-from pipeline.tokens import Tokenizer, approximate, prompt_tokens, tokenizer_for
+from pipeline.chat_offline import OfflineChat
+from pipeline.chat_wire import parse_answer
+from pipeline.tokens import Tokenizer, approximate, most_prompt_tokens, prompt_tokens, tokenizer_for
 
 
-@pytest.mark.parametrize(("text", "count"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("äöü", 2), ("語", 1)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("äöü", 2), ("語", 1), ("half \ud83d", 2)]
+)
 def test_the_approximation(text: str, count: int) -> None:
     assert approximate(text) == count
 
@@ -26,6 +32,23 @@ def test_a_request_counts_its_messages_and_what_the_format_adds() -> None:
     request = ChatRequest("e", "m", (Message("system", "abcd"), Message("user", "abcdefgh")))
     assert prompt_tokens([request, request], Tokenizer("x", approximate)) == 2 * (4 + 1 + 4 + 2)
     assert prompt_tokens([], Tokenizer("x", approximate)) == 0
+
+
+def test_every_chat_estimates_by_the_same_rule() -> None:
+    request = ChatRequest("e", "m", (Message("system", "abcd"), Message("user", "abcdefgh")))
+    offline = asyncio.run(OfflineChat().complete(request, timeout=1))
+    told_nothing = parse_answer(b'{"choices": [{"message": {"content": "12345"}}]}', {}, request, api_key="k")
+    assert offline.prompt_tokens == told_nothing.prompt_tokens == prompt_tokens([request]) == 4 + 1 + 4 + 2
+    assert (offline.completion_tokens, told_nothing.completion_tokens) == (approximate(offline.text), 2)
+
+
+@given(st.lists(st.text()))
+def test_no_byte_is_less_than_a_token_in_the_worst_case(texts: list[str]) -> None:
+    request = ChatRequest("e", "m", tuple(Message("user", text) for text in texts))
+    most = most_prompt_tokens(request)
+    # The format that is known adds 3 tokens and a role to each message, and 3 for the answer.
+    assert most >= sum(len(text.encode()) + 4 for text in texts) + 3
+    assert most >= prompt_tokens([request])
 
 
 def test_a_model_without_an_encoding_is_approximated() -> None:
