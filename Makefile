@@ -5,8 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test check docs bench clean
 
 demo: .venv/.base
-	@rm -rf demo
-	@$(BIN)/synthtrack demo demo
+	@$(BIN)/synthtrack demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -27,7 +26,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.listings
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synthtrack needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from cli import render
 from tracker.errors import Conflict
-from tracker.paths import find_workspace
 
 STUDY = "configs/stage1/copa_offline.yaml"
 FIRST, SECOND, WARMER = (f"Copa/temp{digits}_topp10_rulesv1" for digits in ("07", "07", "09"))
@@ -54,13 +56,14 @@ DELETED_BEFORE = ["view", "rebuild"]
 
 
 @click.command()
-@click.argument("directory", default="demo", type=click.Path(path_type=Path))
-def demo(directory: Path) -> None:
-    """Show the main job end to end, offline, in a new workspace (default: ./demo)."""
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+def demo(directory: Path | None) -> None:
+    """Show the main job end to end, offline, in a new workspace (default: ./demo, ./demo-2, ...)."""
+    directory = directory or _new_directory()
     if directory.exists() and any(directory.iterdir()):
         raise Conflict(f"{directory} is not empty.", hint="Name a new directory: synthtrack demo DIRECTORY")
     directory.mkdir(parents=True, exist_ok=True)
-    with click.get_current_context().scope(cleanup=False):
+    with _own_settings():
         for number, (words, arguments) in enumerate(STEPS, 1):
             _step(directory, number, words, arguments)
     render.show(f"\n{render.RULE}\nThat is the main job. In this workspace now:\n")
@@ -71,17 +74,31 @@ def demo(directory: Path) -> None:
     render.show("\nWith an API key, the same with a real model: see the README.")
 
 
+def _new_directory() -> Path:
+    candidates = (Path("demo" if number == 1 else f"demo-{number}") for number in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """No variable of the environment leads out of the demo: not to another database, tree or MLflow server."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("SYNTHTRACK_", "MLFLOW_"))}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 def _step(directory: Path, number: int, words: str, arguments: Sequence[str]) -> None:
     from cli.main import cli
 
     if list(arguments) == DELETED_BEFORE:
-        shutil.rmtree(find_workspace(directory).synthetic_dir)
-    render.show(f"\n{render.RULE}")
+        shutil.rmtree(directory / "Data_v2" / "synthetic")
     indent = " " * len(f"{number}. ")
+    render.show(f"\n{render.RULE}")
     render.show(click.wrap_text(f"{number}. {words}", width=80, subsequent_indent=indent))
     render.show(f"{render.RULE}\n$ synthtrack {shlex.join(arguments)}\n")
-    with click.Context(click.Command("demo")):
-        cli.main(["--root", str(directory), *_rooted(directory, arguments)], standalone_mode=False)
+    cli.main(["--root", str(directory), *_rooted(directory, arguments)], standalone_mode=False)
 
 
 def _rooted(directory: Path, arguments: Sequence[str]) -> list[str]:

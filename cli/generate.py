@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from tracker.errors import ConfigError, PartialResult, Problem
+from tracker.errors import ConfigError, Conflict, Error, PartialResult, Problem
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
@@ -69,36 +69,53 @@ def generate(
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return
-    failures = _run_all(workspace, jobs, as_json=as_json)
-    if not no_mlflow:
-        _log(workspace)
+    try:
+        failures = _run_all(workspace, jobs, as_json=as_json)
+    finally:
+        if not no_mlflow:
+            _log(workspace)
     if failures:
         raise failures[0]
 
 
-def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[PartialResult]:
+def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Error]:
+    """Runs one job after the other; what is wrong with one of them does not keep the others from being made."""
     from pipeline.generate import generate as run
 
-    failures = []
+    failures: list[Error] = []
     found = []
     try:
         for job in jobs:
             try:
                 with _bar(job) as display:
                     outcome = run(workspace, job, display)
-            except PartialResult as failure:
-                failures.append(failure)
-                if len(jobs) > 1:
-                    render.note(f"⚠️  {failure}")
+            except Conflict as conflict:
+                failures.append(conflict)
                 continue
             found.append(_outcome_json(workspace, outcome))
             if not as_json:
                 _show(workspace, job, outcome)
+            if _is_left_partial(job, outcome):
+                failures.append(_partial(job, outcome))
     finally:
         # What was made before an error is still made.
         if as_json:
             render.show_json(found)
+    for failure in failures[1:]:
+        render.note(f"⚠️  {failure}")
     return failures
+
+
+def _is_left_partial(job: Job, outcome: Outcome) -> bool:
+    return outcome.status == "partial" and not job.options.accept_partial
+
+
+def _partial(job: Job, outcome: Outcome) -> PartialResult:
+    return PartialResult(
+        f"{outcome.dataset}/{outcome.name}: {outcome.run['n_failed']} of {job.plan.n_records} records still fail "
+        f"(the first: {outcome.first_failure}).",
+        hint="Run the same command to try them again, or add --accept-partial to keep their originals.",
+    )
 
 
 def _log(workspace: Workspace) -> None:
@@ -179,9 +196,10 @@ def _postfix(progress: Progress) -> str:
     ]
     if counters.cost_usd is not None and not counters.unpriced:
         parts.append(render.usd(counters.cost_usd))
-        fresh = counters.succeeded / max(1, counters.asked)
-        if progress.done and fresh:
-            parts.append(f"about {render.usd(counters.cost_usd / progress.done * progress.total)} in all")
+        made = progress.done - progress.before
+        if made:
+            rest = counters.cost_usd / made * (progress.total - progress.before)
+            parts.append(f"about {render.usd(rest)} in all")
     elif counters.unpriced:
         parts.append("cost unknown")
     return ", ".join(parts)
@@ -193,10 +211,11 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
         render.show(f"⚡ {reference}: already made, nothing generated")
         render.show(f"   Data reuse: Yes (original batch: {outcome.original_batch})")
     else:
-        render.show(f"✅ {reference}: {outcome.outcome}, {outcome.status}")
+        symbol = "⚠️ " if outcome.status == "partial" else "✅"
+        render.show(f"{symbol} {reference}: {outcome.outcome}, {outcome.status}")
     render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
     _show_models(job)
-    render.show(f"   Records: {run['n_records']:,}, {_counts(run)}")
+    render.show(f"   Records: {run['n_records']:,}, {_counts(outcome)}")
     if outcome.outcome != "reused":
         estimated = " (estimated)" if run["tokens_estimated"] else ""
         render.show(
@@ -209,6 +228,9 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
         )
     for moved in outcome.changes.aside:
         render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
+    if not outcome.in_tree:
+        render.show("   Not in the tree yet: records are missing.")
+        return
     render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
     render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
 
@@ -221,12 +243,13 @@ def _show_models(job: Job) -> None:
             render.show(f"   {title}: {model.model}, the offline provider's rules; no LLM")
 
 
-def _counts(run: Any) -> str:
+def _counts(outcome: Outcome) -> str:
+    run = outcome.run
     parts = [f"{run['n_accepted']:,} accepted", f"{run['n_rejected']:,} kept the original"]
     if run["n_unclear"]:
         parts[-1] += f" ({run['n_unclear']:,} unclear)"
     if run["n_failed"]:
-        parts.append(f"{run['n_failed']:,} failed and kept the original")
+        parts.append(f"{run['n_failed']:,} failed" + (" and kept the original" if outcome.in_tree else ""))
     return ", ".join(parts)
 
 
@@ -243,8 +266,8 @@ def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "batch": outcome.batch,
         "original_batch": outcome.original_batch,
-        "batch_path": _data_path(workspace, outcome, outcome.batch),
-        "shared_path": _data_path(workspace, outcome, "_shared"),
+        "batch_path": _data_path(workspace, outcome, outcome.batch) if outcome.in_tree else None,
+        "shared_path": _data_path(workspace, outcome, "_shared") if outcome.in_tree else None,
         "run": {name: value for name, value in outcome.run.items() if name not in hidden},
     }
 

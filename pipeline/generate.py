@@ -18,7 +18,7 @@ from tracker import clock, spec, store, view
 from tracker.catalogue import Row, reading
 from tracker.content import synthetic_data
 from tracker.database import Database, open_database
-from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, PartialResult, Problem
+from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 from tracker.store import Busy, Claimed, Totals, Wanted
@@ -41,13 +41,16 @@ class Outcome:
     original_batch: str
     run: Row
     changes: Changes
+    in_tree: bool
+    first_failure: str | None = None
 
 
 def generate(workspace: Workspace, job: Job, display: Display = lambda _: None) -> Outcome:
     """Makes, resumes or reuses the experiment of ``job``, and brings its part of the tree up to date.
 
-    Raises Conflict where another process makes it (unless ``wait``), PartialResult where records still fail,
-    Interrupted, BudgetReached, ProviderError, StorageError; whatever was answered until then is kept.
+    Where records still fail the status is partial, with the first of the failures; without ``accept_partial`` nothing
+    of it is in the tree then. Raises Conflict where another process makes it (unless ``wait``), Interrupted,
+    BudgetReached, ProviderError, StorageError; whatever was answered until then is kept.
     """
     prices = [price_of(model) for model in models_of(job.plan.config)]
     _check_before(workspace, job, prices)
@@ -60,18 +63,12 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None) 
             run = _make(database, Run(workspace, database, job, claimed, prices, display))
         with reading(workspace) as reader:
             changes = view.refresh(workspace, reader, [claimed.experiment_id], deep=True)
-    outcome = Outcome(
+    return Outcome(
         outcome=claimed.outcome, status=run["status"], dataset=job.plan.source.name, name=claimed.name,
         fingerprint=job.plan.identity.fingerprint, batch=job.batch, original_batch=claimed.original_batch,
-        run=run, changes=changes,
+        run=run, changes=changes, in_tree=run["status"] == "complete" or _is_seen(job, claimed),
+        first_failure=_first_failure(workspace, claimed.experiment_id),
     )  # fmt: skip
-    if run["status"] == "partial" and not job.options.accept_partial:
-        raise PartialResult(
-            f"{outcome.dataset}/{outcome.name}: {run['n_failed']} of {job.plan.n_records} records still fail "
-            f"({_last_failure(workspace, claimed.experiment_id)}).",
-            hint="Run the same command to try them again, or add --accept-partial to keep their originals.",
-        )
-    return outcome
 
 
 def _check_before(workspace: Workspace, job: Job, prices: list[Price | None]) -> None:
@@ -93,8 +90,7 @@ def _is_complete(workspace: Workspace, job: Job) -> bool:
         return False
     with reading(workspace) as reader:
         found = existing(reader, job.plan)
-    statuses = {"complete", "partial"} if job.options.accept_partial else {"complete"}
-    return found is not None and found["status"] in statuses
+    return found is not None and store.is_ready(found, accept_partial=job.options.accept_partial)
 
 
 def _register(database: Database, plan: Plan) -> int:
@@ -173,8 +169,12 @@ def _make(database: Database, run: Run) -> Row:
         with contextlib.suppress(Error):
             _finish(database, run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
         raise
-    seen = status == "complete" or claimed.partial or run.job.options.accept_partial
-    return _finish(database, run, status, seen=seen)
+    return _finish(database, run, status, seen=status == "complete" or _is_seen(run.job, claimed))
+
+
+def _is_seen(job: Job, claimed: Claimed) -> bool:
+    """Whether the data is to be had although records failed: that is, or was, accepted."""
+    return claimed.partial or job.options.accept_partial
 
 
 def _finish(database: Database, run: Run, status: str, *, seen: bool, error: str | None = None) -> Row:
@@ -192,13 +192,13 @@ def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:
     return bytes_digest([synthetic_data(rows, plan.field)])
 
 
-def _last_failure(workspace: Workspace, experiment_id: int) -> str:
+def _first_failure(workspace: Workspace, experiment_id: int) -> str | None:
     with reading(workspace) as reader:
         rows = reader.rows(
             "SELECT error FROM sample WHERE shared_experiment_id = :id AND status = 'failed' ORDER BY position LIMIT 1",
             id=experiment_id,
         )
-    return f"the first: {rows[0]['error']}" if rows else "see `synthtrack experiment show`"
+    return str(rows[0]["error"]) if rows else None
 
 
 def _versions() -> dict[str, str]:

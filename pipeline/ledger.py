@@ -19,6 +19,7 @@ class RunLedger:
         self._database = database
         self._reader = reader
         self._run_id = run_id
+        self.taken_over = False
 
     def find(self, request: ChatRequest) -> Reply | None:
         """A good answer that was paid for before."""
@@ -37,9 +38,15 @@ class RunLedger:
         )
 
     def save(self, rows: Sequence[Paid], samples: Sequence[Row] = ()) -> None:
-        """Attempts and samples in one transaction. Raises StorageError."""
+        """Attempts and samples in one transaction. Raises StorageError.
+
+        Where another process has taken the run over, what was paid for is kept and the samples are left to that one.
+        """
         with self._database.writing() as connection:
             ledger.save_attempts(self._database, connection, (self._rows(paid) for paid in rows))
+            if samples and not ledger.is_running(connection, self._run_id):
+                self.taken_over = True
+                return
             newest = {sample["position"]: sample for sample in samples}
             ledger.save_samples(self._database, connection, list(newest.values()))
 

@@ -17,11 +17,12 @@ from pipeline.job import Job, models_of
 from pipeline.ledger import RunLedger
 from pipeline.plan import clean
 from pipeline.prices import Price
+from pipeline.prompts import TemplateError
 from pipeline.verdict import Verdict, read_verdict
 from tracker import clock, ledger, store
 from tracker.catalogue import Reader, reading
 from tracker.database import Database
-from tracker.errors import BudgetReached, Error, Interrupted
+from tracker.errors import BudgetReached, Conflict, Error, Interrupted
 from tracker.paths import Workspace
 from tracker.store import Claimed, Totals
 
@@ -30,9 +31,10 @@ _TICK_S = 0.2
 
 @dataclass
 class Progress:
-    """How far a run is, for a display to read when it likes."""
+    """How far a run is, for a display to read when it likes; ``before``: records that earlier runs had done."""
 
     total: int
+    before: int = 0
     done: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -83,13 +85,13 @@ class Run:
             )
             self.progress.counters = engine.counters
             try:
-                async with engine, self._accompanied(engine):
+                async with engine, self._accompanied(engine, run_ledger):
                     window = max(64, 2 * sum(model.concurrency for model in self.models))
                     await engine.run(lambda position: self._record(engine, position), pending, window=window)
             finally:
                 for endpoint in dict.fromkeys(self.endpoints):
                     await endpoint.chat.aclose()
-        self._raise_if_stopped(engine)
+        self._raise_if_stopped("taken over" if run_ledger.taken_over else engine.stopped_because)
         return "partial" if self.progress.failed else "complete"
 
     def totals(self) -> Totals:
@@ -117,6 +119,7 @@ class Run:
         done = {row["position"]: row["status"] for row in rows if row["status"] != "failed"}
         for status in done.values():
             self.progress.count(status)
+        self.progress.before = self.progress.done
         self.records = {
             row["position"]: row["id"]
             for row in reader.rows(
@@ -155,6 +158,9 @@ class Run:
                 verdict, judged = await self._verdict(engine, position, sample["rephrased"])
                 sample |= {"verdict": verdict.value, "judge_request_key": judged.key}
             sample["status"] = "accepted" if verdict is Verdict.SAME else "rejected"
+        except TemplateError as error:
+            # A judge's prompt that reckons with the rephrased text can fail for one answer.
+            sample |= {"status": "failed", "error": str(error)}
         except Failed as error:
             failing = "judge_request_key" if sample["rephrase_request_key"] else "rephrase_request_key"
             sample |= {"status": "failed", "error": str(error), failing: error.key}
@@ -173,10 +179,10 @@ class Run:
         return verdict, reply
 
     @contextlib.asynccontextmanager
-    async def _accompanied(self, engine: Engine) -> AsyncIterator[None]:
+    async def _accompanied(self, engine: Engine, run_ledger: RunLedger) -> AsyncIterator[None]:
         """Display, heartbeat and signals while the engine runs."""
         loop = asyncio.get_running_loop()
-        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._heartbeat())]
+        tasks = [asyncio.create_task(self._tick(engine, run_ledger)), asyncio.create_task(self._heartbeat())]
         caught = []
         for number in (signal.SIGINT, signal.SIGTERM):
             # Outside the main thread (a notebook's helper, a test) signals are somebody else's.
@@ -199,9 +205,11 @@ class Run:
         # A second one means it: Python's own handling is back.
         asyncio.get_running_loop().remove_signal_handler(number)
 
-    async def _tick(self) -> None:
+    async def _tick(self, engine: Engine, run_ledger: RunLedger) -> None:
         while True:
             self.display(self.progress)
+            if run_ledger.taken_over:
+                engine.stop("taken over")
             await asyncio.sleep(_TICK_S)
 
     async def _heartbeat(self) -> None:
@@ -210,12 +218,18 @@ class Run:
             with contextlib.suppress(Error):
                 await asyncio.to_thread(store.heartbeat, self.database, self.claimed.experiment_id)
 
-    def _raise_if_stopped(self, engine: Engine) -> None:
+    def _raise_if_stopped(self, reason: str | None) -> None:
         left = self.progress.total - self.progress.done
         hint = f"The same command makes the missing {left} of {self.progress.total} records; nothing is paid twice."
-        if engine.stopped_because == "interrupted":
+        if reason == "interrupted":
             raise Interrupted(f"Interrupted after {self.progress.done} of {self.progress.total} records.", hint=hint)
-        if engine.stopped_because == "budget":
+        if reason == "taken over":
+            raise Conflict(
+                "Another process has taken this experiment over, because this one had not been heard of for "
+                f"{store.LEASE_TIMEOUT_S:.0f} s.",
+                hint="What was answered here is kept. Run the same command with --wait to share the data.",
+            )
+        if reason == "budget":
             cap = self.job.options.max_cost
             raise BudgetReached(
                 f"The next request could take batch {self.job.batch} above ${cap:,.4f}.",

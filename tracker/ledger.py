@@ -14,6 +14,7 @@ from tracker import clock
 from tracker.catalogue import Reader, Row
 from tracker.clock import Process
 from tracker.database import Database
+from tracker.errors import BudgetReached
 from tracker.schema import table
 
 MESSAGE, REQUEST, ATTEMPT, SAMPLE = (table(name) for name in ("message", "request", "attempt", "sample"))
@@ -39,6 +40,11 @@ def save_attempts(database: Database, connection: Connection, rows: Iterable[tup
     database.insert_new(connection, REQUEST, list(requests.values()))
     if triples:
         connection.execute(ATTEMPT.insert(), [attempt for _, _, attempt in triples])
+
+
+def is_running(connection: Connection, run_id: int) -> bool:
+    """Whether the run is this process's still: a run that another one took over has been ended by that one."""
+    return bool(connection.execute(select(RUN.c.status).where(RUN.c.id == run_id)).scalar() == "running")
 
 
 def save_samples(database: Database, connection: Connection, rows: Sequence[Row]) -> None:
@@ -77,9 +83,18 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
             else:
                 allowed[row.generation_run_id] = row.amount_usd
         others = select(RUN.c.id).where(RUN.c.batch_id == batch_id, RUN.c.id.not_in([run_id, *allowed]))
-        paid = connection.execute(
-            select(func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0)).where(ATTEMPT.c.generation_run_id.in_(others))
-        ).scalar_one()
+        paid, priced, answered = connection.execute(
+            select(
+                func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0),
+                func.count(ATTEMPT.c.cost_usd),
+                func.count(ATTEMPT.c.prompt_tokens),
+            ).where(ATTEMPT.c.generation_run_id.in_(others))
+        ).one()
+        if priced < answered:
+            raise BudgetReached(
+                f"The batch holds {answered - priced:,} answers whose price is not known: no cap can hold for it.",
+                hint="Use another batch (--batch), or leave --max-cost out.",
+            )
         if paid + sum(allowed.values()) + total_usd > cap_usd:
             return False
         mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": total_usd}

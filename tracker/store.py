@@ -19,7 +19,7 @@ from tracker.clock import Process
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
-from tracker.ledger import ATTEMPT, ENDPOINT_LIMIT, RESERVATION, RUN, SAMPLE, spending
+from tracker.ledger import ATTEMPT, ENDPOINT_LIMIT, RESERVATION, RUN, SAMPLE, is_running, spending
 from tracker.schema import table
 
 HEARTBEAT_S = 15.0
@@ -131,9 +131,11 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     """
     with database.writing() as connection:
         found = _find_experiment(connection, wanted.identity)
-        busy = None if found is None or _is_ready(found, wanted) else _holder(found, process)
+        ready = found is not None and is_ready(found, accept_partial=wanted.accept_partial)
+        busy = None if found is None or ready else _holder(found, process)
         if busy is not None:
             return busy
+        _end_dead_runs(database, connection, None if found is None or ready else int(found["id"]))
         batch_id = _batch(database, connection, wanted)
         if found is None:
             experiment_id, name = _new_experiment(connection, wanted, batch_id, process)
@@ -143,9 +145,9 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             original = connection.execute(
                 select(BATCH.c.name).where(BATCH.c.id == found["original_batch_id"])
             ).scalar_one()
-            outcome = "reused" if _is_ready(found, wanted) else "resumed"
+            outcome = "reused" if ready else "resumed"
             if outcome == "resumed":
-                _take_lease(database, connection, experiment_id, process)
+                _take_lease(connection, experiment_id, process)
         database.insert_new(
             connection, MEMBERSHIP,
             [{"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(),
@@ -158,10 +160,10 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original), partial)
 
 
-def _is_ready(found: Any, wanted: Wanted) -> bool:
+def is_ready(experiment: Any, *, accept_partial: bool) -> bool:
     """Whether its data can be had as it is; without a digest it is being changed, or that was not brought to an end."""
-    partial = found["status"] == "partial" and wanted.accept_partial and found["data_digest"] is not None
-    return found["status"] == "complete" or partial
+    partial = experiment["status"] == "partial" and accept_partial and experiment["data_digest"] is not None
+    return experiment["status"] == "complete" or partial
 
 
 def _find_experiment(connection: Connection, identity: Identity) -> Row | None:
@@ -200,10 +202,13 @@ def finish(
     """Ends a run: counts, tokens, cost, status, lease and outbox in one transaction; gives the run's row.
 
     ``status`` is complete, partial, interrupted or failed; with ``data_digest`` the experiment becomes complete, or
-    partial where records failed.
+    partial where records failed. A run that another process took over ends as interrupted and leaves the experiment to
+    that one.
     """
     now = _now()
     with database.writing() as connection:
+        taken_over = not is_running(connection, claimed.run_id)
+        status = "interrupted" if taken_over else status
         counts = _sample_counts(connection, claimed.experiment_id)
         spent = spending(connection, ATTEMPT.c.generation_run_id == claimed.run_id)
         started = connection.execute(select(RUN.c.started_at).where(RUN.c.id == claimed.run_id)).scalar_one()
@@ -213,7 +218,7 @@ def finish(
             "duration_s": clock.seconds_between(started, now),
         }  # fmt: skip
         connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
-        if claimed.outcome != "reused":
+        if claimed.outcome != "reused" and not taken_over:
             _end_experiment(connection, claimed, counts, now, data_digest)
         connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))
         limits = [
@@ -310,30 +315,32 @@ def _holder(experiment: Any, process: Process) -> Busy | None:
     return Busy(holder, experiment["lease_since"]) if alive and not holder.is_same(process) else None
 
 
-def _take_lease(database: Database, connection: Connection, experiment_id: int, process: Process) -> None:
-    _end_dead_runs(database, connection, experiment_id)
+def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
     # Until the run ends, the data of a partial experiment is what its samples give, and no longer what was recorded.
     values = {**_lease(process, _now()), "data_digest": None}
     connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
 
 
-def _end_dead_runs(database: Database, connection: Connection, experiment_id: int) -> None:
-    """Writes down what the runs paid that a crash kept from ending themselves."""
-    dead = select(RUN.c.id).where(
-        RUN.c.shared_experiment_id == experiment_id, RUN.c.status == "running", RUN.c.outcome != "reused"
-    )
+def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:
+    """Writes down what runs paid whose process is gone, and those of an experiment that is taken over."""
+    running = select(
+        RUN.c.id, RUN.c.shared_experiment_id, RUN.c.outcome, RUN.c.host, RUN.c.pid, RUN.c.pid_started
+    ).where(RUN.c.status == "running")
     now = _now()
-    for run_id in connection.execute(dead).scalars().all():
-        mine = ATTEMPT.c.generation_run_id == run_id
+    for run in connection.execute(running).all():
+        is_taken = run.shared_experiment_id == taken and run.outcome != "reused"
+        if not is_taken and clock.is_alive(Process(run.host, run.pid, run.pid_started)) is not False:
+            continue
+        mine = ATTEMPT.c.generation_run_id == run.id
         last = connection.execute(select(func.max(ATTEMPT.c.started_at)).where(mine)).scalar()
         n_calls = connection.execute(select(func.count()).select_from(ATTEMPT).where(mine)).scalar_one()
         values = {
             **spending(connection, mine), "n_calls": n_calls, "status": "interrupted", "finished_at": last or now,
             "error": "its process ended without a word",
         }  # fmt: skip
-        connection.execute(update(RUN).where(RUN.c.id == run_id).values(**values))
+        connection.execute(update(RUN).where(RUN.c.id == run.id).values(**values))
         database.insert_new(
-            connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": run_id, "created_at": now}]
+            connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": run.id, "created_at": now}]
         )
 
 
@@ -343,16 +350,12 @@ def _end_experiment(
     runs = select(RUN.c.id).where(RUN.c.shared_experiment_id == claimed.experiment_id)
     spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
     spent.pop("tokens_estimated")
-    values: dict[str, Any] = {**counts, **spent}
+    values: dict[str, Any] = {**counts, **spent, **_NO_LEASE}
     values.pop("n_records")
     if data_digest is not None:
         status = "partial" if counts["n_failed"] else "complete"
         values |= {"status": status, "completed_at": now, "data_digest": data_digest}
-    here = EXPERIMENT.c.id == claimed.experiment_id
-    connection.execute(update(EXPERIMENT).where(here).values(**values))
-    # A process that stood still for long may find that another one has taken over: that lease is not ours to end.
-    run = connection.execute(select(RUN.c.host, RUN.c.pid, RUN.c.pid_started).where(RUN.c.id == claimed.run_id)).one()
-    connection.execute(update(EXPERIMENT).where(here, _held_by(Process(*run))).values(**_NO_LEASE))
+    connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id).values(**values))
 
 
 def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:

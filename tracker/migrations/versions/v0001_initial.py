@@ -27,7 +27,7 @@ VIEWS = {
                (SELECT COUNT(*) FROM batch_membership m WHERE m.batch_id = b.id) AS n_experiments,
                (SELECT COUNT(*) FROM batch_membership m WHERE m.batch_id = b.id AND m.reused) AS n_reused,
                (SELECT CASE WHEN COUNT(*) = COUNT(r.cost_usd) THEN SUM(r.cost_usd) END
-                FROM generation_run r WHERE r.batch_id = b.id AND r.status <> 'running') AS cost_usd
+                FROM generation_run r WHERE r.batch_id = b.id) AS cost_usd
         FROM batch b""",
     "batch_experiment": """
         SELECT b.id AS batch_id, b.name AS batch, m.reused, m.created_at AS joined_at, e.*
