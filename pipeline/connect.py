@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.chat import Chat
 from pipeline.engine import Endpoint, Limits
-from pipeline.specs import ModelSpec
+from pipeline.specs import PROVIDERS, ModelSpec
 from tracker.errors import MissingKey
 
 Learned = Mapping[tuple[str, str], int]
@@ -37,6 +37,11 @@ def api_key(model: ModelSpec, environ: Mapping[str, str]) -> str:
     return key
 
 
+def base_url(model: ModelSpec) -> str:
+    """The address of a resolved model's service: its own, else its provider's, which is what the record names."""
+    return model.base_url or PROVIDERS[str(model.provider)]["url"]
+
+
 def open_chat(model: ModelSpec, environ: Mapping[str, str]) -> Chat:
     """The chat behind a resolved model. Raises MissingKey."""
     key = api_key(model, environ)
@@ -47,10 +52,10 @@ def open_chat(model: ModelSpec, environ: Mapping[str, str]) -> Chat:
     if model.provider == "together":
         from pipeline.chat_together import TogetherChat
 
-        return TogetherChat(api_key=key, base_url=model.base_url, connections=model.concurrency)
+        return TogetherChat(api_key=key, base_url=base_url(model), connections=model.concurrency)
     from pipeline.chat_openai import OpenAIChat
 
-    return OpenAIChat(api_key=key, base_url=model.base_url, connections=model.concurrency)
+    return OpenAIChat(api_key=key, base_url=base_url(model), connections=model.concurrency)
 
 
 def connect(models: list[ModelSpec], environ: Mapping[str, str], learned: Learned) -> list[Endpoint]:

@@ -19,7 +19,7 @@ REJECTED = 0.05
 
 
 class MakesChat(Protocol):
-    def __call__(self, *, api_key: str, base_url: str | None, connections: int) -> Chat: ...
+    def __call__(self, *, api_key: str, base_url: str, connections: int) -> Chat: ...
 
 
 def asking(text: str, *, model: str = "test-model", **settings: Json) -> ChatRequest:
@@ -206,7 +206,7 @@ class ChatContract:
     @pytest.mark.parametrize("api_key", ["", " ", "two words", "line\nbreak", "schlüssel"])
     def test_a_key_that_no_header_can_carry_is_refused(self, api_key: str) -> None:
         with pytest.raises(MissingKey):
-            type(self).make(api_key=api_key, base_url=None, connections=1)
+            type(self).make(api_key=api_key, base_url="http://127.0.0.1:1/v1", connections=1)
 
     @pytest.mark.parametrize(
         "base_url", ["api.example.com/v1", "ftp://example.com", "http://", "http://[::1", "http://x:y"]

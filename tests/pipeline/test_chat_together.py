@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipeline.chat_together import DEFAULT_BASE_URL, TogetherChat
+from pipeline.chat_together import TogetherChat
 from tests.pipeline.chat_contract import ChatContract
 
 
@@ -15,6 +15,6 @@ class TestTogetherChat(ChatContract):
 
     def test_the_environment_does_not_choose_the_endpoint(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOGETHER_BASE_URL", "http://127.0.0.1:1/v1")
-        chat = TogetherChat(api_key="test-key", base_url=None, connections=1)
-        assert str(chat._client.base_url) == f"{DEFAULT_BASE_URL}/"
+        chat = TogetherChat(api_key="test-key", base_url="http://127.0.0.1:2/v1", connections=1)
+        assert str(chat._client.base_url) == "http://127.0.0.1:2/v1/"
         asyncio.run(chat.aclose())

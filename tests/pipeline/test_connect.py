@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pipeline.chat_sdk import SDKChat
 from pipeline.connect import api_key, connect, limits_of
 from pipeline.engine import Limits
 from pipeline.specs import ModelSpec
@@ -76,6 +77,17 @@ def test_models_reached_in_the_same_way_share_a_gate(assignments: list[str], sha
         return one is two
 
     assert asyncio.run(main()) == shared
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "meta/llama"])
+def test_the_endpoint_that_is_recorded_is_the_one_that_is_asked(model: str) -> None:
+    async def asked() -> str:
+        (endpoint,) = connect(models(f"generation.model={model}")[:1], KEYS, {})
+        await endpoint.chat.aclose()
+        assert isinstance(endpoint.chat, SDKChat)
+        return str(endpoint.chat._client.base_url)
+
+    assert asyncio.run(asked()).rstrip("/") == models(f"generation.model={model}")[0].endpoint
 
 
 def test_an_endpoint_starts_at_the_limit_that_was_learned_with_that_key() -> None:
