@@ -18,7 +18,7 @@ from tracker import clock
 from tracker.catalogue import Reader, Row, check_version, explain, sqlite_version
 from tracker.errors import ConfigError, Problem, StorageError, Unsupported
 from tracker.migrations import SCHEMA_VERSION
-from tracker.paths import DATABASE_URL_VARIABLE, Workspace, without_password
+from tracker.paths import DATABASE_URL_VARIABLE, MARKER, MARKER_NAME, Workspace, without_password
 
 _PATIENCE_S = 60.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -117,8 +117,10 @@ def _explained(workspace: Workspace) -> Iterator[None]:
 @contextlib.contextmanager
 def server_reader(workspace: Workspace, *, snapshot: bool) -> Iterator[Reader]:
     """A reader on a database server, through SQLAlchemy: one snapshot, or what is committed at each query."""
-    with open_database(workspace) as database, database.server_connection(snapshot=snapshot) as connection:
-        yield _ServerReader(connection)
+    with Database(workspace) as database:
+        _prepare_server(database)
+        with database.server_connection(snapshot=snapshot) as connection:
+            yield _ServerReader(connection)
 
 
 class _ServerReader:
@@ -129,16 +131,25 @@ class _ServerReader:
         return [dict(row) for row in self._connection.execute(text(sql), parameters).mappings()]
 
 
-def _server_engine(given: str) -> Engine:
+def server_url(given: str) -> URL:
+    """The URL of a PostgreSQL server, with the driver that is used. Raises ConfigError."""
     try:
         url = make_url(given)
-    except ArgumentError:
+    # ValueError: a port that is no number.
+    except (ArgumentError, ValueError):
         url = make_url("unknown:///")
     if url.get_backend_name() not in {"postgresql", "postgres"}:
-        what = f"expected postgresql://USER@HOST/NAME, this is {without_password(given)!r}"
-        raise ConfigError("The database cannot be used.", [Problem(DATABASE_URL_VARIABLE, what)])
+        raise _bad_url(f"expected postgresql://USER@HOST/NAME, this is {without_password(given)!r}")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _bad_url(what: str) -> ConfigError:
+    return ConfigError("The database cannot be used.", [Problem(DATABASE_URL_VARIABLE, what)])
+
+
+def _server_engine(given: str) -> Engine:
     try:
-        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(server_url(given), pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise Unsupported("psycopg is not installed.", hint="pip install 'synthtrack[postgres]'") from error
 
@@ -166,14 +177,27 @@ def open_database(workspace: Workspace) -> Database:
     """The workspace's database at the current schema: made where there is none, upgraded where it is older.
 
     Raises SchemaError for a newer one or one that is not ours, StorageError or Corrupt where it cannot be used, and
-    ConfigError for a URL that is no server's.
+    ConfigError for a URL that is no server's. Where the database is on a server, the root gets a marker.
     """
     database = Database(workspace)
     if database.is_sqlite:
         _prepare_sqlite(workspace)
     else:
         _prepare_server(database)
+        _mark(workspace)
     return database
+
+
+def _mark(workspace: Workspace) -> None:
+    """Leaves what tells a root from its subdirectories where no database file does."""
+    marker = workspace.root / MARKER_NAME
+    if marker.exists():
+        return
+    try:
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        marker.write_text(MARKER, encoding="utf-8")
+    except OSError as error:
+        raise _not_writable(workspace, error) from error
 
 
 def _prepare_sqlite(workspace: Workspace) -> None:
@@ -192,10 +216,14 @@ def _prepare_sqlite(workspace: Workspace) -> None:
             f"Another process has been preparing {path} for a minute.", hint="Run the command again when it is done."
         ) from None
     except OSError as error:
-        raise StorageError(
-            f"{workspace.root} cannot be written: {error.strerror or error}.",
-            hint="Choose another workspace with --root, or change its permissions.",
-        ) from error
+        raise _not_writable(workspace, error) from error
+
+
+def _not_writable(workspace: Workspace, error: OSError) -> StorageError:
+    return StorageError(
+        f"{workspace.root} cannot be written: {error.strerror or error}.",
+        hint="Choose another workspace with --root, or change its permissions.",
+    )
 
 
 def _create(workspace: Workspace) -> None:
@@ -230,8 +258,13 @@ def _migrate_file(path: Path, timeout: float) -> None:
 
 
 def _prepare_server(database: Database) -> None:
-    with database.reading() as connection:
-        version = _server_version(connection, database.workspace)
+    try:
+        with database.reading() as connection:
+            version = _server_version(connection, database.workspace)
+    # The driver reads the URL's options when it connects first.
+    except (ArgumentError, ProgrammingError, ValueError, TypeError) as error:
+        what = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise _bad_url(f"{without_password(str(database.workspace.database_url))}: {what}") from error
     if version < SCHEMA_VERSION:
         # Writers take turns: one migrates, the others find it done.
         with database.writing() as connection:

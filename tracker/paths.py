@@ -16,7 +16,11 @@ BUSY_TIMEOUT_VARIABLE = "SYNTHTRACK_BUSY_TIMEOUT"
 MLFLOW_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SHARED = "_shared"
 DATABASE_NAME = "tracker.db"
+MARKER_NAME = ".synthtrack"
+MARKER = "This directory is a synthtrack workspace; its record is in the database that SYNTHTRACK_DB_URL names.\n"
 
+_BUSY_TIMEOUT = "30"
+_SHOWN = 80
 _DIRECTORIES = {
     "synthetic_dir": ("SYNTHTRACK_SYNTHETIC_DIR", "Data_v2/synthetic", "synthetic data: _shared/ and the batches"),
     "original_dir": ("SYNTHTRACK_ORIGINAL_DIR", "Data/original", "source data sets"),
@@ -58,7 +62,7 @@ class Workspace:
     @property
     def busy_timeout(self) -> float:
         """Seconds to wait for a database that another program has locked. Raises ConfigError."""
-        given = self.environ.get(BUSY_TIMEOUT_VARIABLE) or "30"
+        given = self.environ.get(BUSY_TIMEOUT_VARIABLE) or _BUSY_TIMEOUT
         if not re.fullmatch(r"\d{1,6}(\.\d*)?", given):
             raise ConfigError("A variable is wrong.", [Problem(BUSY_TIMEOUT_VARIABLE, "expected seconds, such as 30")])
         return float(given)
@@ -98,9 +102,14 @@ class Workspace:
         return self.root / ".trash"
 
     @property
+    def mlflow_store(self) -> Path:
+        """MLflow's own SQLite file, absolute and without links."""
+        return Path(os.path.realpath(self.mlruns_dir)) / "mlflow.db"
+
+    @property
     def mlflow_uri(self) -> str:
         """The tracking URI: the environment's, else MLflow's own SQLite file under ``mlruns/``, always absolute."""
-        return self.environ.get(MLFLOW_URI_VARIABLE) or f"sqlite:///{self.mlruns_dir.resolve() / 'mlflow.db'}"
+        return self.environ.get(MLFLOW_URI_VARIABLE) or f"sqlite:///{self.mlflow_store}"
 
     def experiment_dir(self, dataset: str, name: str) -> Path:
         return self.shared_dir / dataset / name
@@ -113,13 +122,16 @@ class Workspace:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def find(self, given: str | Path) -> Path:
-        """The file or directory meant by ``given``: absolute, else below the current directory, else below the root."""
-        path = Path(given).expanduser()
-        if path.is_absolute():
-            return path
-        here = Path.cwd() / path
+        """The file or directory meant by ``given``: absolute, else below the current directory, else below the root.
+
+        Raises ConfigError for the home of a user that is not there.
+        """
+        path = expanded(given, str(given))
+        here = current_directory()
         # Not Path.exists, which raises for names that are too long or not to be looked at.
-        return here if os.path.lexists(here) else self.root / path
+        if here is not None and os.path.lexists(here / path):
+            return here / path
+        return self.root / path
 
     def places(self) -> list[Place]:
         """Every path and setting in force, with its origin."""
@@ -135,25 +147,72 @@ class Workspace:
             found.append(Place(name, str(self._directory(name)), purpose, origin))
         origin = MLFLOW_URI_VARIABLE if self.environ.get(MLFLOW_URI_VARIABLE) else "mlruns_dir"
         found.append(Place("mlflow", without_password(self.mlflow_uri), "MLflow's tracking URI", origin))
+        given = self.environ.get(BUSY_TIMEOUT_VARIABLE)
+        origin = BUSY_TIMEOUT_VARIABLE if given else f"default {_BUSY_TIMEOUT}"
+        found.append(Place("busy_timeout", given or _BUSY_TIMEOUT, "seconds to wait for a locked database", origin))
         return found
 
     def _directory(self, name: str) -> Path:
         variable, default, _ = _DIRECTORIES[name]
-        return self.root / Path(self.environ.get(variable) or default).expanduser()
+        return self.root / expanded(self.environ.get(variable) or default, variable)
 
 
 def find_workspace(root: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
-    """The workspace in force: ``root``, else SYNTHTRACK_ROOT, else the nearest parent with a database, else here."""
+    """The workspace in force: ``root``, else SYNTHTRACK_ROOT, else the nearest parent that is one, else here.
+
+    A workspace has a database, or the marker that says that its database is on a server. Raises ConfigError for a root
+    that can be no directory, and where the current directory is gone.
+    """
     variables = dict(os.environ if environ is None else environ)
     if root is not None:
-        return Workspace(Path(root).expanduser().resolve(), "--root", variables)
+        return Workspace(_root(root, "--root"), "--root", variables)
     if variables.get(ROOT_VARIABLE):
-        return Workspace(Path(variables[ROOT_VARIABLE]).expanduser().resolve(), ROOT_VARIABLE, variables)
-    here = Path.cwd()
+        return Workspace(_root(variables[ROOT_VARIABLE], ROOT_VARIABLE), ROOT_VARIABLE, variables)
+    here = current_directory()
+    if here is None:
+        raise _no_workspace("the current directory", "it was deleted")
     for directory in (here, *here.parents):
-        if (directory / DATABASE_NAME).exists():
-            return Workspace(directory, f"nearest {DATABASE_NAME}", variables)
+        for name in (DATABASE_NAME, MARKER_NAME):
+            # Not Path.exists, which raises where a directory may not be looked into.
+            if os.path.exists(directory / name):  # noqa: PTH110
+                return Workspace(directory, f"nearest {name}", variables)
     return Workspace(here, "current directory", variables)
+
+
+def current_directory() -> Path | None:
+    """Where we are, or None where that was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def expanded(given: str | Path, where: str) -> Path:
+    """``given`` with ``~`` and ``~user`` filled in; ``where`` says who gave it. Raises ConfigError."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise ConfigError("A path cannot be used.", [Problem(where, f"{given}: no such user")]) from error
+
+
+def _root(given: str | Path, where: str) -> Path:
+    path, here = expanded(given, where), current_directory()
+    if here is None and not path.is_absolute():
+        raise _no_workspace("the current directory", "it was deleted")
+    root = Path(os.path.realpath(path))
+    try:
+        os.stat(root / DATABASE_NAME)  # noqa: PTH116  what it says is the point
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
+        raise _no_workspace(where, f"{shown}: {error.strerror}") from error
+    return root
+
+
+def _no_workspace(where: str, what: str) -> ConfigError:
+    hint = "Name another directory with --root, or go to one."
+    return ConfigError("The workspace cannot be used.", [Problem(where, what)], hint=hint)
 
 
 def name_problem(name: str) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tracker.catalogue import Reader, Row
 from tracker.errors import UnknownReference
-from tracker.paths import SHARED, Workspace
+from tracker.paths import SHARED, Workspace, current_directory
 
 MIN_DIGITS = 4
 _NEIGHBOURS = 50
@@ -95,9 +95,10 @@ def _by_fingerprint(reader: Reader, text: str) -> int | None:
 
 def _places(workspace: Workspace, text: str) -> Iterator[_Place]:
     # The tree may be reached through a link (to a bigger disk); what we print is relative to it or to the root.
-    trees = [Path(os.path.normpath(workspace.synthetic_dir)), workspace.synthetic_dir.resolve()]
+    trees = [Path(read(workspace.synthetic_dir)) for read in (os.path.normpath, os.path.realpath)]
+    here = current_directory()
     seen = set()
-    for base in (Path.cwd(), workspace.root, trees[0]):
+    for base in (*([] if here is None else [here]), workspace.root, trees[0]):
         path = Path(os.path.normpath(base / text))
         for tree in trees:
             place = _place(path, tree)

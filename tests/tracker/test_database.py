@@ -22,7 +22,7 @@ from tracker.database import Database, open_database
 from tracker.errors import ConfigError, Corrupt, SchemaError, StorageError
 from tracker.migrations import SCHEMA_VERSION
 from tracker.migrations.versions.v0001_initial import VIEWS
-from tracker.paths import Workspace
+from tracker.paths import Workspace, find_workspace
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ OPEN = """
 import sys
 from pathlib import Path
 from tracker.database import open_database
-from tracker.paths import Workspace
+from tracker.paths import Workspace, find_workspace
 with open_database(Workspace(Path(sys.argv[1]))) as database, database.reading():
     pass
 """
@@ -96,7 +96,7 @@ def test_eight_processes_at_once_make_one_database(kind: str, tmp_path: Path) ->
         assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 8
         assert rows(workspace, "SELECT version_num FROM alembic_version") == [{"version_num": f"{SCHEMA_VERSION:04}"}]
     left = {path.name for path in tmp_path.iterdir()} - {".tracker.db.lock", "tracker.db-wal", "tracker.db-shm"}
-    assert left == ({"tracker.db"} if kind == "sqlite" else set())
+    assert left == ({"tracker.db"} if kind == "sqlite" else {".synthtrack"})
 
 
 def test_opening_a_current_database_imports_no_alembic(workspace: Workspace) -> None:
@@ -267,7 +267,7 @@ import os, sys
 from pathlib import Path
 import tests.tracker.test_database as here
 from tracker.errors import Error
-from tracker.paths import Workspace
+from tracker.paths import Workspace, find_workspace
 import tracker.schema, alembic, sqlite3, alembic.command, alembic.config, filelock
 if os.getuid() == 0:
     os.setgid(65534)
@@ -316,12 +316,51 @@ def test_a_path_with_odd_characters(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {odd.name}
 
 
-@pytest.mark.parametrize("url", ["mysql://u:hidden@host/db", "sqlite:///x.db", "no url", "http://u:hidden@host/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("mysql://u:hidden@host/db", "sqlite:///x.db", "no url", "http://u:hidden@host/"),
+        *("postgresql://host:abc/db", "postgresql://u:hidden@host:/db:", "postgresql://[::1/db", "postgresql:", "://"),
+    ],
+)
 def test_a_url_that_is_no_postgresql_server(tmp_path: Path, url: str) -> None:
     for way in both_ways(Workspace(tmp_path, environ={"SYNTHTRACK_DB_URL": url})):
         with pytest.raises(ConfigError, match="expected postgresql://USER@HOST/NAME") as caught:
             way()
         assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("badopt=1", "invalid connection option"),
+        ("connect_timeout=soon", "bad value for connect_timeout"),
+        ("port=abc", "non-integer port"),
+    ],
+)
+def test_a_url_with_an_option_that_the_driver_does_not_take(tmp_path: Path, option: str, words: str) -> None:
+    pytest.importorskip("psycopg")
+    url = f"postgresql://me:hidden@127.0.0.1:1/db?{option}"
+    for way in both_ways(Workspace(tmp_path, environ={"SYNTHTRACK_DB_URL": url})):
+        with pytest.raises(ConfigError, match=words) as caught:
+            way()
+        assert "hidden" not in str(caught.value)
+        assert option in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_where_the_database_is_on_a_server_the_root_is_found_again(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (below := tmp_path / "Data_v2").mkdir()
+    monkeypatch.chdir(below)
+    with empty_workspace(kind, tmp_path) as workspace:
+        assert rows(workspace, "SELECT * FROM batch") == []
+        assert find_workspace(environ=workspace.environ).root == below, "who only reads leaves nothing behind"
+        open_database(workspace).close()
+        assert find_workspace(environ=workspace.environ).root == tmp_path
+        assert (tmp_path / ".synthtrack").read_text().startswith("This directory is a synthtrack workspace")
+        assert len((tmp_path / ".synthtrack").read_text().splitlines()) == 1
 
 
 def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:

@@ -41,6 +41,57 @@ def test_where_there_is_no_workspace_it_is_here(tmp_path: Path, monkeypatch: pyt
     assert (found.root, found.root_origin) == (tmp_path, "current directory")
 
 
+def test_where_the_database_is_on_a_server_the_marker_is_looked_for(inside: Path) -> None:
+    (inside / "tracker.db").rename(inside / ".synthtrack")
+    found = find_workspace(environ={})
+    assert (found.root, found.root_origin) == (inside, "nearest .synthtrack")
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("~nouser/x", "~nouser/x: no such user"),
+        ("loop", "loop: Too many levels of symbolic links"),
+        ("a" * 300, f"{'a' * 80}...: File name too long"),
+    ],
+)
+def test_a_root_that_can_be_no_directory(
+    root: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ConfigError) as caught:
+        find_workspace(root, {})
+    assert [str(problem) for problem in caught.value.problems] == [f"--root: {words}"]
+    with pytest.raises(ConfigError, match="SYNTHTRACK_ROOT: "):
+        find_workspace(environ={"SYNTHTRACK_ROOT": root})
+
+
+def test_a_current_directory_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for root in (None, "below"):
+        with pytest.raises(ConfigError, match="the current directory: it was deleted"):
+            find_workspace(root, {})
+    workspace = find_workspace(tmp_path, {})
+    assert workspace.root == tmp_path
+    assert workspace.find("there.txt") == tmp_path / "there.txt"
+
+
+def test_the_home_of_a_user_that_is_not_there(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={"SYNTHTRACK_SYNTHETIC_DIR": "~nouser/x"})
+    with pytest.raises(ConfigError, match="SYNTHTRACK_SYNTHETIC_DIR: ~nouser/x: no such user"):
+        _ = workspace.synthetic_dir
+    with pytest.raises(ConfigError, match="no such user"):
+        workspace.find("~nouser/x.yaml")
+
+
+def test_mlruns_that_is_a_link_to_itself_has_an_address_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").symlink_to("mlruns")
+    assert Workspace(tmp_path, environ={}).mlflow_uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+
+
 def test_directories_are_those_of_the_seeds(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environ={})
     assert workspace.link("batch", "Copa", "temp07") == tmp_path / "Data_v2/synthetic/batch/Copa/temp07"

@@ -56,6 +56,22 @@ def test_finds_what_a_reference_names(workspace: Workspace, reader: Reader, ref:
     assert find(reader, workspace, ref) == found
 
 
+def test_finds_paths_where_the_current_directory_was_deleted(
+    workspace: Workspace, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert find(reader, workspace, PILOT) == Found(1, "batch_20241228_pilot")
+
+
+def test_finds_paths_where_the_tree_is_a_link_to_itself(workspace: Workspace, reader: Reader, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    elsewhere = Workspace(workspace.root, environ={"SYNTHTRACK_SYNTHETIC_DIR": str(tmp_path / "loop")})
+    with pytest.raises(UnknownReference):
+        find(reader, elsewhere, PILOT)
+
+
 def test_finds_absolute_paths(workspace: Workspace, reader: Reader) -> None:
     assert find(reader, workspace, str(workspace.root / PILOT)) == Found(1, "batch_20241228_pilot")
 
