@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from cli import options, render
-from tracker.errors import StorageError
-from tracker.paths import Place, Workspace, find_workspace
+from tracker.errors import ConfigError, StorageError
+from tracker.paths import Place, Workspace, find_workspace, without_password
 
 
 @click.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--root", metavar="DIR", help="The same as DIRECTORY.")
+@options.as_json
 @click.pass_context
-def init(context: click.Context, directory: Path | None, root: str | None) -> None:
+def init(context: click.Context, *, directory: Path | None, root: str | None, as_json: bool) -> None:
     """Make a workspace: the database, example configs and sample data. Nothing that is there is overwritten."""
     chosen = directory or root or context.find_root().obj or "."
     workspace = find_workspace(chosen)
@@ -25,6 +27,9 @@ def init(context: click.Context, directory: Path | None, root: str | None) -> No
 
     open_database(workspace).close()
     written = _examples(workspace)
+    if as_json:
+        render.show_json({"workspace": str(workspace.root), "written": [workspace.relative(path) for path in written]})
+        return
     render.show(f"✅ Workspace: {workspace.root}")
     render.show(
         f"   {render.counted(len(written), 'file')} written: example configs under configs/, sample data under "
@@ -63,23 +68,8 @@ def _examples(workspace: Workspace) -> list[Path]:
 def config(workspace: Workspace, /, *, as_json: bool) -> None:
     """Show every path and setting in force, where each came from, and whether it is usable."""
     rows = [
-        {
-            "name": place.name,
-            "value": place.value,
-            "origin": place.origin,
-            "usable": _usable(workspace, place),
-            "purpose": place.purpose,
-        }
-        for place in workspace.places()
-    ] + [
-        {
-            "name": variable,
-            "value": "set" if workspace.environ.get(variable) else "not set",
-            "origin": "environment",
-            "usable": "yes" if workspace.environ.get(variable) else "no key",
-            "purpose": "API key",
-        }
-        for variable in ("OPENAI_API_KEY", "TOGETHER_API_KEY")
+        *(_row(place, _usable(workspace, place)) for place in workspace.places()),
+        *(_row(place, usable) for place, usable in _providers(workspace)),
     ]
     if as_json:
         render.show_json(rows)
@@ -89,13 +79,71 @@ def config(workspace: Workspace, /, *, as_json: bool) -> None:
     render.show(tabulate(rows, headers="keys", disable_numparse=True))
 
 
+def _row(place: Place, usable: str) -> dict[str, str]:
+    return {
+        "name": place.name,
+        "value": place.value,
+        "origin": place.origin,
+        "usable": usable,
+        "purpose": place.purpose,
+    }
+
+
+def _providers(workspace: Workspace) -> Iterator[tuple[Place, str]]:
+    """The variables by which providers are reached, each with whether it is usable; never the value of a key."""
+    from pipeline.specs import PROVIDERS
+
+    for name, known in PROVIDERS.items():
+        variable = known["base_url_env"]
+        if variable:
+            given = workspace.environ.get(variable)
+            origin = "environment" if given else "default"
+            place = Place(variable, without_password(given or known["url"]), f"address of {name}", origin)
+            yield place, _address_usable(given or known["url"])
+    for name, known in PROVIDERS.items():
+        variable = known["api_key_env"]
+        if variable:
+            there = bool(workspace.environ.get(variable))
+            place = Place(variable, "set" if there else "not set", f"API key of {name}", "environment")
+            yield place, "yes" if there else "no key"
+
+
+def _address_usable(url: str) -> str:
+    from pydantic import ValidationError
+
+    from pipeline.specs import ModelSpec
+
+    try:
+        ModelSpec.model_validate({"model": "any", "base_url": url})
+    except ValidationError as error:
+        return f"no: it {error.errors()[0]['msg'].removeprefix('Value error, base_url ')}"
+    return "yes"
+
+
 def _usable(workspace: Workspace, place: Place) -> str:
+    if place.name == "busy_timeout":
+        return _accepted(lambda: workspace.busy_timeout, "yes")
     if place.name == "mlflow" and not place.value.startswith("sqlite:"):
         return "server"
     if place.name == "database" and workspace.database_url is not None:
-        return "server"
+        from tracker.database import server_url
+
+        return _accepted(lambda: server_url(str(workspace.database_url)), "server")
     path = Path(place.value.removeprefix("sqlite:///") if place.name == "mlflow" else place.value)
-    if path.exists():
-        return "yes" if os.access(path, os.W_OK) else "read-only"
-    parent = next((each for each in path.parents if each.exists()), Path("/"))
-    return "not there yet" if os.access(parent, os.W_OK) else "cannot be made"
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        parent = next((each for each in path.parents if each.exists()), Path("/"))
+        possible = parent.is_dir() and os.access(parent, os.W_OK) and not path.is_symlink()
+        return "not there yet" if possible else "cannot be made"
+    except OSError as error:
+        return f"no: {error.strerror}"
+    return "yes" if os.access(path, os.W_OK) else "read-only"
+
+
+def _accepted(read: Callable[[], object], usable: str) -> str:
+    try:
+        read()
+    except ConfigError as error:
+        return f"no: {error.problems[0].what}"
+    return usable

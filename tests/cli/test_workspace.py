@@ -35,6 +35,26 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     assert len(tree(tmp_path)) > len(before)
 
 
+def test_init_as_json_names_what_was_written(tmp_path: Path) -> None:
+    written = json.loads(call(tmp_path, "init", "--json").out)
+    assert written["workspace"] == str(tmp_path)
+    assert "configs/stage1/copa_offline.yaml" in written["written"]
+    assert all((tmp_path / path).is_file() for path in written["written"])
+    (tmp_path / "configs/stage1/copa_gpt4o.yaml").unlink()
+    assert json.loads(call(tmp_path, "init", "--json").out)["written"] == ["configs/stage1/copa_gpt4o.yaml"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("batch", "list"), ("init",), ("config",), ("view", "check"), ("mlflow", "sync")]
+)
+@pytest.mark.parametrize("root", ["~nouser/x", "loop", "a" * 300])
+def test_a_root_that_can_be_no_directory_is_explained(root: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    done = call(tmp_path, "--root", root, *arguments)
+    assert (done.code, done.out) == (3, "")
+    assert f"--root: {root[:80]}" in done.err
+
+
 def test_init_takes_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert call(tmp_path, "init", "deep/new").code == 0
     assert (tmp_path / "deep/new/tracker.db").exists()
@@ -70,6 +90,28 @@ def test_config_tells_where_every_setting_comes_from(tmp_path: Path) -> None:
     assert places["OPENAI_API_KEY"] == ("set", "environment", "yes")
     assert places["TOGETHER_API_KEY"] == ("not set", "environment", "no key")
     assert "sk-secret" not in done.out + call(tmp_path, "config", environ=changes).out
+
+
+def test_config_shows_what_is_set_otherwise_and_whether_that_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    changes = {
+        "SYNTHTRACK_BUSY_TIMEOUT": "soon",
+        "SYNTHTRACK_DB_URL": "postgresql://host:abc/db",
+        "SYNTHTRACK_DATA_DIR": "a" * 300,
+        "SYNTHTRACK_RESULTS_DIR": "loop",
+        "OPENAI_BASE_URL": "https://me:hunter2@host/v1",
+    }
+    done = call(tmp_path, "config", "--json", environ=changes)
+    places = {row["name"]: (row["value"], row["origin"], row["usable"]) for row in json.loads(done.out)}
+    assert places["busy_timeout"] == ("soon", "SYNTHTRACK_BUSY_TIMEOUT", "no: expected seconds, such as 30")
+    assert places["database"][2].startswith("no: expected postgresql://")
+    assert places["data_dir"][2] == "no: File name too long"
+    assert places["results_dir"][2] == "no: Too many levels of symbolic links"
+    assert places["OPENAI_BASE_URL"][:2] == ("https://me:***@host/v1", "environment")
+    assert places["OPENAI_BASE_URL"][2].startswith("no: it holds a user or password")
+    assert places["TOGETHER_BASE_URL"] == ("https://api.together.xyz/v1", "default", "yes")
+    unset = {row["name"]: row for row in json.loads(call(tmp_path, "config", "--json").out)}
+    assert [unset["busy_timeout"][key] for key in ("value", "origin", "usable")] == ["30", "default 30", "yes"]
 
 
 def test_config_as_a_table_has_a_row_for_each(tmp_path: Path) -> None:
