@@ -88,15 +88,25 @@ class Failure(enum.StrEnum):
 
 
 class ChatError(Exception):
-    """One attempt failed: ``failure`` is RATE_LIMIT, TRANSIENT or FATAL; ``retry_after`` is in seconds."""
+    """One attempt failed: ``failure`` is RATE_LIMIT, TRANSIENT or FATAL; ``retry_after`` is in seconds.
+
+    ``maybe_paid``: the request was sent and not refused, so that its answer may be billed although nobody can read it.
+    """
 
     def __init__(
-        self, failure: Failure, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        failure: Failure,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        maybe_paid: bool = False,
     ) -> None:
         super().__init__(message)
         self.failure = failure
         self.status = status
         self.retry_after = retry_after
+        self.maybe_paid = maybe_paid
 
 
 class Chat(Protocol):

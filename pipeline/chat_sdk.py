@@ -39,6 +39,7 @@ class SDKChat:
         self._status_error = sdk.APIStatusError
         # The SDK wraps what its transport maps; what aiohttp raises beyond that comes through as it is.
         self._connection_errors = (error, http.HTTPError, aiohttp.ClientError, OSError)
+        self._never_connected = aiohttp.ClientConnectorError
         self._client = client(
             api_key=self._key,
             # Never None: the SDK would read the environment, and the endpoint is part of an experiment's identity.
@@ -67,8 +68,15 @@ class SDKChat:
                 answer.status_code, answer.content, answer.headers, now=clock.now(), api_key=self._key
             ) from None
         except self._connection_errors as error:
-            raise wire.connection_failure(error, api_key=self._key) from None
+            raise wire.connection_failure(error, sent=self._was_sent(error), api_key=self._key) from None
         return wire.parse_answer(response.content, response.headers, request, api_key=self._key)
+
+    def _was_sent(self, error: BaseException) -> bool:
+        # To the SDKs a lost connection is a timeout like any other; what aiohttp said at the bottom is exact.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, self._never_connected):
+            cause = cause.__cause__
+        return cause is None
 
     async def aclose(self) -> None:
         """Closes the connections; a second time does nothing."""

@@ -61,7 +61,7 @@ def parse_answer(content: bytes, headers: Mapping[str, str], request: ChatReques
         prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         what = f"the answer is no chat completion: {_said(content, api_key) or 'an empty body'}"
-        raise ChatError(Failure.TRANSIENT, what, status=200) from None
+        raise ChatError(Failure.TRANSIENT, what, status=200, maybe_paid=True) from None
     refused = not text and isinstance(refusal, str) and bool(refusal)
     text = _storable(refusal if refused else text)
     return Answer(
@@ -91,15 +91,18 @@ def status_failure(
     return ChatError(failure, f"HTTP {status}: {said}" if said else f"HTTP {status}", status=status, retry_after=wait)
 
 
-def connection_failure(error: BaseException, *, api_key: str) -> ChatError:
-    """What a broken connection means. The SDKs say only "Connection error."; their cause has the reason."""
+def connection_failure(error: BaseException, *, sent: bool, api_key: str) -> ChatError:
+    """What a broken connection means, and whether the request was ``sent`` before it broke.
+
+    The SDKs say only "Connection error."; their cause has the reason.
+    """
     cause = error.__cause__ or error
-    return ChatError(Failure.TRANSIENT, _one_line(str(cause) or type(cause).__name__, api_key))
+    return ChatError(Failure.TRANSIENT, _one_line(str(cause) or type(cause).__name__, api_key), maybe_paid=sent)
 
 
 def timeout_failure(timeout: float) -> ChatError:
     """What it means that the whole exchange took longer than ``timeout`` seconds."""
-    return ChatError(Failure.TRANSIENT, f"no complete answer within {timeout:g} s")
+    return ChatError(Failure.TRANSIENT, f"no complete answer within {timeout:g} s", maybe_paid=True)
 
 
 def parse_window(headers: Mapping[str, str], kind: str) -> RateWindow | None:

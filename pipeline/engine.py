@@ -316,7 +316,7 @@ class Engine:
         except ChatError as error:
             latency = loop.time() - start
             attempt = Attempt(ordinal, started_at, latency, error.failure, error.status, str(error), None, None)
-            self._settle(reserved, 0.0)
+            self._settle(reserved, None if error.maybe_paid else 0.0)
             self._note(request, attempt)
             endpoint.refused(ticket, request.key, attempt, error.retry_after)
             return attempt, error.retry_after

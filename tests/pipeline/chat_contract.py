@@ -103,6 +103,8 @@ class ChatContract:
         for outcome in outcomes:
             assert isinstance(outcome, ChatError)
             assert (outcome.failure, outcome.retry_after) == (failure, retry_after)
+            # Whoever says no bills nothing; who falls silent, or says what cannot be read, may have worked.
+            assert outcome.maybe_paid is (fault in {"drop", "broken_json", "half_json", "hang", "slow"})
             assert str(outcome)
             assert said in str(outcome)
         assert (stats["received"], stats["answered"]) == (8, {})
@@ -136,13 +138,14 @@ class ChatContract:
         assert said in str(error)
         assert api_key not in "".join(traceback.format_exception(error))
 
-    def test_a_stopped_server_is_a_transient_failure_with_its_reason(self) -> None:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
+    def test_a_server_that_is_not_there_is_a_transient_failure_that_costs_nothing(self, host: str) -> None:
         with running_server() as server:
             pass
-        [error] = self.ask(server.base_url, [asking("x")])
+        [error] = self.ask(server.base_url.replace("127.0.0.1", host), [asking("x")])
         assert isinstance(error, ChatError)
-        assert error.failure is Failure.TRANSIENT
-        assert "Cannot connect to host 127.0.0.1" in str(error)
+        assert (error.failure, error.maybe_paid) == (Failure.TRANSIENT, False)
+        assert f"Cannot connect to host {host}" in str(error)
 
     def test_forty_at_once_get_each_its_own_answer(self) -> None:
         with running_server(latency=0.5) as server:

@@ -74,6 +74,10 @@ def transient(message: str = "it broke", *, retry_after: float | None = None) ->
     return ChatError(Failure.TRANSIENT, message, status=500, retry_after=retry_after)
 
 
+def timed_out() -> ChatError:
+    return ChatError(Failure.TRANSIENT, "no complete answer within 60 s", maybe_paid=True)
+
+
 def too_many(retry_after: float | None = None) -> ChatError:
     return ChatError(Failure.RATE_LIMIT, "slow down", status=429, retry_after=retry_after)
 

@@ -108,7 +108,7 @@ def test_unusable_token_counts_are_estimated_from_bytes(usage: object) -> None:
 def test_a_body_that_is_no_completion_is_transient(content: bytes, said: str) -> None:
     with pytest.raises(ChatError, match="no chat completion") as caught:
         wire.parse_answer(content, {}, asking(), api_key=KEY)
-    assert caught.value.failure is Failure.TRANSIENT
+    assert (caught.value.failure, caught.value.maybe_paid) == (Failure.TRANSIENT, True)
     assert said in str(caught.value)
 
 
@@ -125,7 +125,7 @@ def test_a_body_that_is_no_completion_is_transient(content: bytes, said: str) ->
 def test_a_status_is_one_of_three_failures(status: int, error: dict[str, Any], failure: Failure) -> None:
     content = json.dumps({"error": {"message": f"no, {KEY}", **error}}).encode()
     found = wire.status_failure(status, content, {"retry-after": "3"}, now=NOW, api_key=KEY)
-    assert (found.failure, found.status) == (failure, status)
+    assert (found.failure, found.status, found.maybe_paid) == (failure, status, False)
     assert found.retry_after == (None if failure is Failure.FATAL else 3)
     assert str(found) == f"HTTP {status}: no, ***"
 
@@ -155,8 +155,8 @@ def test_a_long_message_is_cut_without_leaving_half_a_key() -> None:
 def test_the_reason_of_a_broken_connection_is_its_cause() -> None:
     error = OSError("Connection error.")
     error.__cause__ = ValueError(f"refused by {KEY}")
-    assert str(wire.connection_failure(error, api_key=KEY)) == "refused by ***"
-    assert str(wire.connection_failure(EOFError(), api_key=KEY)) == "EOFError"
+    assert str(wire.connection_failure(error, sent=True, api_key=KEY)) == "refused by ***"
+    assert str(wire.connection_failure(EOFError(), sent=True, api_key=KEY)) == "EOFError"
 
 
 @pytest.mark.parametrize(

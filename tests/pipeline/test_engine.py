@@ -14,7 +14,18 @@ import pytest
 
 from pipeline.chat import Answer, ChatError, ChatRequest, Failure, RateWindow
 from pipeline.engine import Budget, Endpoint, Engine, Failed, Limits, Paid, Reply, Stopped
-from tests.pipeline.simulation import GOOD, Memory, Outcome, Scripted, now, request, simulate, too_many, transient
+from tests.pipeline.simulation import (
+    GOOD,
+    Memory,
+    Outcome,
+    Scripted,
+    now,
+    request,
+    simulate,
+    timed_out,
+    too_many,
+    transient,
+)
 from tracker.errors import ProviderError, StorageError
 
 
@@ -671,7 +682,21 @@ def test_who_waits_for_money_goes_on_when_another_has_spent_less() -> None:
     assert cap.spent == pytest.approx(0.10)
 
 
-def test_what_failed_without_an_answer_costs_nothing() -> None:
+def test_what_may_have_been_billed_without_an_answer_is_gone_as_a_whole() -> None:
+    drawn: Iterator[Outcome] = iter([timed_out(), GOOD, GOOD])
+    cap = Cap(0.6)
+    engine, chat = capped(cap, ["one"], lambda: next(drawn))
+    assert (engine.stopped_because, chat.calls.total()) == ("budget", 1)
+    assert cap.spent == pytest.approx(0.5)
+    drawn = iter([timed_out(), GOOD])
+    cap = Cap(1.1)
+    engine, chat = capped(cap, ["one"], lambda: next(drawn))
+    assert (engine.stopped_because, chat.calls.total()) == (None, 2)
+    assert cap.spent == pytest.approx(0.5 + 0.05)
+    assert engine.counters.cost_usd == pytest.approx(0.05)
+
+
+def test_what_was_refused_or_never_received_costs_nothing() -> None:
     drawn: Iterator[Outcome] = iter([transient(), too_many(), transient(), GOOD])
     cap = Cap(0.6)
     engine, chat = capped(cap, ["one"], lambda: next(drawn))
