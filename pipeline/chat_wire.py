@@ -59,6 +59,8 @@ def parse_answer(content: bytes, headers: Mapping[str, str], request: ChatReques
         text, refusal = _text(message.get("content")), message.get("refusal")
         usage = found.get("usage") or {}
         prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        finish_reason = str(choice.get("finish_reason") or "unknown")
+        request_id = headers.get("x-request-id") or str(found.get("id") or "")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         what = f"the answer is no chat completion: {_said(content, api_key) or 'an empty body'}"
         raise ChatError(Failure.TRANSIENT, what, status=200, maybe_paid=True) from None
@@ -66,11 +68,11 @@ def parse_answer(content: bytes, headers: Mapping[str, str], request: ChatReques
     text = _storable(refusal if refused else text)
     return Answer(
         text=text,
-        finish_reason=REFUSAL if refused else str(choice.get("finish_reason") or "unknown"),
+        finish_reason=REFUSAL if refused else _storable(finish_reason),
         prompt_tokens=prompt_tokens([request]) if prompt is None else prompt,
         completion_tokens=approximate(text) if completion is None else completion,
         tokens_estimated=prompt is None or completion is None,
-        provider_request_id=headers.get("x-request-id") or (str(found["id"]) if found.get("id") else None),
+        provider_request_id=_storable(request_id) or None,
         requests_window=parse_window(headers, "requests"),
         tokens_window=parse_window(headers, "tokens"),
     )
@@ -180,8 +182,9 @@ def _text(content: Any) -> str:
 
 
 def _storable(text: str) -> str:
-    # JSON can spell half a surrogate pair, which no database takes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not _is_utf8(text) else text
+    # JSON can spell half a surrogate pair, which no database takes, and NUL, which PostgreSQL does not.
+    whole = text if _is_utf8(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")
 
 
 def _is_utf8(text: str) -> bool:

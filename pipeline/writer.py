@@ -1,7 +1,8 @@
 """One writer for everything that is paid for: small groups, one transaction each, off the event loop.
 
 Rows are committed in the order in which they came, at most ``delay`` seconds or ``size`` rows after the first of a
-group. Where the disk is full, the same rows are tried again; none is dropped while there is hope.
+group. Where the disk is full, the same rows are tried again; none is dropped while there is hope. Where a row is at
+fault, it alone is lost.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Writer(Generic[Attempted, Row]):
         self._delay, self._size, self._patience = delay, size, patience
         self._attempts: list[Attempted] = []
         self._rows: list[Row] = []
+        self._lost: BaseException | None = None
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
@@ -85,7 +87,7 @@ class Writer(Generic[Attempted, Row]):
         self._on_failed(failed)
         # What is in flight may still bring answers: they get a last chance once nothing more can come.
         await self._closing.wait()
-        failed = await self._commit(0.0)
+        failed = await self._commit(0.0) or self._lost
         if failed is not None:
             raise failed
 
@@ -100,9 +102,24 @@ class Writer(Generic[Attempted, Row]):
         failed = await self._try(attempts, rows, patience)
         if failed is None:
             self._on_saved(attempts)
-        else:
+        elif isinstance(failed, StorageError):
             self._attempts[:0], self._rows[:0] = attempts, rows
+        else:
+            self._lost = self._lost or failed
+            await self._save_each(attempts, rows)
         return failed
+
+    async def _save_each(self, attempts: Sequence[Attempted], rows: Sequence[Row]) -> None:
+        """After a group failed for another reason than storage: one row is at fault, the others are paid for too."""
+        for attempt in attempts:
+            failed = await self._try([attempt], [], 0.0)
+            if failed is None:
+                self._on_saved([attempt])
+            elif isinstance(failed, StorageError):
+                self._attempts.append(attempt)
+        for row in rows:
+            if isinstance(await self._try([], [row], 0.0), StorageError):
+                self._rows.append(row)
 
     async def _try(self, attempts: Sequence[Attempted], rows: Sequence[Row], patience: float) -> BaseException | None:
         give_up_at, pause = self._loop.time() + patience, 0.1
@@ -119,7 +136,7 @@ class Writer(Generic[Attempted, Row]):
                     self._on_trouble(error)
                 await asyncio.sleep(min(pause, remaining))
                 pause = min(5.0, 2 * pause)
-            except Exception as error:  # noqa: BLE001  a bug in save must stop the run, not just this task
+            except Exception as error:  # noqa: BLE001  whatever it is, it must stop the run, not just this task
                 return error
             else:
                 if troubled:

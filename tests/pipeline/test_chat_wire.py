@@ -77,12 +77,27 @@ def test_an_answer_is_read_whole() -> None:
         ({"content": "Yes.", "refusal": None}, "Yes.", "stop"),
         ({"content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]}, "AB", "stop"),
         ({"content": "half \ud83d a pair"}, "half \ufffd a pair", "stop"),
+        ({"content": "whole \U0001f600"}, "whole \U0001f600", "stop"),
+        ({"content": "N\0L"}, "N\ufffdL", "stop"),
+        ({"content": None, "refusal": "\ud83d\0"}, "\ufffd\ufffd", "refusal"),
     ],
 )
 def test_every_shape_of_a_message_is_text(message: dict[str, Any], text: str, finish_reason: str) -> None:
     answer = wire.parse_answer(completion(message), {}, asking(), api_key=KEY)
     assert (answer.text, answer.finish_reason) == (text, finish_reason)
     assert answer.provider_request_id == "chatcmpl-1"
+
+
+@pytest.mark.parametrize("bad", ["\ud83d", "\0"])
+def test_whatever_an_answer_says_can_be_stored(bad: str) -> None:
+    choice = {"message": {"content": f"a{bad}"}, "finish_reason": f"b{bad}"}
+    content = json.dumps({"id": f"c{bad}", "choices": [choice]}).encode()
+    answer = wire.parse_answer(content, {}, asking(), api_key=KEY)
+    assert (answer.text, answer.finish_reason, answer.provider_request_id) == ("a\ufffd", "b\ufffd", "c\ufffd")
+    told = wire.parse_answer(content, {"x-request-id": f"d{bad}"}, asking(), api_key=KEY)
+    assert told.provider_request_id == "d\ufffd"
+    error = wire.status_failure(500, json.dumps({"error": f"e{bad}e"}).encode(), {}, now=NOW, api_key=KEY)
+    assert str(error) == "HTTP 500: e e"
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, {"prompt_tokens": True}])

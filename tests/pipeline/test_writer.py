@@ -173,3 +173,45 @@ def test_a_bug_in_save_is_no_reason_to_try_again() -> None:
     with pytest.raises(ValueError, match="a bug"):
         written(disk, main)
     assert len(disk.tries) == 2
+
+
+class Picky(Disk):
+    """Refuses whole groups with a row that is at fault, as a database does."""
+
+    def save(self, attempts: Sequence[int], rows: Sequence[str]) -> None:
+        if 13 in attempts or "13" in rows:
+            self.tries.append((list(attempts), list(rows)))
+            raise UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
+        super().save(attempts, rows)
+
+
+def test_only_the_row_at_fault_is_lost_and_the_run_ends_with_its_error() -> None:
+    disk = Picky()
+    told: list[str] = []
+
+    async def main(writer: Writer[int, str]) -> None:
+        writer._on_failed = lambda error: told.append(f"{type(error).__name__} at {now():.2f}")
+        for n in range(20):
+            writer.attempt(n)
+            writer.row(str(n))
+        await asyncio.sleep(1)
+        writer.attempt(20)
+
+    with pytest.raises(UnicodeEncodeError):
+        written(disk, main)
+    assert told == ["UnicodeEncodeError at 0.05"]
+    assert disk.attempts == [n for n in range(21) if n != 13]
+    assert [row for _, rows in disk.groups for row in rows] == [str(n) for n in range(20) if n != 13]
+
+
+def test_a_row_at_fault_in_the_last_group_is_lost_alone_as_well() -> None:
+    disk = Picky([StorageError("no space left")])
+
+    async def main(writer: Writer[int, str]) -> None:
+        for n in (12, 13, 14):
+            writer.attempt(n)
+
+    with pytest.raises(UnicodeEncodeError):
+        written(disk, main)
+    # The disk was full for a moment while the rows were saved one by one: the first of them had another chance.
+    assert sorted(disk.attempts) == [12, 14]
