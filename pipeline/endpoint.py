@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,16 @@ from pipeline.concurrency import Concurrency, Ticket
 from pipeline.rates import NEVER, Throttle
 from pipeline.tokens import prompt_tokens
 from tracker.errors import ProviderError
+
+USELESS: Mapping[Failure, tuple[int, str]] = {
+    Failure.TRUNCATED: (3, "raise max_tokens"),
+    Failure.REFUSED: (3, "change the prompt, or leave the record out"),
+    Failure.EMPTY: (3, "change the prompt or the model"),
+}
+"""Answers that are paid for and of no use: the most retries of each, and what to change when they are used up.
+
+Another draw mends an accident and rarely more. At faults of 3 % each, 3 retries fail 1 in 1.2 million requests.
+"""
 
 RESUME = "What was answered is kept; the same command goes on from there."
 
@@ -99,6 +110,11 @@ class Endpoint:
                 self.pump()
             raise
 
+    def retries(self, failure: Failure) -> int:
+        """How often a request that failed like that may be tried again."""
+        most = self.limits.max_retries
+        return min(most, USELESS[failure][0]) if failure in USELESS else most
+
     def hold(self, *, held: bool) -> None:
         """Closes the gate, or opens it again."""
         self._held = held
@@ -182,15 +198,16 @@ def flaw(answer: Answer) -> Failure | None:
 
 
 def words(answer: Answer) -> str | None:
-    match flaw(answer):
+    match found := flaw(answer):
         case None:
             return None
         case Failure.TRUNCATED:
-            return f"the answer was cut off after {answer.completion_tokens} tokens (max_tokens)"
+            what = f"the answer was cut off after {answer.completion_tokens} tokens"
         case Failure.REFUSED:
-            return f"the endpoint refused to answer ({answer.finish_reason})"
+            what = f"the endpoint refused to answer ({answer.finish_reason})"
         case _:
-            return "the answer was empty"
+            what = "the answer was empty"
+    return f"{what}: {USELESS[found][1]}"
 
 
 def _said(attempt: Attempt) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import random
 from array import array
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -282,6 +283,7 @@ class Engine:
             self._endpoints.add(endpoint)
             endpoint.hold(held=self._held)
         attempts = limited = 0
+        failures: Counter[Failure] = Counter()
         while True:
             attempt, retry_after = await self._try(endpoint, request, attempts + 1)
             if attempt.failure is None:
@@ -293,7 +295,8 @@ class Engine:
                     await self._sleep(self._backoff(limited - 1))
                 continue
             attempts += 1
-            if attempts > endpoint.limits.max_retries:
+            failures[attempt.failure] += 1
+            if attempts > endpoint.limits.max_retries or failures[attempt.failure] > endpoint.retries(attempt.failure):
                 self.counters.failed += 1
                 raise Failed(request.key, attempt)
             self.counters.retried += 1

@@ -195,6 +195,35 @@ def test_an_answer_of_no_use_is_paid_kept_and_asked_for_again(answer: Answer, fa
     assert engine.counters.cost_usd == 2.0
 
 
+@pytest.mark.parametrize(
+    ("answer", "what", "change"),
+    [
+        (Answer("An ans", "length", 20, 3), "cut off after 3 tokens", "raise max_tokens"),
+        (Answer("No.", "content_filter", 20, 3), "refused to answer (content_filter)", "change the prompt"),
+        (Answer("", "stop", 20, 0), "the answer was empty", "change the prompt or the model"),
+    ],
+)
+@pytest.mark.parametrize(("max_retries", "calls"), [(10, 4), (1, 2), (0, 1)])
+def test_an_answer_of_no_use_is_paid_for_a_few_times_and_says_what_to_change(
+    answer: Answer, what: str, change: str, max_retries: int, calls: int
+) -> None:
+    chat = Scripted(lambda _, __: answer)
+    _, results = run(chat, ["one"], limits=Limits(max_retries=max_retries))
+    assert isinstance(results["one"], Failed)
+    assert what in str(results["one"])
+    assert change in str(results["one"])
+    assert chat.calls.total() == calls
+
+
+def test_failures_of_other_kinds_do_not_use_up_the_retries_of_an_answer_of_no_use() -> None:
+    cut = Answer("An ans", "length", 20, 3)
+    said: list[Outcome] = [transient(), cut, transient(), Answer("", "stop", 20, 0), cut, transient(), cut, GOOD]
+    chat = Scripted(lambda _, n: said[n - 1])
+    _, results = run(chat, ["one"])
+    assert isinstance(results["one"], Reply)
+    assert results["one"].attempts == 8
+
+
 def test_a_request_fails_alone_when_its_retries_are_used_up() -> None:
     ledger = Memory()
     chat = Scripted(lambda text, n: transient(f"broken {n}") if text == "text 3" else GOOD)
