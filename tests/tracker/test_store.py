@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.ledger import RunLedger
 from tests.databases import KINDS, LINES, add_source, attempt, claim, opened, rows, sample, wanted
 from tracker import clock, ledger, store
+from tracker.catalogue import reading
 from tracker.clock import Process, this_process
 from tracker.database import Database
 from tracker.errors import Corrupt
@@ -174,7 +176,7 @@ def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
         assert found.outcome == "resumed"
 
 
-def test_only_its_holder_beats_for_a_lease_or_ends_it(database: Database, want: Wanted) -> None:
+def test_only_its_holder_beats_for_a_lease(database: Database, want: Wanted) -> None:
     mine = claim(database, want)
     lease(database, lease_heartbeat="2000-01-01T00:00:00.000000Z")
     store.heartbeat(database, mine.experiment_id)
@@ -182,9 +184,35 @@ def test_only_its_holder_beats_for_a_lease_or_ends_it(database: Database, want: 
     elsewhere(0, database)
     before = experiment(database)["lease_heartbeat"]
     store.heartbeat(database, mine.experiment_id)
-    store.finish(database, mine, Totals(), status="interrupted")
-    after = experiment(database)
-    assert (after["lease_host"], after["lease_heartbeat"]) == ("another-host.invalid", before)
+    assert experiment(database)["lease_heartbeat"] == before
+
+
+def test_a_run_that_was_taken_over_keeps_what_it_paid_and_leaves_the_experiment_alone(
+    database: Database, want: Wanted
+) -> None:
+    standing_still = claim(database, want)
+    elsewhere(store.LEASE_TIMEOUT_S + 1, database)
+    taken = claim(database, want)
+    assert taken.outcome == "resumed"
+    with reading(database.workspace, snapshot=False) as reader:
+        late = RunLedger(database, reader, standing_still.run_id)
+        late.save([], [sample(standing_still, records(database)[0], 0)])
+    assert late.taken_over
+    ended = store.finish(database, standing_still, Totals(), status="complete", data_digest="f" * 64)
+    assert ended["status"] == "interrupted"
+    found = experiment(database)
+    assert (found["status"], found["data_digest"], found["lease_pid"]) == ("unfinished", None, os.getpid())
+    assert rows(database.workspace, "SELECT * FROM sample") == []
+
+
+def test_any_claim_ends_the_runs_whose_process_is_gone(database: Database, want: Wanted) -> None:
+    dead = claim(database, want)
+    with database.writing() as connection:
+        connection.execute(ledger.RUN.update().values(pid=4194304))
+    claim(database, wanted(want.source_dataset_id, temperature=0.9))
+    assert runs(database) == [("made", "interrupted"), ("made", "running")]
+    waiting = rows(database.workspace, "SELECT generation_run_id FROM mlflow_outbox")
+    assert waiting == [{"generation_run_id": dead.run_id}]
 
 
 def test_a_fingerprint_that_stands_for_other_settings_is_corrupt(database: Database, want: Wanted) -> None:
@@ -277,6 +305,7 @@ def test_an_experiment_costs_what_all_its_runs_cost_and_reuse_is_free(database: 
 CLAIM = """
 import sys
 from pathlib import Path
+from pipeline.ledger import RunLedger
 from tests.databases import claim, wanted
 from tracker import store
 from tracker.clock import this_process
