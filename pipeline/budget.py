@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.chat import Answer, ChatRequest
-from pipeline.endpoint import Stopped, most_output
+from pipeline.endpoint import most_output
+from pipeline.gate import Stopped
 from pipeline.tokens import most_prompt_tokens
 
 UNBOUNDED_OUTPUT = 4096

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.chat import Chat
-from pipeline.engine import Endpoint, Limits
+from pipeline.endpoint import Endpoint, Limits
 from pipeline.specs import PROVIDERS, ModelSpec
 from tracker.errors import MissingKey
 
 Learned = Mapping[tuple[str, str], int]
 
 
-def limits_of(model: ModelSpec) -> Limits:
-    """The operational limits of a model's endpoint."""
+def limits_of(models: Sequence[ModelSpec]) -> Limits:
+    """What the service that these models share may be asked: the lowest of each limit that any of them sets."""
     return Limits(
-        concurrency=model.concurrency,
-        requests_per_minute=model.requests_per_minute,
-        tokens_per_minute=model.tokens_per_minute,
-        timeout=model.timeout,
-        max_retries=model.max_retries,
+        concurrency=min(model.concurrency for model in models),
+        requests_per_minute=_least(model.requests_per_minute for model in models),
+        tokens_per_minute=_least(model.tokens_per_minute for model in models),
     )
 
 
@@ -39,10 +37,10 @@ def api_key(model: ModelSpec, environ: Mapping[str, str]) -> str:
 
 def base_url(model: ModelSpec) -> str:
     """The address of a resolved model's service: its own, else its provider's, which is what the record names."""
-    return model.base_url or PROVIDERS[str(model.provider)]["url"]
+    return (model.base_url or PROVIDERS[str(model.provider)]["url"]).rstrip("/")
 
 
-def open_chat(model: ModelSpec, environ: Mapping[str, str]) -> Chat:
+def open_chat(model: ModelSpec, environ: Mapping[str, str], connections: int) -> Chat:
     """The chat behind a resolved model. Raises MissingKey."""
     key = api_key(model, environ)
     if model.provider == "offline":
@@ -52,21 +50,31 @@ def open_chat(model: ModelSpec, environ: Mapping[str, str]) -> Chat:
     if model.provider == "together":
         from pipeline.chat_together import TogetherChat
 
-        return TogetherChat(api_key=key, base_url=base_url(model), connections=model.concurrency)
+        return TogetherChat(api_key=key, base_url=base_url(model), connections=connections)
     from pipeline.chat_openai import OpenAIChat
 
-    return OpenAIChat(api_key=key, base_url=base_url(model), connections=model.concurrency)
+    return OpenAIChat(api_key=key, base_url=base_url(model), connections=connections)
 
 
-def connect(models: list[ModelSpec], environ: Mapping[str, str], learned: Learned) -> list[Endpoint]:
-    """An endpoint for each model; models that reach the same service in the same way share one gate."""
-    opened: dict[object, Endpoint] = {}
-    found = []
-    for model in models:
-        limits = limits_of(model)
-        way = (model.provider, model.endpoint, model.base_url, model.api_key_env, model.api_key, limits)
-        if way not in opened:
-            name = (str(model.endpoint), str(model.api_key_env))
-            opened[way] = Endpoint(name[0], open_chat(model, environ), limits, learned.get(name))
-        found.append(opened[way])
-    return found
+def connect(models: Sequence[ModelSpec], environ: Mapping[str, str], learned: Learned) -> list[Endpoint]:
+    """An endpoint for each model. Raises MissingKey.
+
+    Models that reach one service with one key share its connections and its gate, for the service counts what comes
+    with a key, whoever asked; timeout and retries are each model's own.
+    """
+    ways = [(model.provider, base_url(model), api_key(model, environ)) for model in models]
+    opened: dict[tuple[str | None, str, str], Endpoint] = {}
+    for way in dict.fromkeys(ways):
+        sharing = [model for model, its_way in zip(models, ways, strict=True) if its_way == way]
+        limits = limits_of(sharing)
+        known = _least(learned.get((str(model.endpoint), str(model.api_key_env))) for model in sharing)
+        chat = open_chat(sharing[0], environ, limits.concurrency)
+        opened[way] = Endpoint(str(sharing[0].endpoint), chat, limits, known)
+    return [
+        opened[way].beside(str(model.endpoint), timeout=model.timeout, max_retries=model.max_retries)
+        for model, way in zip(models, ways, strict=True)
+    ]
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.breaker import Breaker
 from pipeline.chat import Answer, Chat, ChatRequest, Failure
 from pipeline.concurrency import Concurrency, Ticket
-from pipeline.rates import NEVER, Throttle
+from pipeline.gate import Gate
+from pipeline.rates import Throttle
 from pipeline.tokens import prompt_tokens
 from tracker.errors import ProviderError
 
@@ -53,10 +55,6 @@ class Attempt:
     cost_usd: float | None
 
 
-class Stopped(Exception):
-    """The engine starts nothing new. Jobs let it pass; ``Engine.run`` does not raise it."""
-
-
 class Endpoint:
     """A chat and the gate before it, used by one engine at a time. Whoever made the chat closes it.
 
@@ -76,95 +74,44 @@ class Endpoint:
         self.name = name
         self.chat = chat
         self.limits = limits or Limits()
-        self.throttle = Throttle(
-            Concurrency(self.limits.concurrency, learned_limit),
-            self.limits.requests_per_minute,
-            self.limits.tokens_per_minute,
+        self.gate = Gate(
+            Throttle(
+                Concurrency(self.limits.concurrency, learned_limit),
+                self.limits.requests_per_minute,
+                self.limits.tokens_per_minute,
+            )
         )
         self.breaker = Breaker(patience)
         self._last_errors: deque[str] = deque(maxlen=3)
-        self._waiting: deque[tuple[asyncio.Future[Ticket], float]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._held = False
+
+    def beside(self, name: str, *, timeout: float, max_retries: int) -> Endpoint:
+        """The same under a name and with a patience of its own; chat, gate and judgement are shared."""
+        twin = copy.copy(self)
+        twin.name = name
+        twin.limits = replace(self.limits, timeout=timeout, max_retries=max_retries)
+        return twin
 
     @property
     def learned_limit(self) -> int | None:
         """The concurrency to start with next time; None where nothing was learned."""
-        return self.throttle.concurrency.learned
+        return self.gate.throttle.concurrency.learned
 
     async def admit(self, request: ChatRequest) -> Ticket:
         """Waits until the request may go. Raises Stopped."""
-        tokens = self._expected_tokens(request) if self.throttle.tokens else 0.0
-        if not self._waiting and not self._held:
-            now = asyncio.get_running_loop().time()
-            if not self.throttle.wait(tokens, now):
-                return self.throttle.admit(tokens, now)
-        future: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, tokens))
-        self.pump()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self.throttle.failed(future.result())
-                self.pump()
-            raise
+        if not self.gate.throttle.tokens:
+            return await self.gate.admit(0.0)
+        output = self.gate.throttle.expected_output(most_output(request))
+        return await self.gate.admit(prompt_tokens([request]) + output)
 
     def retries(self, failure: Failure) -> int:
         """How often a request that failed like that may be tried again."""
         most = self.limits.max_retries
         return min(most, USELESS[failure][0]) if failure in USELESS else most
 
-    def hold(self, *, held: bool) -> None:
-        """Closes the gate, or opens it again."""
-        self._held = held
-        self.pump()
-
-    def stop(self, reason: str) -> None:
-        """Sends everyone away who waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        while self._waiting:
-            future, _ = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(Stopped(reason))
-
-    def pump(self) -> None:
-        """Lets go whom the throttle lets go, and sees to it that the next is not forgotten."""
-        while self._waiting and not self._held:
-            future, tokens = self._waiting[0]
-            if future.done():
-                self._waiting.popleft()
-                continue
-            now = asyncio.get_running_loop().time()
-            delay = self.throttle.wait(tokens, now)
-            if delay:
-                if delay < NEVER:
-                    self._wake_in(delay)
-                return
-            self._waiting.popleft()
-            future.set_result(self.throttle.admit(tokens, now))
-
-    def _wake_in(self, delay: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            if self._timer.when() <= loop.time() + delay:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_later(delay, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        self.pump()
-
-    def _expected_tokens(self, request: ChatRequest) -> float:
-        return prompt_tokens([request]) + self.throttle.expected_output(most_output(request))
-
     def answered(self, ticket: Ticket, key: str, attempt: Attempt, now: float) -> None:
         """Takes in an answer to the request ``key``. Raises ProviderError where hardly any is of use."""
         assert attempt.answer is not None
-        self.throttle.answered(ticket, attempt.answer, now)
+        self.gate.throttle.answered(ticket, attempt.answer, now)
         if attempt.failure is None:
             self.breaker.answered()
         else:
@@ -174,10 +121,10 @@ class Endpoint:
         """Takes in an attempt without an answer. Raises ProviderError where there is no use in another."""
         now = asyncio.get_running_loop().time()
         if attempt.failure is Failure.RATE_LIMIT:
-            self.throttle.rate_limited(ticket, retry_after, now)
+            self.gate.throttle.rate_limited(ticket, retry_after, now)
             self._blame(attempt, self.breaker.rate_limited(retry_after, now))
             return
-        self.throttle.failed(ticket)
+        self.gate.throttle.failed(ticket)
         if attempt.failure is Failure.FATAL:
             raise ProviderError(f"{self.name} refused: {_said(attempt)}", hint=_hint(attempt.http_status))
         self._blame(attempt, self.breaker.failed(key, silent=True))

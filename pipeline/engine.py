@@ -24,10 +24,10 @@ from pipeline.endpoint import (
     Attempt,
     Endpoint,
     Limits,
-    Stopped,
     flaw,
     words,
 )
+from pipeline.gate import Gate, Stopped
 from pipeline.writer import Writer
 from tracker import clock
 from tracker.errors import ProviderError
@@ -139,7 +139,7 @@ class Engine:
         self._random = random.Random(seed)  # noqa: S311  jitter, not a secret
         self._storage_patience = storage_patience
         self._writer: Writer[Paid, Any]
-        self._endpoints: set[Endpoint] = set()
+        self._gates: set[Gate] = set()
         self._held = False
         self._asking: dict[str, list[asyncio.Future[Reply | None]]] = {}
         self._unsaved: dict[str, Reply] = {}
@@ -158,8 +158,8 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for endpoint in self._endpoints:
-            endpoint.stop("closed")
+        for gate in self._gates:
+            gate.stop("closed")
         closing = asyncio.ensure_future(self._writer.close())
         cancelled: asyncio.CancelledError | None = None
         while not closing.done():
@@ -240,8 +240,8 @@ class Engine:
         if self.stopped_because is not None:
             return
         self.stopped_because = reason
-        for endpoint in self._endpoints:
-            endpoint.stop(reason)
+        for gate in self._gates:
+            gate.stop(reason)
         if self._purse is not None:
             self._purse.stop(reason)
         for future in self._sleepers:
@@ -279,9 +279,9 @@ class Engine:
         return reply
 
     async def _pay(self, endpoint: Endpoint, request: ChatRequest) -> Reply:
-        if endpoint not in self._endpoints:
-            self._endpoints.add(endpoint)
-            endpoint.hold(held=self._held)
+        if endpoint.gate not in self._gates:
+            self._gates.add(endpoint.gate)
+            endpoint.gate.hold(held=self._held)
         attempts = limited = 0
         failures: Counter[Failure] = Counter()
         while True:
@@ -325,7 +325,7 @@ class Engine:
             return attempt, error.retry_after
         except BaseException:
             self._settle(reserved, None)
-            endpoint.throttle.failed(ticket)
+            endpoint.gate.throttle.failed(ticket)
             raise
         else:
             now = loop.time()
@@ -337,7 +337,7 @@ class Engine:
             return attempt, None
         finally:
             counters.in_flight -= 1
-            endpoint.pump()
+            endpoint.gate.pump()
 
     def _settle(self, reserved: float | None, spent: float | None) -> None:
         if self._purse is not None:
@@ -386,8 +386,8 @@ class Engine:
 
     def _hold(self, trouble: BaseException | None) -> None:
         self._held = trouble is not None
-        for endpoint in self._endpoints:
-            endpoint.hold(held=self._held)
+        for gate in self._gates:
+            gate.hold(held=self._held)
 
     def _halt(self, error: BaseException) -> None:
         if self.error is None:

@@ -154,6 +154,14 @@ class ChatContract:
         assert len({answer.text for answer in answers if isinstance(answer, Answer)}) == 40
         assert stats["peak_in_flight"] == 40
 
+    def test_closing_twice_does_nothing(self) -> None:
+        async def twice() -> None:
+            chat = type(self).make(api_key="test-key", base_url="http://127.0.0.1:1/v1", connections=1)
+            await chat.aclose()
+            await chat.aclose()
+
+        asyncio.run(twice())
+
     def test_never_more_than_its_connections(self) -> None:
         with running_server(latency=0.1) as server:
             self.ask(server.base_url, [asking(str(number)) for number in range(40)], connections=5)

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from pipeline.chat_sdk import SDKChat
-from pipeline.connect import api_key, connect, limits_of
-from pipeline.engine import Limits
+from pipeline.connect import api_key, connect
+from pipeline.endpoint import Endpoint, Limits
 from pipeline.specs import ModelSpec
 from tests.generation import config
 from tracker.errors import MissingKey
@@ -45,14 +45,38 @@ def test_a_key_that_is_missing_is_named(environ: dict[str, str]) -> None:
     assert "No API key for gpt-4o at https://api.openai.com/v1." in str(caught.value)
 
 
+def opened(*assignments: str, environ: dict[str, str] | None = None) -> list[Endpoint]:
+    """The endpoints of both models, closed."""
+
+    async def main() -> list[Endpoint]:
+        endpoints = connect(models(*assignments), environ or KEYS, {})
+        for endpoint in endpoints:
+            await endpoint.chat.aclose()
+        return endpoints
+
+    return asyncio.run(main())
+
+
 def test_the_limits_are_those_of_the_model() -> None:
     given = [
         "generation.concurrency=7", "generation.requests_per_minute=60", "generation.tokens_per_minute=1e4",
         "generation.timeout=9", "generation.max_retries=0",
     ]  # fmt: skip
-    assert limits_of(models(*given)[0]) == Limits(
+    assert opened(*given)[0].limits == Limits(
         concurrency=7, requests_per_minute=60, tokens_per_minute=10_000, timeout=9, max_retries=0
     )
+
+
+def test_one_gate_holds_at_the_lower_limits_and_each_model_keeps_its_own_patience() -> None:
+    one, two = opened(
+        "generation.concurrency=7", "generation.requests_per_minute=60", "generation.timeout=9",
+        "validation.concurrency=20", "validation.requests_per_minute=30", "validation.tokens_per_minute=1e4",
+        "validation.timeout=3", "validation.max_retries=1",
+    )  # fmt: skip
+    assert one.gate is two.gate
+    assert one.gate.throttle.concurrency.most == 7
+    assert one.limits == Limits(7, 30, 10_000, timeout=9, max_retries=10)
+    assert two.limits == Limits(7, 30, 10_000, timeout=3, max_retries=1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +84,11 @@ def test_the_limits_are_those_of_the_model() -> None:
     [
         ([], True),
         (["validation.temperature=1", "validation.model=gpt-4.1"], True),
-        (["validation.concurrency=3"], False),
+        (["validation.concurrency=3"], True),
+        (["validation.timeout=3", "validation.max_retries=1"], True),
+        (["validation.api_key_env=SAME_KEY"], True),
+        (["validation.base_url=https://api.openai.com/v1/"], True),
+        (["validation.endpoint=lab", "validation.base_url=https://api.openai.com/v1"], True),
         (["validation.api_key_env=TOGETHER_API_KEY"], False),
         (["validation.api_key=sk-other"], False),
         (["validation.model=meta/llama"], False),
@@ -69,14 +97,9 @@ def test_the_limits_are_those_of_the_model() -> None:
         (["generation.provider=offline", "generation.model=rules-v1", "validation.provider=openai"], False),
     ],
 )
-def test_models_reached_in_the_same_way_share_a_gate(assignments: list[str], shared: bool) -> None:
-    async def main() -> bool:
-        one, two = connect(models(*assignments), KEYS, {})
-        for endpoint in {one, two}:
-            await endpoint.chat.aclose()
-        return one is two
-
-    assert asyncio.run(main()) == shared
+def test_models_that_reach_one_service_with_one_key_share_a_gate(assignments: list[str], shared: bool) -> None:
+    one, two = opened(*assignments, environ={**KEYS, "SAME_KEY": "sk-environment"})
+    assert (one.gate is two.gate, one.chat is two.chat) == (shared, shared)
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "meta/llama"])
@@ -95,7 +118,7 @@ def test_an_endpoint_starts_at_the_limit_that_was_learned_with_that_key() -> Non
         learned = {("https://api.openai.com/v1", "OPENAI_API_KEY"): 5}
         (endpoint,) = connect(models(*assignments)[:1], KEYS, learned)
         await endpoint.chat.aclose()
-        return endpoint.throttle.concurrency.limit
+        return endpoint.gate.throttle.concurrency.limit
 
     assert asyncio.run(main()) == 5
     assert asyncio.run(main("generation.api_key_env=TOGETHER_API_KEY")) != 5

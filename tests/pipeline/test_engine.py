@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.chat import Answer, ChatError, ChatRequest, Failure, RateWindow
-from pipeline.engine import Budget, Endpoint, Engine, Failed, Limits, Paid, Reply, Stopped
+from pipeline.endpoint import Endpoint, Limits
+from pipeline.engine import Engine, Failed, Paid, Reply
+from pipeline.gate import Stopped
 from tests.pipeline.simulation import (
     GOOD,
     Memory,
@@ -373,6 +376,43 @@ def test_no_more_are_in_flight_than_allowed(concurrency: int) -> None:
     assert chat.peak == concurrency
 
 
+def test_two_models_of_one_service_stay_together_below_its_limit() -> None:
+    chat = Scripted()
+
+    async def main() -> None:
+        one = Endpoint("test endpoint", chat, Limits(concurrency=7))
+        two = one.beside("test endpoint", timeout=1, max_retries=0)
+        async with Engine(Memory()) as engine:
+
+            async def job(n: int) -> None:
+                await engine.ask((one, two)[n % 2], request(f"text {n}"))
+
+            await engine.run(job, range(300))
+
+    simulate(main())
+    assert chat.peak == 7
+
+
+def test_each_model_keeps_its_own_timeout_and_retries() -> None:
+    timeouts: list[float] = []
+
+    class Timed(Scripted):
+        async def complete(self, request: ChatRequest, *, timeout: float) -> Answer:
+            timeouts.append(timeout)
+            return await super().complete(request, timeout=timeout)
+
+    async def main() -> None:
+        one = Endpoint("test endpoint", Timed(lambda _, __: transient()), Limits(timeout=9, max_retries=2))
+        two = one.beside("test endpoint", timeout=3, max_retries=0)
+        async with Engine(Memory()) as engine:
+            for endpoint in (one, two):
+                with pytest.raises(Failed):
+                    await engine.ask(endpoint, request())
+
+    simulate(main())
+    assert timeouts == [9, 9, 9, 3]
+
+
 def test_requests_per_minute_hold_in_every_minute() -> None:
     chat = Scripted(latency=0.2)
     run(chat, numbered(900), limits=Limits(requests_per_minute=300))
@@ -527,7 +567,7 @@ def test_a_slot_that_was_given_to_somebody_who_left_is_given_on() -> None:
             chat.afterwards = tasks[1].cancel
             assert (await tasks[2]).text == "An answer."
         assert chat.calls == {"text 0": 1, "text 2": 1}
-        assert endpoint.throttle.concurrency.in_flight == 0
+        assert endpoint.gate.throttle.concurrency.in_flight == 0
 
     simulate(main())
 
