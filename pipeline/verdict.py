@@ -104,12 +104,14 @@ def _leading(line: str) -> Verdict | None:
 
 def _statements(text: str) -> set[Verdict]:
     said: set[Verdict] = set()
+    denied = re.search(rf"\b{_NEGATIVE}\b", text)
     for sentence in re.split(r"(?<=[.!?])\s+|\n+", text):
         if Verdict.SAME in said and _TURN.match(sentence):
             said.add(Verdict.UNCLEAR)
         verdict = _stated(re.sub(r"\s+", " ", sentence).strip())
         said |= {verdict} if verdict else set()
-    return said
+    # "The subject is not the same. The meaning is the same." is worth another question.
+    return said | {Verdict.UNCLEAR} if denied and Verdict.SAME in said else said
 
 
 def _stated(sentence: str) -> Verdict | None:

@@ -141,6 +141,8 @@ UNCLEAR = [
     "They have the same first sentence.",
     "It is not that they are the same.",
     "It is not the same subject.",
+    "They do not have the same subject. The meaning is the same.",
+    "They do not have the same subject, so they mean the same.",
     "sameness",
     "Samedi",
     "I'm sorry, but I can't help with that.",
