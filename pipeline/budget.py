@@ -12,9 +12,6 @@ from pipeline.endpoint import most_output
 from pipeline.gate import Stopped
 from pipeline.tokens import most_prompt_tokens
 
-UNBOUNDED_OUTPUT = 4096
-"""Tokens set aside for the answer to a request that sets no ``max_tokens``."""
-
 Price = Callable[[ChatRequest, Answer], float | None]
 """What an answer costs, US dollars; None where no price is known."""
 
@@ -22,7 +19,7 @@ Price = Callable[[ChatRequest, Answer], float | None]
 class Budget(Protocol):
     """A cost cap, US dollars, that may be shared with other processes."""
 
-    def reserve(self, usd: float) -> bool:
+    async def reserve(self, usd: float) -> bool:
         """Sets the most that a request can cost aside; False where the cap does not allow it."""
         ...
 
@@ -42,37 +39,54 @@ class Purse:
         self._budget = budget
         self._price = price
         self._on_empty = on_empty
+        self._stopped: str | None = None
         self._reservations = 0
+        self._settled = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def reserve(self, request: ChatRequest) -> float | None:
-        """What was set aside, US dollars; None where no price is known. Raises Stopped where nothing is left."""
-        output = most_output(request)
-        worst = self._price(request, Answer("", "length", most_prompt_tokens(request), int(output or UNBOUNDED_OUTPUT)))
+    async def reserve(self, request: ChatRequest) -> float:
+        """What was set aside, US dollars. Raises Stopped where nothing is left, or nobody knows the worst case."""
+        worst = self._worst(request)
         if worst is None:
-            return None
-        while not self._budget.reserve(worst):
-            if not self._reservations:
-                self._on_empty()
-                raise Stopped("budget")
-            await self._next_settled()
+            self._on_empty()
+            raise Stopped("budget")
+        while True:
+            settled = self._settled
+            if await self._budget.reserve(worst):
+                break
+            # What was given back while the budget was asked may be enough.
+            if settled == self._settled:
+                if not self._reservations:
+                    self._on_empty()
+                    raise Stopped("budget")
+                await self._next_settled()
         self._reservations += 1
         self._wake_one()
+        if self._stopped is not None:
+            self.settle(worst, 0.0)
+            raise Stopped(self._stopped)
         return worst
 
-    def settle(self, reserved: float | None, spent: float | None) -> None:
+    def settle(self, reserved: float, spent: float | None) -> None:
         """Gives back what was set aside but not spent."""
-        if reserved is not None:
-            self._budget.settle(reserved, spent)
-            self._reservations -= 1
-            self._wake_one()
+        self._budget.settle(reserved, spent)
+        self._reservations -= 1
+        self._settled += 1
+        self._wake_one()
 
     def stop(self, reason: str) -> None:
-        """Sends everyone away who waits."""
+        """Sends everyone away who waits, and whoever is given money from now on."""
+        self._stopped = reason
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(Stopped(reason))
+
+    def _worst(self, request: ChatRequest) -> float | None:
+        output = most_output(request)
+        if output is None:
+            return None
+        return self._price(request, Answer("", "length", most_prompt_tokens(request), output))
 
     async def _next_settled(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

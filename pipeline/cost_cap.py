@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 _AHEAD = 20
@@ -9,26 +10,48 @@ _AHEAD = 20
 
 
 class BatchBudget:
-    """The engine's budget. ``allow(total)`` asks the record whether this run may have spent that much in all."""
+    """The engine's budget. ``allow(total)`` asks the record whether this run may have spent that much in all.
+
+    It is called in a worker thread, for it waits for other processes; never twice at once, and in the order in which
+    the money was wanted.
+    """
 
     def __init__(self, allow: Callable[[float], bool]) -> None:
         self._allow = allow
+        self._turn = asyncio.Lock()
         self._allowed = 0.0
         self._spent = 0.0
         self._in_flight = 0.0
 
-    def reserve(self, usd: float) -> bool:
+    async def reserve(self, usd: float) -> bool:
         """Sets the most that a request can cost aside; False where the batch's cap does not allow it."""
-        needed = self._spent + self._in_flight + usd
-        if needed > self._allowed:
-            total = next((total for total in (needed + _AHEAD * usd, needed) if self._allow(total)), None)
-            if total is None:
+        async with self._turn:
+            for ahead in (_AHEAD * usd, 0.0):
+                # Others may have settled while the record was asked.
+                total = self._spent + self._in_flight + usd + ahead
+                if total - ahead <= self._allowed:
+                    break
+                if await self._ask(total):
+                    self._allowed = total
+            if self._spent + self._in_flight + usd > self._allowed:
                 return False
-            self._allowed = total
-        self._in_flight += usd
-        return True
+            self._in_flight += usd
+            return True
 
     def settle(self, reserved: float, spent: float | None) -> None:
         """Replaces a reservation by what was spent; None: unknown, so all of it may be gone."""
         self._in_flight -= reserved
         self._spent += reserved if spent is None else spent
+
+    async def _ask(self, total: float) -> bool:
+        asking = asyncio.ensure_future(asyncio.to_thread(self._allow, total))
+        cancelled: asyncio.CancelledError | None = None
+        while not asking.done():
+            try:
+                await asyncio.wait({asking})
+            except asyncio.CancelledError as again:
+                # The record writes down what it is asked last, so the turn is held until it has answered.
+                cancelled = again
+        if cancelled is not None:
+            raise cancelled
+        return asking.result()

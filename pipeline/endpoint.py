@@ -173,6 +173,6 @@ def _hint(status: int | None) -> str:
     return hints.get(status or 0, RESUME)
 
 
-def most_output(request: ChatRequest) -> float | None:
-    most = request.settings.get("max_tokens") or request.settings.get("max_completion_tokens")
-    return float(most) if most else None
+def most_output(request: ChatRequest) -> int | None:
+    most = request.settings.get("max_tokens")
+    return None if most is None else int(most)

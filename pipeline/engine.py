@@ -340,7 +340,7 @@ class Engine:
             endpoint.gate.pump()
 
     def _settle(self, reserved: float | None, spent: float | None) -> None:
-        if self._purse is not None:
+        if self._purse is not None and reserved is not None:
             self._purse.settle(reserved, spent)
 
     def _note(self, request: ChatRequest, attempt: Attempt) -> None:

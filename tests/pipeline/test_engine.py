@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from pipeline.budget import Budget
 from pipeline.chat import Answer, ChatError, ChatRequest, Failure, RateWindow
 from pipeline.endpoint import Endpoint, Limits
 from pipeline.engine import Engine, Failed, Paid, Reply
@@ -25,7 +24,6 @@ from tests.pipeline.simulation import (
     now,
     request,
     simulate,
-    timed_out,
     too_many,
     transient,
 )
@@ -685,89 +683,3 @@ def test_rows_of_the_caller_come_with_their_attempts() -> None:
         there.update(paid)
         assert there.issuperset(rows)
     assert sum(len(rows) for _, rows in groups) == 1000
-
-
-# Money
-
-
-class Cap(Budget):
-    def __init__(self, usd: float) -> None:
-        self.usd, self.reserved, self.spent, self.most = usd, 0.0, 0.0, 0.0
-
-    def reserve(self, usd: float) -> bool:
-        if self.spent + self.reserved + usd > self.usd + 1e-9:
-            return False
-        self.reserved += usd
-        return True
-
-    def settle(self, reserved: float, spent: float | None) -> None:
-        self.reserved -= reserved
-        self.spent += reserved if spent is None else spent
-
-
-def price(asked: ChatRequest, answer: Answer) -> float:
-    return answer.completion_tokens * 0.01
-
-
-def capped(cap: Cap, texts: list[str], outcome: Callable[[], Outcome]) -> tuple[Engine, Scripted]:
-    chat = Scripted(lambda _, __: outcome())
-
-    async def main() -> Engine:
-        async with Engine(Memory(), price=price, budget=cap) as engine:
-            endpoint = Endpoint("test endpoint", chat)
-
-            async def job(text: str) -> None:
-                await engine.ask(endpoint, request(text, max_tokens=50))
-
-            await engine.run(job, texts)
-        return engine
-
-    return simulate(main()), chat
-
-
-def test_a_cap_holds_and_is_used_up_as_far_as_the_worst_case_allows() -> None:
-    cap = Cap(10.0)
-    engine, chat = capped(cap, numbered(1000), lambda: GOOD)
-    assert engine.stopped_because == "budget"
-    # An answer costs 0.05 and is reserved with 0.50: the last one starts at 9.50 at the latest.
-    assert chat.calls.total() == 191
-    assert cap.spent == pytest.approx(9.55)
-    assert cap.reserved == pytest.approx(0)
-
-
-def test_an_answer_as_long_as_the_worst_case_does_not_break_the_cap() -> None:
-    cap = Cap(10.0)
-    engine, chat = capped(cap, numbered(1000), lambda: Answer("Long.", "stop", 20, 50))
-    assert engine.stopped_because == "budget"
-    assert chat.calls.total() == 20
-    assert cap.spent == pytest.approx(10.0)
-
-
-def test_who_waits_for_money_goes_on_when_another_has_spent_less() -> None:
-    cap = Cap(0.6)
-    engine, chat = capped(cap, ["one", "two"], lambda: GOOD)
-    assert engine.stopped_because is None
-    assert [when for when, _ in chat.sent_at] == [0, pytest.approx(0.1)]
-    assert cap.spent == pytest.approx(0.10)
-
-
-def test_what_may_have_been_billed_without_an_answer_is_gone_as_a_whole() -> None:
-    drawn: Iterator[Outcome] = iter([timed_out(), GOOD, GOOD])
-    cap = Cap(0.6)
-    engine, chat = capped(cap, ["one"], lambda: next(drawn))
-    assert (engine.stopped_because, chat.calls.total()) == ("budget", 1)
-    assert cap.spent == pytest.approx(0.5)
-    drawn = iter([timed_out(), GOOD])
-    cap = Cap(1.1)
-    engine, chat = capped(cap, ["one"], lambda: next(drawn))
-    assert (engine.stopped_because, chat.calls.total()) == (None, 2)
-    assert cap.spent == pytest.approx(0.5 + 0.05)
-    assert engine.counters.cost_usd == pytest.approx(0.05)
-
-
-def test_what_was_refused_or_never_received_costs_nothing() -> None:
-    drawn: Iterator[Outcome] = iter([transient(), too_many(), transient(), GOOD])
-    cap = Cap(0.6)
-    engine, chat = capped(cap, ["one"], lambda: next(drawn))
-    assert (engine.stopped_because, chat.calls.total()) == (None, 4)
-    assert cap.spent == pytest.approx(0.05)
