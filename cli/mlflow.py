@@ -10,7 +10,7 @@ import click
 from cli.options import as_json, workspace
 from cli.render import counted, is_terminal, note, show, show_json
 from tracker.errors import StorageError
-from tracker.mlflow_log import Drained, drain
+from tracker.mlflow_log import PATIENCE_S, Drained, drain
 from tracker.paths import Workspace, without_password
 
 
@@ -25,7 +25,7 @@ def mlflow() -> None:
 @workspace
 def sync(space: Workspace, rebuild: bool, as_json: bool) -> None:
     """Log every run that MLflow does not show yet."""
-    drained = _drain(space, rebuild=rebuild)
+    drained = _drain(space, rebuild=rebuild, patience_s=None)
     if as_json:
         show_json({**asdict(drained), "tracking_uri": without_password(space.mlflow_uri)})
     else:
@@ -48,7 +48,7 @@ def ui(space: Workspace, host: str, port: int, open_browser: bool) -> None:
     from tracker.mlflow_ui import served
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    drained = _drain(space, rebuild=False)
+    drained = _drain(space, rebuild=False, patience_s=PATIENCE_S)
     for error in drained.errors:
         note(f"Not in MLflow yet: {error}")
     if space.mlflow_uri.startswith(("http:", "https:")):
@@ -66,12 +66,18 @@ def ui(space: Workspace, host: str, port: int, open_browser: bool) -> None:
     raise StorageError(f"MLflow's server ended by itself (code {code}).", hint="Start it again: `synthtrack ui`.")
 
 
-def _drain(space: Workspace, *, rebuild: bool) -> Drained:
+def _drain(space: Workspace, *, rebuild: bool, patience_s: float | None) -> Drained:
     def progress(done: int, total: int) -> None:
         if done % 25 == 0 or done == total:
             note(f"Logging to MLflow: {done:,} of {total:,}")
 
-    return drain(space, rebuild=rebuild, on_progress=progress if is_terminal() else None)
+    return drain(
+        space,
+        rebuild=rebuild,
+        on_progress=progress if is_terminal() else None,
+        patience_s=patience_s,
+        on_wait=lambda: note("Another process is logging to MLflow; waiting for it."),
+    )
 
 
 def _show_links(space: Workspace, base: str, *, open_browser: bool) -> None:

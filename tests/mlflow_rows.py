@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,9 @@ from sqlalchemy import Connection, text
 
 from tests import records
 from tracker.clock import to_text
+from tracker.content import synthetic_data
 from tracker.database import open_database
+from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 
 SOURCE = [
@@ -38,11 +39,14 @@ def add_run(
     purpose: str = "temperature_study",
     n_records: int = 40,
     temperature: float = 0.7,
-    files: bool = True,
     settings: dict[str, Any] | None = None,
+    given: dict[str, Any] | None = None,
     **columns: Any,
 ) -> str:
-    """The uuid of a new run of experiment ``number``, which is made where it is not there yet."""
+    """The uuid of a new run of experiment ``number``, which is made where it is not there yet.
+
+    ``settings`` are the experiment's, ``given`` what this run's config says beside them.
+    """
     name = f"temp{str(temperature).replace('.', '')}_topp10_gpt4o" + (f"_{number + 1}" if number else "")
     with open_database(workspace) as database, database.writing() as connection:
         batch_id = _id(connection, "batch", batch) or records.add_batch(connection, batch, purpose=purpose)
@@ -63,11 +67,10 @@ def add_run(
             )
         run_uuid = uuid.uuid4().hex
         values = _run(number, n_records, outcome, status)
+        values["config"] = _config(connection, experiment, {"experiment.batch_id": batch, **(given or {})})
         run = records.add_run(connection, experiment, batch_id, uuid=run_uuid, purpose=purpose, **{**values, **columns})
         if outcome != "reused":
             _add_attempts(connection, run, number, n_records)
-    if files and status == "complete":
-        _write_files(workspace, name)
     return run_uuid
 
 
@@ -76,7 +79,10 @@ def _add_experiment(
 ) -> int:
     source = _id(connection, "source_dataset", "Copa") or records.add_source(connection, lines=SOURCE)
     n_accepted = sum(_accepted(number, position) for position in range(n_records))
-    digest = hashlib.sha256(str(number).encode()).hexdigest() if columns["status"] == "complete" else None
+    samples = [_sample(number, position) for position in range(n_records)]
+    lines = [{"line": line, "status": "kept"} | sample for line, sample in zip(SOURCE, samples, strict=False)]
+    lines += [{"line": line, "status": "kept"} for line in SOURCE[n_records:]]
+    digest = bytes_digest([synthetic_data(lines, "premise")]) if columns["status"] == "complete" else None
     experiment = records.add_experiment(
         connection,
         name,
@@ -90,8 +96,8 @@ def _add_experiment(
         **columns,
     )
     record = connection.execute(text("SELECT MIN(id) FROM source_record")).scalar_one()
-    for position in range(n_records):
-        records.add_sample(connection, experiment, position, record, **_sample(number, position))
+    for position, sample in enumerate(samples):
+        records.add_sample(connection, experiment, position, record + position % len(SOURCE), **sample)
     return experiment
 
 
@@ -106,7 +112,6 @@ def _run(number: int, n_records: int, outcome: str, status: str) -> dict[str, An
         "description": "does temperature matter?",
         "finished_at": _at(60),
         "duration_s": 60.0,
-        "config": json.dumps({"generation": {"model": "gpt-4o", "rephrase_prompt": "é" * 7000}}),
         "error": None if status == "complete" else "the endpoint said no",
         "n_unclear": n_records // 10,
         **counts,
@@ -156,12 +161,15 @@ def _add_attempts(connection: Connection, run: int, number: int, n_records: int)
     )
 
 
-def _write_files(workspace: Workspace, name: str) -> None:
-    directory = workspace.experiment_dir("Copa", name)
-    (directory / "Copa").mkdir(parents=True, exist_ok=True)
-    (directory / "generation_config.yaml").write_text("generation:\n  model: gpt-4o\n")
-    for split in ("train", "validation", "test"):
-        (directory / "Copa" / f"copa_{split}.jsonl").write_text(f"{split} of {name}\n")
+def _config(connection: Connection, experiment: int, given: dict[str, Any]) -> str:
+    """The settings as a run stores them: nested, without what is null."""
+    kept = connection.execute(text("SELECT settings FROM shared_experiment WHERE id = :id"), {"id": experiment})
+    nested: dict[str, Any] = {}
+    for name, value in {**json.loads(kept.scalar_one()), **given}.items():
+        group, _, key = name.partition(".")
+        if value is not None:
+            nested.setdefault(group, {})[key] = value
+    return json.dumps(nested)
 
 
 def _id(connection: Connection, table: str, name: str) -> int | None:

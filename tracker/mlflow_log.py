@@ -13,17 +13,20 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from tracker import outbox, plots, run_report, view
+from tracker import clock, outbox, plots, run_report
 from tracker.catalogue import reading
+from tracker.configs import to_yaml
 from tracker.errors import StorageError
 from tracker.outbox import Entry
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace, without_password
 from tracker.run_report import RunReport
+from tracker.view_rows import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,6 +46,11 @@ QUIET = {
 """Environment that keeps MLflow from reporting on its users and from chatting; what the user has set stays."""
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 _MAX_PARAMS = 100
+_MANY = 100
+PATIENCE_S = 10.0
+"""How long a command that has other things to do waits for another process to log its runs."""
+_POLL_S = 0.5
+_MIGRATION_S = 120.0
 
 
 @dataclass(slots=True)
@@ -56,19 +64,68 @@ class Drained:
 
 
 def drain(
-    workspace: Workspace, *, rebuild: bool = False, on_progress: Callable[[int, int], None] | None = None
+    workspace: Workspace,
+    *,
+    rebuild: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    patience_s: float | None = PATIENCE_S,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Drained:
     """Logs every outbox row that is not logged yet; ``rebuild``: also those whose MLflow run is gone.
 
-    Waits while another process drains. What cannot be logged stays in the outbox with its error and is counted, never
-    raised. ``on_progress`` is told (done, total). Raises UnknownReference where there is no workspace.
+    What cannot be logged stays in the outbox with its error and is counted, never raised. ``on_progress`` is told
+    (done, total). While another process drains, this calls ``on_wait`` once and waits until that one has logged
+    everything or ends, at most ``patience_s`` (None: as long as it takes): a drainer looks for new rows before it ends,
+    so what is left then is its next. Raises UnknownReference where there is no workspace, StorageError where the
+    workspace cannot be written.
     """
-    if not _waiting(workspace, rebuild=rebuild):
+    waiting = partial(_waiting, workspace, rebuild=rebuild)
+    lock = FileLock(workspace.root / ".mlflow.lock")
+    if not waiting() or not _acquired(lock, waiting, patience_s, on_wait):
         return Drained()
+    try:
+        return _drain_all(workspace, waiting, on_progress)
+    finally:
+        lock.release()
+
+
+def _acquired(
+    lock: FileLock, waiting: Callable[[], list[Entry]], patience_s: float | None, on_wait: Callable[[], None]
+) -> bool:
+    """Whether it is this process's turn: not where another one did the work, or takes longer than we have patience."""
+    end = None if patience_s is None else clock.monotonic() + patience_s
+    told = False
+    while True:
+        try:
+            lock.acquire(timeout=0 if not told else _POLL_S)
+        except Timeout:
+            if not told:
+                told = True
+                on_wait()
+        except OSError as error:
+            raise StorageError(
+                f"{lock.lock_file} cannot be written: {error.strerror or error}.",
+                hint="MLflow is logged to by who may write the workspace; the record itself can be read.",
+            ) from error
+        else:
+            return True
+        if (end is not None and clock.monotonic() >= end) or not waiting():
+            return False
+
+
+def _drain_all(
+    workspace: Workspace, waiting: Callable[[], list[Entry]], on_progress: Callable[[int, int], None] | None
+) -> Drained:
     from tracker.database import open_database
 
-    with FileLock(workspace.root / ".mlflow.lock"), open_database(workspace) as database:
-        return _drain(workspace, database, _waiting(workspace, rebuild=rebuild), on_progress)
+    drained = Drained()
+    seen: set[int] = set()
+    with open_database(workspace) as database:
+        # Who came meanwhile and did not want to wait relies on being looked for once more.
+        while entries := [entry for entry in waiting() if entry.id not in seen]:
+            seen.update(entry.id for entry in entries)
+            _drain(workspace, database, drained, entries, on_progress)
+    return drained
 
 
 def experiment_ids(workspace: Workspace, purposes: set[str]) -> dict[str, str]:
@@ -92,12 +149,10 @@ def _waiting(workspace: Workspace, *, rebuild: bool) -> list[Entry]:
 def _drain(
     workspace: Workspace,
     database: Database,
+    drained: Drained,
     entries: list[Entry],
     on_progress: Callable[[int, int], None] | None,
-) -> Drained:
-    drained = Drained()
-    if not entries:
-        return drained
+) -> None:
     store: _Store | None = None
     for done, entry in enumerate(entries, 1):
         try:
@@ -115,9 +170,8 @@ def _drain(
             drained.logged += not there
         if on_progress is not None:
             on_progress(done, len(entries))
-    if store is not None and drained.logged >= 100:
+    if store is not None and len(entries) >= _MANY:
         store.analyze()
-    return drained
 
 
 def _fail(database: Database, drained: Drained, entries: list[Entry], error: Exception) -> None:
@@ -165,7 +219,7 @@ class _Store:
     def analyze(self) -> None:
         """Lets SQLite see what it holds now: sorting by a metric is fifty times faster after it."""
         if is_ours(self._workspace):
-            with contextlib.closing(sqlite3.connect(_path(self._workspace), timeout=30)) as connection:
+            with contextlib.closing(sqlite3.connect(self._workspace.mlflow_store, timeout=30)) as connection:
                 connection.execute("ANALYZE")
 
     def _experiment(self, purpose: str) -> str:
@@ -235,18 +289,14 @@ def is_ours(workspace: Workspace) -> bool:
     return not workspace.environ.get(MLFLOW_URI_VARIABLE)
 
 
-def _path(workspace: Workspace) -> Path:
-    return workspace.mlruns_dir.resolve() / "mlflow.db"
-
-
 def _make_store(workspace: Workspace) -> bool:
     """Whether a new store had to be made."""
     # One that appears under its name is complete: two processes that migrate it at once destroy each other's work.
-    path = _path(workspace)
+    path = workspace.mlflow_store
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace.root / ".mlflow.db.lock"):
+    with FileLock(workspace.root / ".mlflow.db.lock", timeout=_MIGRATION_S):
         if path.exists():
             return False
         for leftover in path.parent.glob(".mlflow.db.new*"):
@@ -271,7 +321,7 @@ def _experiment(client: MlflowClient, workspace: Workspace, purpose: str) -> str
         location = None
         if workspace.mlflow_uri.startswith(_DATABASES):
             # A bare database has no place for files; MLflow would take the current directory, once and for all.
-            location = str(workspace.mlruns_dir.resolve() / "artifacts" / run_report.directory_name(purpose))
+            location = str(workspace.mlflow_store.parent / "artifacts" / run_report.directory_name(purpose))
         try:
             return client.create_experiment(purpose, location, {"synthtrack.purpose": purpose})
         except MlflowException:
@@ -310,23 +360,21 @@ def _inputs(report: RunReport, workspace: Workspace) -> list[DatasetInput]:
 
 
 def _files(report: RunReport, workspace: Workspace) -> Mapping[str, bytes]:
-    """The artifacts of a run by name. A run that reused data points to the run that holds it."""
+    """The artifacts of a run by name. A run that reused data points to the run that holds it.
+
+    All from the record: in the tree, anybody may have put a link or another file.
+    """
     run = report.run
-    config = json.dumps(json.loads(run["config"]), indent=2, ensure_ascii=False)
+    config = json.loads(run["config"])
     found = {
-        "config/config.json": config.encode(),
+        "config/config.json": json.dumps(config, indent=2, ensure_ascii=False).encode(),
+        "config/generation_config.yaml": to_yaml(config).encode(),
         "samples.json": json.dumps(run_report.table(report), ensure_ascii=False).encode(),
     }
-    finished = run["experiment_status"] != "unfinished"
-    directory = workspace.experiment_dir(run["dataset"], run["name"])
-    if finished and not directory.is_dir():
-        with reading(workspace) as reader:
-            view.refresh(workspace, reader, [run["shared_experiment_id"]])
-    yaml = directory / "generation_config.yaml"
-    if yaml.is_file():
-        found["config/generation_config.yaml"] = yaml.read_bytes()
     if not report.reused:
         found["plots/overview.png"] = plots.overview(report.title, report.samples, report.attempts)
-        if finished:
-            found |= {f"data/{path.name}": path.read_bytes() for path in sorted((directory / run["dataset"]).glob("*"))}
+        if run["experiment_status"] != "unfinished":
+            with reading(workspace) as reader:
+                files = Record(reader).data_files(run["shared_experiment_id"])
+            found |= {f"data/{name}": content for name, content in files.items()}
     return found

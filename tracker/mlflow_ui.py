@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from tracker.catalogue import reading
@@ -98,7 +99,7 @@ def served(workspace: Workspace, host: str, port: int) -> Iterator[tuple[str, su
             # In a group of its own: Ctrl-C reaches us alone, and we end the group.
             start_new_session=True,
             env={**QUIET, **workspace.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            cwd=workspace.mlruns_dir if workspace.mlruns_dir.is_dir() else workspace.root,
+            cwd=_existing(workspace.mlflow_store.parent, workspace.root),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -120,8 +121,13 @@ def _command(workspace: Workspace, host: str, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)),
         *("--backend-store-uri", workspace.mlflow_uri, "--no-serve-artifacts"),
-        *("--default-artifact-root", str(workspace.mlruns_dir.resolve() / "artifacts")),
+        *("--default-artifact-root", str(workspace.mlflow_store.parent / "artifacts")),
     ]
+
+
+def _existing(directory: Path, otherwise: Path) -> Path:
+    # Not Path.is_dir, which raises for names that are too long.
+    return directory if os.path.isdir(directory) else otherwise  # noqa: PTH112
 
 
 def _check_free(host: str, port: int) -> None:

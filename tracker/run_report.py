@@ -113,9 +113,17 @@ def milliseconds(text: str) -> int:
 
 
 def parameters(report: RunReport) -> dict[str, str]:
-    """Every setting under its dotted name, and what the compare page shows nowhere else."""
+    """Every setting of this run under its dotted name, and what the compare page shows nowhere else.
+
+    The settings that the experiment keeps are those of the run that made it: a run that reused it may have had another
+    batch, concurrency or address.
+    """
     run = report.run
-    shown = {name: _parameter(value) for name, value in json.loads(run["settings"]).items()}
+    given = dict(_flat(json.loads(run["config"])))
+    # A config leaves out what is null; a group that is given stands under the names in it.
+    groups = {name[:at] for name in given for at, letter in enumerate(name) if letter == "."}
+    settings = {name: given.get(name) for name in json.loads(run["settings"]) if name not in groups} | given
+    shown = {name: _parameter(value) for name, value in settings.items()}
     shown |= {
         "batch": run["batch"],
         "dataset": run["dataset"],
@@ -225,6 +233,14 @@ def _story(report: RunReport) -> str:
     maker = report.maker or {}
     where = f" (MLflow run `{maker['mlflow_run_id']}`, which holds the data)" if maker.get("mlflow_run_id") else ""
     return f"Reused: batch `{run['original_batch']}` had made this data already{where}. No request was sent."
+
+
+def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _parameter(value: Json) -> str:

@@ -85,7 +85,7 @@ class Record:
         return dict(link_of(row["batch"], row) for row in rows[:MAX_LINKS])
 
     def files(self, experiment: Row) -> dict[str, bytes]:
-        """The content of the experiment's files. Raises Corrupt."""
+        """The content of the experiment's files by path. Raises Corrupt."""
         dataset, splits = self._source(experiment["source_dataset_id"])
         limit = experiment["record_limit"]
         end = 2**31 - 1 if limit is None else limit
@@ -94,6 +94,13 @@ class Record:
         _check_names(experiment["dataset"], experiment["name"], *(split["filename"] for split in splits))
         content = experiment_files(experiment, dataset, splits, records, runs[0] if runs else None)
         return {f"{home_of(experiment)}/{name}": data for name, data in content.items()}
+
+    def data_files(self, experiment_id: int) -> dict[str, bytes]:
+        """The content of an experiment's data files by name. Raises Corrupt."""
+        experiment = self.experiment(experiment_id)
+        directory = f"{home_of(experiment)}/{experiment['dataset']}/"
+        files = self.files(experiment)
+        return {path.removeprefix(directory): data for path, data in files.items() if path.startswith(directory)}
 
     def _source(self, dataset_id: int) -> tuple[Row, list[Row]]:
         if self._dataset is None or self._dataset[0]["id"] != dataset_id:

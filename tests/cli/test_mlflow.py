@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -12,9 +14,11 @@ from urllib.parse import parse_qs
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from cli.main import run
 from tests.mlflow_rows import BATCH, add_run, workspace_at
+from tests.workspaces import call, finish, start
 from tracker.mlflow_log import drain
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 
@@ -79,6 +83,29 @@ def test_sync_that_fails_says_so_and_that_nothing_is_lost(
 def test_sync_without_a_workspace_names_the_way_to_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--root", str(tmp_path), "mlflow", "sync"]) == 4
     assert "synthtrack init" in capsys.readouterr().err
+
+
+def test_sync_waits_for_who_logs_now_and_says_so(tmp_path: Path) -> None:
+    workspace = workspace_at(tmp_path)
+    add_run(workspace, n_records=5)
+    with FileLock(tmp_path / ".mlflow.lock"):
+        process = start(tmp_path, "mlflow", "sync")
+        assert process.stderr is not None
+        assert process.stderr.readline() == "Another process is logging to MLflow; waiting for it.\n"
+        with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
+            connection.execute("UPDATE mlflow_outbox SET logged_at = 'now'")
+            connection.commit()
+        done = finish(process)
+    assert (done.code, done.out) == (0, f"0 runs logged to {workspace.mlflow_uri}.\n")
+
+
+@pytest.mark.parametrize("command", [("mlflow", "sync"), ("ui",)])
+def test_a_workspace_that_cannot_be_written_is_told(command: tuple[str, ...], tmp_path: Path) -> None:
+    add_run(workspace_at(tmp_path), n_records=5)
+    (tmp_path / ".mlflow.lock").mkdir()
+    done = call(tmp_path, *command)
+    assert (done.code, done.out) == (11, "")
+    assert f"{tmp_path}/.mlflow.lock cannot be written" in done.err
 
 
 def test_ui_on_a_taken_port_names_the_option(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

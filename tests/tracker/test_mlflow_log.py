@@ -18,13 +18,16 @@ from typing import Any
 
 import mlflow
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, Run
 
 from tests.mlflow_rows import BATCH, add_run, workspace_at
-from tracker import run_report
+from tracker import run_report, view
 from tracker.catalogue import reading
-from tracker.mlflow_log import drain, experiment_ids
+from tracker.errors import StorageError
+from tracker.fingerprint import bytes_digest
+from tracker.mlflow_log import Drained, drain, experiment_ids
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,7 +50,12 @@ class Logged:
     def __init__(self, directory: Path) -> None:
         self.workspace = workspace_at(directory)
         self.made = add_run(self.workspace, settings={"generation.rephrase_prompt": LONG_PROMPT})
-        self.reused = add_run(self.workspace, batch="batch_b", outcome="reused")
+        self.reused = add_run(
+            self.workspace,
+            batch="batch_b",
+            outcome="reused",
+            given={"generation.timeout": 5, "generation.concurrency": 7, "validation.model": "gpt-4o"},
+        )
         self.interrupted = add_run(self.workspace, number=1, status="interrupted")
         self.partial = add_run(self.workspace, number=2, status="partial", cost_usd=None)
         self.large = add_run(self.workspace, number=3, n_records=2100, purpose="other / purpose")
@@ -175,6 +183,7 @@ def test_every_setting_is_a_parameter_under_its_dotted_name(logged: Logged) -> N
         "generation.timeout": "60",
         "validation.model": "gpt-4o",
         "validation.temperature": "0",
+        "experiment.batch_id": BATCH,
         "batch": BATCH,
         "dataset": "Copa",
         "fingerprint": logged.run(logged.made).data.tags["synthtrack.fingerprint"],
@@ -239,12 +248,15 @@ def test_source_and_synthetic_data_are_inputs_with_our_digests(logged: Logged) -
 
 def test_config_data_and_plot_are_artifacts(logged: Logged) -> None:
     config = json.loads(logged.artifact(logged.made, "config/config.json").read_text())
-    assert config["generation"]["rephrase_prompt"] == "é" * 7000
-    assert "gpt-4o" in logged.artifact(logged.made, "config/generation_config.yaml").read_text()
-    data = {path.name: path.read_text() for path in logged.artifact(logged.made, "data").iterdir()}
-    assert data == {
-        f"copa_{part}.jsonl": f"{part} of temp07_topp10_gpt4o\n" for part in ("train", "validation", "test")
-    }
+    assert config["generation"]["rephrase_prompt"] == LONG_PROMPT
+    assert "model: gpt-4o" in logged.artifact(logged.made, "config/generation_config.yaml").read_text()
+    assert "batch_id: batch_b" in logged.artifact(logged.reused, "config/generation_config.yaml").read_text()
+    data = {path.name: path.read_bytes() for path in logged.artifact(logged.made, "data").iterdir()}
+    assert set(data) == {f"copa_{part}.jsonl" for part in ("train", "validation", "test")}
+    given = inputs_of(logged.run(logged.made))["generated"]
+    assert bytes_digest([data["copa_train.jsonl"]]).startswith(given.digest)
+    assert data["copa_test.jsonl"] == b"\n"
+    assert not logged.workspace.synthetic_dir.exists()
     assert logged.artifact(logged.made, "plots/overview.png").read_bytes().startswith(b"\x89PNG")
     assert not logged.artifact(logged.interrupted, "data").exists()
 
@@ -283,7 +295,8 @@ def test_the_note_tells_where_the_run_came_from_and_what_to_do_next(logged: Logg
 def test_a_reusing_run_shows_the_same_data_without_a_second_copy(logged: Logged) -> None:
     made, reused = logged.run(logged.made), logged.run(logged.reused)
     assert reused.info.run_name == "Copa/temp07_topp10_gpt4o · batch_b · reused"
-    assert reused.data.params == made.data.params | {"batch": "batch_b", "outcome": "reused"}
+    own = {"generation.timeout": "5", "generation.concurrency": "7", "experiment.batch_id": "batch_b"}
+    assert reused.data.params == made.data.params | own | {"batch": "batch_b", "outcome": "reused"}
     assert reused.data.metrics["generation/n_accepted"] == made.data.metrics["generation/n_accepted"]
     assert reused.data.metrics["generation/n_calls"] == 0
     assert reused.data.tags["synthtrack.original_batch"] == BATCH
@@ -389,6 +402,58 @@ def test_eight_processes_may_open_and_drain_a_new_store_at_once(tmp_path: Path) 
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@contextlib.contextmanager
+def draining(workspace: Workspace) -> Iterator[None]:
+    """The lock that another process would hold while it drains."""
+    with FileLock(workspace.root / ".mlflow.lock"):
+        yield
+
+
+def test_who_drains_is_waited_for_only_so_long(fresh: Workspace) -> None:
+    add_run(fresh)
+    waited: list[str] = []
+    with draining(fresh):
+        assert drain(fresh, patience_s=0, on_wait=lambda: waited.append("told")) == Drained()
+    assert waited == ["told"]
+    assert [row["logged_at"] for row in outbox(fresh)] == [None]
+    assert drain(fresh, patience_s=0, on_wait=lambda: waited.append("told")).logged == 1
+    assert waited == ["told"]
+
+
+def test_nobody_waits_for_what_another_one_has_logged(fresh: Workspace) -> None:
+    add_run(fresh)
+
+    def log_it() -> None:
+        with contextlib.closing(sqlite3.connect(fresh.database)) as connection:
+            connection.execute("UPDATE mlflow_outbox SET logged_at = 'now'")
+            connection.commit()
+
+    with draining(fresh):
+        assert drain(fresh, patience_s=None, on_wait=log_it) == Drained()
+
+
+def test_a_drainer_looks_again_for_what_came_meanwhile(fresh: Workspace) -> None:
+    first = add_run(fresh)
+    later: list[str] = []
+
+    def progress(_: int, __: int) -> None:
+        if not later:
+            later.append(add_run(fresh, number=1))
+            # Whose process leaves it to the one that drains.
+            with start_drain(fresh) as process:
+                assert "Drained(logged=0" in process.communicate()[0]
+
+    assert drain(fresh, on_progress=progress).logged == 2
+    assert Counter(run.data.tags[run_report.RUN_TAG] for run in all_runs(client_of(fresh))) == {first: 1, later[0]: 1}
+
+
+def test_a_lock_that_cannot_be_written_is_told(fresh: Workspace) -> None:
+    add_run(fresh)
+    (fresh.root / ".mlflow.lock").mkdir()
+    with pytest.raises(StorageError, match=r"\.mlflow\.lock cannot be written"):
+        drain(fresh)
+
+
 def test_a_deleted_mlruns_is_made_again_by_rebuild_alone(tmp_path: Path) -> None:
     workspace = workspace_at(tmp_path)
     uuids = [add_run(workspace), add_run(workspace, outcome="reused", batch="batch_b")]
@@ -405,16 +470,27 @@ def test_a_deleted_mlruns_is_made_again_by_rebuild_alone(tmp_path: Path) -> None
     assert reused.data.tags["synthtrack.made_by_mlflow_run"] == made.info.run_id
 
 
-def test_where_the_view_is_gone_the_data_comes_from_the_record(fresh: Workspace) -> None:
-    uuid = add_run(fresh, files=False)
-    with contextlib.closing(sqlite3.connect(fresh.database)) as connection:
-        connection.execute("UPDATE shared_experiment SET data_digest = NULL")
-        connection.commit()
+def test_nothing_is_taken_from_the_tree_where_anybody_may_have_put_it(fresh: Workspace, tmp_path: Path) -> None:
+    uuid = add_run(fresh)
+    with reading(fresh) as reader:
+        view.refresh(fresh, reader, [1])
+    home = fresh.experiment_dir("Copa", "temp07_topp10_gpt4o")
+    train = (home / "Copa/copa_train.jsonl").read_bytes()
+    (home / "Copa/copa_train.jsonl").write_text("edited")
+    (home / "generation_config.yaml").write_text("edited")
+    (secret := tmp_path / "secret").write_text("hidden")
+    (home / "Copa/notes.txt").symlink_to(secret)
+    (home / "Copa/directory").mkdir()
+    os.mkfifo(home / "Copa/pipe")
     assert drain(fresh).errors == []
     (run,) = runs_of(client_of(fresh), uuid)
-    lines = Path(run.info.artifact_uri, "data/copa_train.jsonl").read_text().splitlines()
-    assert len(lines) == 40
-    assert Path(run.info.artifact_uri, "config/generation_config.yaml").exists()
+    artifacts = {path.name: path.read_bytes() for path in Path(run.info.artifact_uri).rglob("*") if path.is_file()}
+    assert set(artifacts) == {
+        *("config.json", "generation_config.yaml", "samples.json", "overview.png"),
+        *("copa_train.jsonl", "copa_validation.jsonl", "copa_test.jsonl"),
+    }
+    assert artifacts["copa_train.jsonl"] == train
+    assert artifacts["generation_config.yaml"] != b"edited"
 
 
 def test_a_tracking_uri_in_the_environment_is_respected(logged: Logged, fresh: Workspace, tmp_path: Path) -> None:

@@ -24,16 +24,16 @@ def pending(workspace: Workspace, *, everything: bool = False) -> list[str]:
 
 def test_what_is_pending_is_oldest_first_and_never_a_run_that_is_still_going(tmp_path: Path) -> None:
     workspace = workspace_at(tmp_path)
-    first = add_run(workspace, files=False)
-    add_run(workspace, status="running", files=False)
-    second = add_run(workspace, outcome="reused", files=False)
+    first = add_run(workspace)
+    add_run(workspace, status="running")
+    second = add_run(workspace, outcome="reused")
     assert pending(workspace) == [first, second]
 
 
 def test_a_logged_entry_is_pending_no_more_and_a_failed_one_is_with_its_error(tmp_path: Path) -> None:
     workspace = workspace_at(tmp_path)
-    first = add_run(workspace, files=False)
-    second = add_run(workspace, outcome="reused", files=False)
+    first = add_run(workspace)
+    second = add_run(workspace, outcome="reused")
     with reading(workspace) as reader:
         entries = outbox.pending(reader)
     with open_database(workspace) as database:
@@ -49,7 +49,7 @@ def test_a_logged_entry_is_pending_no_more_and_a_failed_one_is_with_its_error(tm
 
 def test_what_is_logged_at_last_forgets_its_error(tmp_path: Path) -> None:
     workspace = workspace_at(tmp_path)
-    add_run(workspace, files=False)
+    add_run(workspace)
     with reading(workspace) as reader:
         (entry,) = outbox.pending(reader)
     with open_database(workspace) as database:
