@@ -67,7 +67,8 @@ open_database(Workspace(Path(sys.argv[1]))).close()
 
 async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int) -> int:
     from pipeline.chat_openai import OpenAIChat
-    from pipeline.engine import Endpoint, Engine, Limits
+    from pipeline.endpoint import Endpoint, Limits
+    from pipeline.engine import Engine
     from pipeline.ledger import RunLedger
     from tracker.catalogue import reading
     from tracker.database import open_database

@@ -20,31 +20,11 @@ from typing import Any, Protocol, Self, TypeVar
 
 from pipeline.budget import Budget, Price, Purse
 from pipeline.chat import ChatError, ChatRequest, Failure
-from pipeline.endpoint import (
-    Attempt,
-    Endpoint,
-    Limits,
-    flaw,
-    words,
-)
+from pipeline.endpoint import Attempt, Endpoint, flaw, words
 from pipeline.gate import Gate, Stopped
 from pipeline.writer import Writer
 from tracker import clock
 from tracker.errors import ProviderError
-
-__all__ = [
-    "Attempt",
-    "Budget",
-    "Counters",
-    "Endpoint",
-    "Engine",
-    "Failed",
-    "Ledger",
-    "Limits",
-    "Paid",
-    "Reply",
-    "Stopped",
-]
 
 BACKOFF_S = 0.5
 BACKOFF_MOST_S = 30.0

@@ -12,7 +12,8 @@ from typing import Any
 from pipeline.chat import Answer
 from pipeline.connect import connect
 from pipeline.cost_cap import BatchBudget
-from pipeline.engine import Counters, Endpoint, Engine, Failed, Reply
+from pipeline.endpoint import Endpoint
+from pipeline.engine import Counters, Engine, Failed, Reply
 from pipeline.job import Job, models_of
 from pipeline.ledger import RunLedger
 from pipeline.plan import clean
