@@ -14,13 +14,16 @@ import click
 
 from cli import options, render
 from tracker.errors import ConfigError, Conflict, Error, PartialResult, Problem
-from tracker.paths import Workspace
+from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
 
 if TYPE_CHECKING:
     from pipeline.generate import Outcome
     from pipeline.job import Job
     from pipeline.preview import Preview
     from pipeline.run import Display, Progress
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
 
 @click.command()
@@ -61,11 +64,17 @@ def generate(
     """
     from pipeline.job import Options, prepare
 
+    is_new = workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
+    if is_new:
+        _refuse_elsewhere(workspace, (*configs, *more))
     given = Options(record_limit=limit, command=_command(), **chosen)
     jobs = [prepare(workspace, path, given) for path in _files(workspace, (*configs, *more))]
     for job in jobs:
         for warning in job.warnings:
             render.note(f"⚠️  {warning}")
+    if is_new:
+        # Said before anything is paid for: in the wrong directory nothing is known of what is made already.
+        render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return
@@ -78,6 +87,18 @@ def generate(
         raise failures[0]
 
 
+def _refuse_elsewhere(workspace: Workspace, given: tuple[Path, ...]) -> None:
+    """Raises ConfigError where a new workspace would be made here for a config that lies in another one."""
+    for path in given:
+        mark = mark_above(workspace.find(path).absolute().parent)
+        if mark is not None:
+            raise ConfigError(
+                "There is no workspace here, and the configuration lies in another one.",
+                [Problem(str(path), f"in the workspace {mark.parent}")],
+                hint=f"Add --root {mark.parent}, or --root . to make a new workspace here.",
+            )
+
+
 def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Error]:
     """Runs one job after the other; what is wrong with one of them does not keep the others from being made."""
     from pipeline.generate import generate as run
@@ -88,7 +109,7 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
         for job in jobs:
             try:
                 with _bar(job) as display:
-                    outcome = run(workspace, job, display)
+                    outcome = run(workspace, job, display, render.note)
             except Conflict as conflict:
                 failures.append(conflict)
                 continue
@@ -154,23 +175,33 @@ def _command() -> str:
 
 @contextmanager
 def _bar(job: Job) -> Iterator[Display]:
-    """A progress bar on a terminal; elsewhere only the word that an interrupt was heard."""
+    """A progress bar on a terminal, from the first record on; elsewhere only the word that an interrupt was heard."""
     if not render.is_terminal():
         yield _heard(render.note)
         return
     from tqdm import tqdm
 
     name = f"{job.plan.source.name}/{job.plan.semantic_name}"
-    with tqdm(total=job.plan.n_records, desc=name, unit="rec", mininterval=0.2, file=sys.stderr, leave=False) as bar:
-        heard = _heard(lambda text: bar.write(text, file=sys.stderr))
+    bar: tqdm[Any] | None = None
+    heard = _heard(lambda text: tqdm.write(text, file=sys.stderr))
 
-        def display(progress: Progress) -> None:
-            heard(progress)
-            bar.n = progress.done
-            bar.set_postfix_str(_postfix(progress), refresh=False)
-            bar.refresh()
+    def display(progress: Progress) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(
+                total=progress.total, initial=progress.before, desc=name, unit="rec", mininterval=0.2, file=sys.stderr,
+                leave=False, dynamic_ncols=True, bar_format=_BAR,
+            )  # fmt: skip
+        heard(progress)
+        bar.n = progress.done
+        bar.set_postfix_str(_postfix(progress), refresh=False)
+        bar.refresh()
 
+    try:
         yield display
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def _heard(write: Callable[[str], None]) -> Display:
@@ -187,21 +218,16 @@ def _heard(write: Callable[[str], None]) -> Display:
 
 
 def _postfix(progress: Progress) -> str:
+    """What matters most first: a narrow terminal cuts the end."""
     counters = progress.counters
-    parts = [
-        f"{progress.accepted} accepted",
-        f"{progress.rejected} rejected",
-        *([f"{progress.failed} failed"] if progress.failed else []),
-        f"{counters.prompt_tokens + counters.completion_tokens:,} tokens",
-    ]
+    parts = ["cost unknown"] if counters.unpriced else []
     if counters.cost_usd is not None and not counters.unpriced:
-        parts.append(render.usd(counters.cost_usd))
         made = progress.done - progress.before
-        if made:
-            rest = counters.cost_usd / made * (progress.total - progress.before)
-            parts.append(f"about {render.usd(rest)} in all")
-    elif counters.unpriced:
-        parts.append("cost unknown")
+        whole = counters.cost_usd / made * (progress.total - progress.before) if made else None
+        parts.append(render.usd(counters.cost_usd) + (f" of about {render.usd(whole)}" if whole is not None else ""))
+    parts.append(f"{progress.accepted} accepted, {progress.rejected} rejected")
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts.append(f"{counters.prompt_tokens + counters.completion_tokens:,} tokens")
     return ", ".join(parts)
 
 
@@ -215,7 +241,7 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
         render.show(f"{symbol} {reference}: {outcome.outcome}, {outcome.status}")
     render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
     _show_models(job)
-    render.show(f"   Records: {run['n_records']:,}, {_counts(outcome)}")
+    render.show(f"   Records: {run['n_records']:,}, {_counts(job, outcome)}")
     if outcome.outcome != "reused":
         estimated = " (estimated)" if run["tokens_estimated"] else ""
         render.show(
@@ -226,13 +252,25 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
             f"   Tokens: {run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}; "
             f"cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s"
         )
-    for moved in outcome.changes.aside:
+    _warn(job, outcome)
+    # Data with accepted failures is meant to change when they are tried again.
+    for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
         render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
     if not outcome.in_tree:
         render.show("   Not in the tree yet: records are missing.")
         return
     render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
     render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+
+
+def _warn(job: Job, outcome: Outcome) -> None:
+    judged = outcome.run["n_accepted"] + outcome.run["n_rejected"]
+    if job.plan.judge is not None and 2 * outcome.run["n_unclear"] > judged:
+        render.note(
+            f"⚠️  {outcome.run['n_unclear']:,} of {judged:,} verdicts say neither `same` nor `not the same`, and their "
+            "records kept the original. The validation prompt must ask for one of the two; "
+            f"`synthtrack experiment show {outcome.dataset}/{outcome.name}` shows samples."
+        )
 
 
 def _show_models(job: Job) -> None:
@@ -243,11 +281,13 @@ def _show_models(job: Job) -> None:
             render.show(f"   {title}: {model.model}, the offline provider's rules; no LLM")
 
 
-def _counts(outcome: Outcome) -> str:
+def _counts(job: Job, outcome: Outcome) -> str:
     run = outcome.run
-    parts = [f"{run['n_accepted']:,} accepted", f"{run['n_rejected']:,} kept the original"]
-    if run["n_unclear"]:
-        parts[-1] += f" ({run['n_unclear']:,} unclear)"
+    if job.plan.judge is None:
+        parts = [f"{run['n_accepted']:,} rephrased (no judge)"]
+    else:
+        unclear = f" ({run['n_unclear']:,} unclear)" if run["n_unclear"] else ""
+        parts = [f"{run['n_accepted']:,} accepted", f"{run['n_rejected']:,} kept the original{unclear}"]
     if run["n_failed"]:
         parts.append(f"{run['n_failed']:,} failed" + (" and kept the original" if outcome.in_tree else ""))
     return ", ".join(parts)

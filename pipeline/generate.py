@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.connect import api_key
@@ -45,18 +46,21 @@ class Outcome:
     first_failure: str | None = None
 
 
-def generate(workspace: Workspace, job: Job, display: Display = lambda _: None) -> Outcome:
+def generate(
+    workspace: Workspace, job: Job, display: Display = lambda _: None, tell: Callable[[str], None] = lambda _: None
+) -> Outcome:
     """Makes, resumes or reuses the experiment of ``job``, and brings its part of the tree up to date.
 
-    Where records still fail the status is partial, with the first of the failures; without ``accept_partial`` nothing
-    of it is in the tree then. Raises Conflict where another process makes it (unless ``wait``), Interrupted,
-    BudgetReached, ProviderError, StorageError; whatever was answered until then is kept.
+    ``tell`` gets a sentence when there is somebody to wait for. Where records still fail the status is partial, with
+    the first of the failures; without ``accept_partial`` nothing of it is in the tree then. Raises Conflict where
+    another process makes it (unless ``wait``), Interrupted, BudgetReached, ProviderError, StorageError; whatever was
+    answered until then is kept.
     """
     prices = [price_of(model) for model in models_of(job.plan.config)]
     _check_before(workspace, job, prices)
     with open_database(workspace) as database:
         source_id = _register(database, job.plan)
-        claimed = _claim(database, job, source_id)
+        claimed = _claim(database, job, source_id, tell)
         if claimed.outcome == "reused":
             run = store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
         else:
@@ -108,23 +112,23 @@ def _register(database: Database, plan: Plan) -> int:
     return store.register_source(database, dataset, splits, source.lines)
 
 
-def _claim(database: Database, job: Job, source_id: int) -> Claimed:
+def _claim(database: Database, job: Job, source_id: int, tell: Callable[[str], None]) -> Claimed:
     wanted, process = _wanted(job, source_id), clock.this_process()
+    told: Busy | None = None
     while True:
         found = store.claim(database, wanted, process)
         if isinstance(found, Claimed):
             return found
+        made = (
+            f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made now by "
+            f"{found.process} since {found.since[:19].replace('T', ' ')} UTC."
+        )
         if not job.options.wait:
-            raise _conflict(job, found)
+            raise Conflict(made, hint="Add --wait to wait for it and share its data, or run the same command later.")
+        if found != told:
+            told = found
+            tell(f"{made} Waiting for it.")
         time.sleep(_POLL_S)
-
-
-def _conflict(job: Job, busy: Busy) -> Conflict:
-    return Conflict(
-        f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made now by "
-        f"{busy.process} since {busy.since[:19].replace('T', ' ')} UTC.",
-        hint="Add --wait to wait for it and share its data, or run the same command later.",
-    )
 
 
 def _wanted(job: Job, source_id: int) -> Wanted:

@@ -80,6 +80,10 @@ class Plan:
                 found.append(f"{section}.few_shot_examples are not used: the prompt has no {{{{{name}}}}}.")
         if self.field not in self.rephrase.names:
             found.append(f"The rephrase prompt does not contain {{{self.field}}}: the model will not see that text.")
+        if self.judge is not None and f"rephrased_{self.field}" not in self.judge.names:
+            found.append(
+                f"The validation prompt does not contain {{rephrased_{self.field}}}: the judge will judge blindly."
+            )
         return tuple(found)
 
 
@@ -97,6 +101,9 @@ def make_plan(
     if problems:
         raise ConfigError(f"{document.source} has a prompt that cannot be used.", problems)
     assert rephrase is not None
+    if record_limit is not None and record_limit >= len(source.lines):
+        # A trial of all records is no trial: it is the data set itself.
+        record_limit = None
     plan = Plan(config, source, rephrase, judge, record_limit, draw)
     _render_all(plan, document)
     return plan

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pipeline.chat import ChatRequest
 from pipeline.job import Job, existing, has_record, models_of
-from pipeline.plan import Plan
+from pipeline.plan import Plan, clean
 from pipeline.prices import price_of
-from pipeline.tokens import prompt_tokens, tokenizer_for
+from pipeline.tokens import Tokenizer, prompt_tokens, tokenizer_for
 from tracker import ledger
 from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
@@ -35,6 +35,7 @@ class Preview:
     completion_tokens: int
     tokenizer: str
     cost_usd: float | None
+    unpriced: list[str]
     rephrase_prompt: str
     validation_prompt: str | None
 
@@ -43,26 +44,25 @@ def preview(workspace: Workspace, job: Job) -> Preview:
     """The preview of a run."""
     plan = job.plan
     if not has_record(workspace):
-        return _preview(job, None, list(range(plan.n_records)), plan.n_records)
+        everything = list(range(plan.n_records))
+        return _preview(job, None, everything, everything, plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
         pending = _pending(reader, plan, found)
-        return _preview(job, found, [p for p in pending if not _is_paid(reader, plan, p)], len(pending))
+        rephrase = [position for position in pending if _rephrased(reader, plan, position) is None]
+        judge = [position for position in pending if not _is_judged(reader, plan, position)]
+        return _preview(job, found, rephrase, judge, len(pending))
 
 
-def _preview(job: Job, found: Row | None, unpaid: list[int], n_pending: int) -> Preview:
-    plan = job.plan
-    rephrase = _Estimate(plan, unpaid)
-    judge_calls = n_pending if plan.judge is not None else 0
-    costs: list[float | None] = []
-    tokens_in, tokens_out = rephrase.prompt, rephrase.completion
-    prices = [price_of(model) for model in models_of(plan.config)]
-    costs.append(None if prices[0] is None else prices[0].cost(rephrase.prompt, rephrase.completion))
+def _preview(job: Job, found: Row | None, rephrase: list[int], judge: list[int], n_pending: int) -> Preview:
+    plan, models = job.plan, models_of(job.plan.config)
+    tokenizer = tokenizer_for(plan.config.generation.model)
+    estimates = [_rephrase_tokens(plan, rephrase, tokenizer)]
     if plan.judge is not None:
-        judge_in = rephrase.judge_prompt(judge_calls)
-        judge_out = judge_calls * _VERDICT_TOKENS
-        costs.append(None if prices[1] is None else prices[1].cost(judge_in, judge_out))
-        tokens_in, tokens_out = tokens_in + judge_in, tokens_out + judge_out
+        estimates.append(_judge_tokens(plan, judge, tokenizer))
+    prices = [price_of(model) for model in models]
+    costs = [None if price is None else price.cost(*each) for price, each in zip(prices, estimates, strict=True)]
+    unpriced = [f"{model.model} at {model.endpoint}" for model, cost in zip(models, costs, strict=True) if cost is None]
     known = [cost for cost in costs if cost is not None]
     return Preview(
         fingerprint=plan.identity.fingerprint,
@@ -72,35 +72,33 @@ def _preview(job: Job, found: Row | None, unpaid: list[int], n_pending: int) -> 
         batch=job.batch,
         n_records=plan.n_records,
         n_done=plan.n_records - n_pending,
-        rephrase_calls=len(unpaid),
-        judge_calls=judge_calls,
-        already_paid=n_pending - len(unpaid),
-        prompt_tokens=tokens_in,
-        completion_tokens=tokens_out,
-        tokenizer=rephrase.tokenizer.name,
+        rephrase_calls=len(rephrase),
+        judge_calls=len(judge) if plan.judge is not None else 0,
+        already_paid=n_pending - len(rephrase),
+        prompt_tokens=sum(tokens[0] for tokens in estimates),
+        completion_tokens=sum(tokens[1] for tokens in estimates),
+        tokenizer=tokenizer.name,
         cost_usd=sum(known) if len(known) == len(costs) else None,
+        unpriced=unpriced,
         rephrase_prompt=_text(plan.rephrase_request(0)),
         validation_prompt=None if plan.judge is None else _text(plan.judge_request(0, plan.original(0))),
     )
 
 
-class _Estimate:
-    """Tokens of the requests for some records, from a sample of them where there are many."""
+def _rephrase_tokens(plan: Plan, positions: list[int], tokenizer: Tokenizer) -> tuple[int, int]:
+    """Prompt and completion tokens; a paraphrase is about as long as what it rephrases."""
+    sample = positions[:: max(1, len(positions) // _SAMPLE)]
+    scale = len(positions) / max(1, len(sample))
+    prompt = prompt_tokens([plan.rephrase_request(position) for position in sample], tokenizer)
+    return round(scale * prompt), round(scale * sum(tokenizer.count(plan.original(position)) for position in sample))
 
-    def __init__(self, plan: Plan, positions: list[int]) -> None:
-        self.plan, self.count = plan, len(positions)
-        self.tokenizer = tokenizer_for(plan.config.generation.model)
-        step = max(1, len(positions) // _SAMPLE)
-        self.sample = positions[::step] or [0]
-        scale = self.count / len(self.sample)
-        requests = [plan.rephrase_request(position) for position in self.sample]
-        self.prompt = round(scale * prompt_tokens(requests, self.tokenizer))
-        # A paraphrase is about as long as what it rephrases.
-        self.completion = round(scale * sum(self.tokenizer.count(plan.original(p)) for p in self.sample))
 
-    def judge_prompt(self, calls: int) -> int:
-        requests = [self.plan.judge_request(position, self.plan.original(position)) for position in self.sample]
-        return round(calls / len(self.sample) * prompt_tokens(requests, self.tokenizer))
+def _judge_tokens(plan: Plan, positions: list[int], tokenizer: Tokenizer) -> tuple[int, int]:
+    """Prompt and completion tokens, as if every text came back unchanged."""
+    sample = positions[:: max(1, len(positions) // _SAMPLE)]
+    requests = [plan.judge_request(position, plan.original(position)) for position in sample]
+    prompt = len(positions) / max(1, len(sample)) * prompt_tokens(requests, tokenizer)
+    return round(prompt), len(positions) * _VERDICT_TOKENS
 
 
 def _pending(reader: Reader, plan: Plan, found: Row | None) -> list[int]:
@@ -113,8 +111,17 @@ def _pending(reader: Reader, plan: Plan, found: Row | None) -> list[int]:
     return [position for position in range(plan.n_records) if position not in done]
 
 
-def _is_paid(reader: Reader, plan: Plan, position: int) -> bool:
-    return ledger.find_answer(reader, plan.rephrase_request(position).key) is not None
+def _rephrased(reader: Reader, plan: Plan, position: int) -> str | None:
+    """The rephrased text that is in the ledger already, or None."""
+    row = ledger.find_answer(reader, plan.rephrase_request(position).key)
+    return None if row is None else clean(row["answer"], plan.original(position))
+
+
+def _is_judged(reader: Reader, plan: Plan, position: int) -> bool:
+    rephrased = _rephrased(reader, plan, position) if plan.judge is not None else None
+    if rephrased is None:
+        return False
+    return ledger.find_answer(reader, plan.judge_request(position, rephrased).key) is not None
 
 
 def _text(request: ChatRequest) -> str:

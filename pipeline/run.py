@@ -233,7 +233,8 @@ class Run:
         if reason == "budget":
             cap = self.job.options.max_cost
             raise BudgetReached(
-                f"The next request could take batch {self.job.batch} above ${cap:,.4f}.",
+                f"The next request could take batch {self.job.batch} above ${cap:,.4f}; this run has spent "
+                f"${self.progress.counters.cost_usd or 0:,.4f}.",
                 hint=f"{hint} Raise --max-cost.",
             )
 

@@ -287,7 +287,7 @@ def test_a_terminal_shows_how_far_it_is(root: Path, recording: Path) -> None:
             shown = everything(mine)
     assert process.returncode == 0, shown
     assert re.search(rf"Copa/temp07_topp10_gpt4o:.* \d+/{COUNT} \[", shown)
-    assert re.search(r"\d+ accepted, \d+ rejected, [\d,]+ tokens, \$0\.\d{4}, about \$0\.\d{4} in all", shown)
+    assert re.search(r"\$0\.\d{4} of about \$0\.\d{4}, \d+ accepted, \d+ rejected, [\d,]+ tokens", shown)
     assert "Traceback" not in shown
 
 

@@ -14,6 +14,7 @@ ROOT_VARIABLE = "SYNTHTRACK_ROOT"
 DATABASE_URL_VARIABLE = "SYNTHTRACK_DB_URL"
 BUSY_TIMEOUT_VARIABLE = "SYNTHTRACK_BUSY_TIMEOUT"
 MLFLOW_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+CURRENT_DIRECTORY = "current directory"
 SHARED = "_shared"
 DATABASE_NAME = "tracker.db"
 MARKER_NAME = ".synthtrack"
@@ -171,12 +172,20 @@ def find_workspace(root: str | Path | None = None, environ: Mapping[str, str] | 
     here = current_directory()
     if here is None:
         raise _no_workspace("the current directory", "it was deleted")
-    for directory in (here, *here.parents):
+    mark = mark_above(here)
+    if mark is None:
+        return Workspace(here, CURRENT_DIRECTORY, variables)
+    return Workspace(mark.parent, f"nearest {mark.name}", variables)
+
+
+def mark_above(directory: Path) -> Path | None:
+    """The file that makes ``directory``, or the nearest of its parents, a workspace; None where there is none."""
+    for candidate in (directory, *directory.parents):
         for name in (DATABASE_NAME, MARKER_NAME):
             # Not Path.exists, which raises where a directory may not be looked into.
-            if os.path.exists(directory / name):  # noqa: PTH110
-                return Workspace(directory, f"nearest {name}", variables)
-    return Workspace(here, "current directory", variables)
+            if os.path.exists(candidate / name):  # noqa: PTH110
+                return candidate / name
+    return None
 
 
 def current_directory() -> Path | None:
