@@ -9,7 +9,7 @@ import click
 
 from cli.render import counted, note
 from tracker.catalogue import Reader, Row
-from tracker.errors import StorageError
+from tracker.errors import Conflict, Corrupt, StorageError
 from tracker.listings import Listing
 from tracker.paths import Workspace
 
@@ -58,7 +58,10 @@ def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Itera
     from tracker.view import refresh
 
     try:
-        refresh(workspace, reader, ids)
-    except StorageError as error:
+        refresh(workspace, reader, ids, patience_s=0)
+    except Corrupt as error:
+        note(f"Note: part of the directory tree was not brought up to date: {error}")
+        note("`synthtrack view check` lists all differences.")
+    except (StorageError, Conflict) as error:
         # The answer stands; whoever reads a tree that is not theirs can do no more about it than know.
         note(f"Note: the directory tree was not brought up to date: {error}")

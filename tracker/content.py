@@ -127,9 +127,9 @@ def _copied(split: Row) -> bytes:
     try:
         data = zlib.decompress(split["content"])
     except zlib.error as error:
-        raise Corrupt(f"The stored content of {split['filename']} is damaged: {error}.", hint=_RESTORE) from error
+        raise Corrupt(f"The stored content of {split['filename']} is damaged: {error}.", hint=RESTORE) from error
     if bytes_digest([data]) != split["digest"]:
-        raise Corrupt(f"The stored content of {split['filename']} is not what its digest says.", hint=_RESTORE)
+        raise Corrupt(f"The stored content of {split['filename']} is not what its digest says.", hint=RESTORE)
     return data
 
 
@@ -138,7 +138,7 @@ def _rephrased(experiment: Row, records: Iterable[Row]) -> bytes:
     if experiment["data_digest"] is not None and bytes_digest([data]) != experiment["data_digest"]:
         raise Corrupt(
             f"The samples of {experiment['dataset']}/{experiment['name']} do not give the data that was recorded.",
-            hint=_RESTORE,
+            hint=RESTORE,
         )
     return data
 
@@ -157,4 +157,4 @@ def _json_bytes(value: Json) -> bytes:
     return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode()
 
 
-_RESTORE = "The database was changed by hand or damaged: restore it from a backup."
+RESTORE = "The database was changed by hand or damaged: restore it from a backup."

@@ -32,23 +32,34 @@ from tracker.view_plan import (
     union,
 )
 from tracker.view_rows import Record, completed_ns, home_of, is_finished, link_of
-from tracker.view_tree import Tree, explained, look, stamp, walk, writing
+from tracker.view_tree import LOCK_TIMEOUT_S, Tree, explained, look, stamp, walk, writing
 
 
-def refresh(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int], *, deep: bool = False) -> Changes:
+def refresh(
+    workspace: Workspace,
+    reader: Reader,
+    experiment_ids: Iterable[int],
+    *,
+    deep: bool = False,
+    patience_s: float = LOCK_TIMEOUT_S,
+) -> Changes:
     """Brings the directories and batch links of these experiments up to date; gives what was done.
 
     Without ``deep`` a file is taken as right by its size and time. Raises StorageError where the tree cannot be
-    written, Conflict where another process does not stop writing it, Corrupt where rows contradict each other.
+    written, Conflict where another process is still writing it after ``patience_s``, and, when all the rest is done,
+    Corrupt where rows contradict each other.
     """
     ids = sorted(set(experiment_ids))
+    problems: list[Difference] = []
     with explained(workspace):
-        changes = _bring(workspace.synthetic_dir, Record(reader), ids, None, deep=deep)
-    if not changes:
-        return changes
-    # What is written must come from a snapshot younger than the lock: an older one could undo another's work.
-    with writing(workspace) as tree, reading(workspace) as fresh:
-        return _bring(workspace.synthetic_dir, Record(fresh), ids, tree, deep=deep)
+        changes = _bring(workspace.synthetic_dir, Record(reader), ids, None, problems, deep=deep)
+    if changes:
+        # What is written must come from a snapshot younger than the lock: an older one could undo another's work.
+        with writing(workspace, patience_s) as tree, reading(workspace) as fresh:
+            problems.clear()
+            changes = _bring(workspace.synthetic_dir, Record(fresh), ids, tree, problems, deep=deep)
+    _raise(problems)
+    return changes
 
 
 def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int], None] | None = None) -> Changes:
@@ -92,12 +103,13 @@ class _Part:
         return self.changes
 
 
-def _bring(root: Path, record: Record, ids: Sequence[int], tree: Tree | None, *, deep: bool) -> Changes:
+def _bring(
+    root: Path, record: Record, ids: Sequence[int], tree: Tree | None, problems: list[Difference], *, deep: bool
+) -> Changes:
     """What is to be done for ``ids``; with a ``tree`` it is done. Directories that look right are not read."""
     experiments, expected = record.expected(ids)
     glance = plan(Wanted(expected), look(root, (path for files in expected.values() for path in files)))
     suspects = set(experiments) if deep else {*glance.directories, *map(experiment_of, glance.files)}
-    problems: list[Difference] = []
     done = []
     for home in sorted(suspects):
         if tree is None and home in glance.directories:
@@ -109,11 +121,14 @@ def _bring(root: Path, record: Record, ids: Sequence[int], tree: Tree | None, *,
                 continue
             done.append(part.changes)
             stamp(root, part.changes.stamps, part.mtime_ns)
-    links = record.links(ids)
+    try:
+        links = record.links(ids)
+    except Corrupt as error:
+        problems.append(Difference("batch links", "contradiction", error.message))
+        links = {}
     tree_of_links = look(root, links)
     part = _Part(plan(Wanted(links=links), tree_of_links), tree_of_links)
     done.append(part.changes if tree is None else part.apply(tree))
-    _raise(problems)
     return union(done)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from tracker.catalogue import Reader, Row
-from tracker.content import CONFIG, FINGERPRINT, METADATA, experiment_files
+from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE, experiment_files
 from tracker.errors import Corrupt
 from tracker.paths import SHARED, name_problem
 from tracker.view_plan import Expected, link_target
@@ -92,7 +92,11 @@ class Record:
         records = self._rows(_RECORDS, id=experiment["id"], dataset=dataset["id"], end=end)
         runs = self._rows(_COMPLETED_BY, id=experiment["id"])
         _check_names(experiment["dataset"], experiment["name"], *(split["filename"] for split in splits))
-        content = experiment_files(experiment, dataset, splits, records, runs[0] if runs else None)
+        try:
+            content = experiment_files(experiment, dataset, splits, records, runs[0] if runs else None)
+        except (ValueError, KeyError) as error:
+            where = f"{experiment['dataset']}/{experiment['name']}"
+            raise Corrupt(f"The rows of {where} cannot be read: {error}.", hint=RESTORE) from error
         return {f"{home_of(experiment)}/{name}": data for name, data in content.items()}
 
     def data_files(self, experiment_id: int) -> dict[str, bytes]:

@@ -101,18 +101,20 @@ def _digest(path: str) -> str:
 
 
 @contextlib.contextmanager
-def writing(workspace: Workspace) -> Iterator[Tree]:
-    """The tree, to be changed by this process alone. Raises Conflict where another one does not finish."""
+def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[Tree]:
+    """The tree, to be changed by this process alone. Raises Conflict where another one does not finish in time."""
     from filelock import FileLock, Timeout
 
     path = workspace.root / ".view.lock"
     with explained(workspace):
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
+            lock.acquire(timeout=patience_s)
         except Timeout:
+            waited = f"has been writing {workspace.synthetic_dir} for {patience_s / 60:.0f} minutes"
+            now = f"is writing {workspace.synthetic_dir} now"
             raise Conflict(
-                f"Another process has been writing {workspace.synthetic_dir} for {LOCK_TIMEOUT_S / 60:.0f} minutes.",
+                f"Another process {waited if patience_s >= 60 else now}.",
                 hint="Wait for it (`synthtrack view rebuild`?) and run the command again.",
             ) from None
         try:

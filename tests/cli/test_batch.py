@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cli.main import run
 from tests.records import add_batch, add_experiment, add_source, temperature_study
@@ -241,6 +244,31 @@ def test_a_tree_that_cannot_be_written_is_a_note(root: Path, capsys: pytest.Capt
     told = capsys.readouterr()
     assert told.out.startswith(f"{RULE}\nBatch: batch_20241228_pilot\n")
     assert told.err.startswith("Note: the directory tree was not brought up to date: ")
+
+
+def test_a_tree_that_another_process_writes_now_is_a_note(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FileLock(root / ".view.lock"):
+        assert run(["batch", "show", "batch_20241228_pilot"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{RULE}\nBatch: batch_20241228_pilot\n")
+    assert f"Another process is writing {root}/Data_v2/synthetic now." in told.err
+    assert not (root / "Data_v2").exists()
+
+
+@pytest.mark.parametrize("damage", ["data_digest = 'another'", "config = 'no JSON'", "name = '..'"])
+def test_rows_that_contradict_each_other_keep_nobody_from_the_rest(
+    damage: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(sqlite3.connect(root / "tracker.db")) as connection:
+        connection.execute(f"UPDATE shared_experiment SET {damage} WHERE name LIKE 'temp05%'")
+        connection.commit()
+    assert run(["batch", "show", "batch_20241229_temperature"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{RULE}\nBatch: batch_20241229_temperature\n")
+    assert "_shared/Copa/.." in told.err if "name" in damage else "_shared/Copa/temp05_topp10_gpt4o" in told.err
+    assert "`synthtrack view check` lists all differences." in told.err
+    made = sorted(path.parent.name for path in (root / "Data_v2/synthetic/_shared").glob("*/temp07*"))
+    assert made == ["CB", "Copa"]
 
 
 def test_says_which_batch_was_meant(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
