@@ -302,3 +302,13 @@ def test_a_failure_shows_no_traceback(root: Path, recording: Path) -> None:
     assert "Traceback" not in done.err
     assert done.err.startswith("Error: ")
     assert SAME not in done.err
+
+
+def test_a_judge_that_says_nothing_is_said_to(root: Path, tmp_path: Path) -> None:
+    numbers = dict.fromkeys(range(1, 21), "hard to say")
+    write_recording(tmp_path / "vague.jsonl", 20, numbers)
+    with running_server(recorded=tmp_path / "vague.jsonl") as server:
+        write_config(root, served(server.base_url))
+        done = call(root, *GENERATE)
+    assert done.code == 0
+    assert "verdicts say neither `same` nor `not the same`" in done.err

@@ -148,3 +148,30 @@ def test_every_option_is_in_the_help() -> None:
     done = call(Path.cwd(), "generate", "--help")
     options = "--config --batch --set --limit --dry-run --fresh --wait --accept-partial --max-cost --no-mlflow --json"
     assert [name for name in options.split() if name not in done.out] == []
+
+
+def test_a_config_of_another_workspace_is_not_paid_for_again_here(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    no_root: dict[str, str | None] = {"SYNTHTRACK_ROOT": None}
+    assert call(root, *GENERATE).code == 0
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    lost = execute(elsewhere, "generate", root / "copa.yaml", "--no-mlflow", environ=no_root)
+    assert lost.code == 3
+    assert f"--root {root}" in lost.err
+    assert not (elsewhere / "tracker.db").exists()
+    write_records(elsewhere, 5)
+    write_config(elsewhere, config())
+    dry = execute(elsewhere, "generate", "copa.yaml", "--dry-run", environ=no_root)
+    assert f"A new workspace would be made: {elsewhere}" in dry.err
+
+
+def test_a_trial_of_all_records_is_the_data_set_itself(root: Path) -> None:
+    assert call(root, *GENERATE).code == 0
+    assert call(root, *GENERATE, "--limit", "5").out.startswith("⚡")
+    assert call(root, *GENERATE, "--limit", "500").out.startswith("⚡")
+
+
+def test_a_judge_that_does_not_see_the_answer_is_warned_of(root: Path) -> None:
+    write_config(root, config(validation__validation_prompt="Is {original_premise} good?"))
+    assert "does not contain {rephrased_premise}" in call(root, *GENERATE, "--dry-run").err
