@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import Any
 
 from tracker.fingerprint import Json
@@ -179,8 +180,10 @@ def _expression(text: str, place: str) -> Expression:
             f"{place}: {{{text:.60}}} is neither a field nor an expression; write {{{{ }}}} for braces"
         ) from error
     for node in ast.walk(tree):
-        if not isinstance(node, _ALLOWED):
-            what = _REFUSED.get(type(node), type(node).__name__)
+        # A field is JSON; `...` as a constant would be sent as the word Ellipsis.
+        odd = isinstance(node, ast.Constant) and not isinstance(node.value, (str, int, float, NoneType))
+        if odd or not isinstance(node, _ALLOWED):
+            what = ast.unparse(node) if odd else _REFUSED.get(type(node), type(node).__name__)
             raise TemplateError(f"{place}: {{{text:.60}}} holds {what}, which a prompt may not")
     return Expression(text, tree)
 
