@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.specs import DatasetSpec
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import Json, bytes_digest, canonical_json, content_key, identify
+from tracker.paths import name_problem
 
 TRAIN = "train"
 SPLITS = (TRAIN, "validation", "test")
@@ -87,7 +88,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
             )
         else:
             missing.append(f"{split} ({other})")
-    _check_names(splits, path)
+    _check_names(splits, str(path))
     return Source(name, task_name, str(path), lines, tuple(splits), tuple(missing))
 
 
@@ -102,12 +103,23 @@ def _copied_split(name: str, path: Path) -> Split:
     return Split(name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6))
 
 
-def _check_names(splits: Sequence[Split], path: Path) -> None:
+def _check_names(splits: Sequence[Split], where: str) -> None:
     names = [split.filename for split in splits]
+    problems = [
+        Problem(where, f"the {split.name} split: {problem}")
+        for split in splits
+        if (problem := name_problem(split.filename)) is not None
+    ]
+    if problems:
+        raise DataError(
+            "A file name cannot be used in the directory of the synthetic data.",
+            problems,
+            hint="Rename the file, for example to data_train.jsonl.",
+        )
     if len(set(names)) < len(names):
         raise DataError(
             "Two splits have the same file name.",
-            [Problem(str(path), f"{', '.join(names)} would be one file in the directory of the synthetic data")],
+            [Problem(where, f"{', '.join(names)} would be one file in the directory of the synthetic data")],
             hint="Name them apart, for example data_train.jsonl and data_test.jsonl.",
         )
 
@@ -184,12 +196,11 @@ def _line_problem(
     if not isinstance(record, dict):
         return f"a record is a JSON object, this is {type(record).__name__}"
     fields.update(dict.fromkeys(record))
-    missing = [name for name in needed if name not in record]
-    if missing:
-        return f"no field {missing[0]!r}"
-    field = needed[0]
-    if not isinstance(record[field], str) or not record[field].strip():
-        return f"field {field!r} holds no text"
+    what = _field_problem(record, needed)
+    if what is not None:
+        return what
+    if "\\u0000" in line and _holds_nul(record):
+        return "the character U+0000, which no database and no model takes"
     if record.get("idx") is not None:
         first = seen.setdefault(content_key(record["idx"]), number)
         if first != number:
@@ -207,6 +218,23 @@ def _read_json(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair, which is no text") from None
     return value
+
+
+def _field_problem(record: dict[str, Json], needed: Sequence[str]) -> str | None:
+    missing = [name for name in needed if name not in record]
+    if missing:
+        return f"no field {missing[0]!r}"
+    field = needed[0]
+    text = record[field]
+    return None if isinstance(text, str) and text.strip() else f"field {field!r} holds no text"
+
+
+def _holds_nul(value: Json) -> bool:
+    if isinstance(value, dict):
+        return any("\0" in key or _holds_nul(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _no_constant(name: str) -> None:
@@ -295,6 +323,7 @@ def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field:
                     split, filename, bytes_digest([content]), len(records[split]), len(content), zlib.compress(content)
                 )
             )
+    _check_names(splits, str(dataset.hub))
     missing = tuple(split for split in SPLITS[1:] if split not in records)
     return Source(name, task_name, hub_origin(dataset), lines, tuple(splits), missing)
 

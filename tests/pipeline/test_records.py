@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,19 @@ def test_two_splits_with_one_file_name(tmp_path: Path) -> None:
         read(tmp_path / "train/data.jsonl", files={"test": "../test/data.jsonl"})
 
 
+@pytest.mark.parametrize("name", ["-train.jsonl", ".hidden_train.jsonl", "a\\b.jsonl", f"{'a' * 200}.jsonl"])
+def test_a_file_name_that_the_synthetic_data_cannot_have(tmp_path: Path, name: str) -> None:
+    jsonl(tmp_path, RECORDS[0]).rename(tmp_path / name)
+    with pytest.raises(DataError, match="the train split: ") as caught:
+        read(tmp_path / name)
+    assert caught.value.problems[0].where == str(tmp_path / name)
+    train = jsonl(tmp_path, RECORDS[0])
+    with pytest.raises(DataError, match="the test split: "):
+        read(train, files={"test": name})
+    with pytest.raises(DataError, match=r"the train split: '-copa_train\.jsonl'"):
+        source_of_splits(DatasetSpec(hub="super_glue/-copa"), {"train": RECORDS}, "premise")
+
+
 def test_only_the_fields_that_are_kept_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = write_records(tmp_path / "Copa")
     found = read(path, fields=["label", "premise"])
@@ -168,6 +182,20 @@ def test_every_bad_line_is_named_with_its_number(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match=r"Fields of its records: premise, idx, text\."):
         read(path)
+
+
+def test_the_character_that_no_database_takes(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path,
+        {"premise": "a\0b"},
+        {"premise": "a", "\0": 1},
+        {"premise": "a", "x": [{"y": "\0"}]},
+        r'{"premise": "\\u0000 is how it is written"}',
+    )
+    what = "the character U+0000, which no database and no model takes"
+    assert problems(path) == [f"{line}: {what}" for line in (1, 2, 3)]
+    with pytest.raises(DataError, match=rf"super_glue/copa:2: {re.escape(what)}"):
+        source_of_splits(DatasetSpec(hub="super_glue/copa"), {"train": [RECORDS[0], {"premise": "\0"}]}, "premise")
 
 
 def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
