@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -13,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
+from pipeline.plan import make_plan
+from pipeline.records import Source
+from pipeline.specs import GenerationConfig, resolve
 from tests.llm_server import Server, running_server
-from tests.recording import record_sample
+from tests.recording import SAMPLE, record_sample
+from tracker.configs import parse, validate
 
 ROOT = Path(__file__).parents[1]
 SELECT = "import sqlite3, sys; [print(*row, sep='|') for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]"
@@ -76,6 +81,20 @@ def test_every_command_that_the_readme_names_exists() -> None:
     assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", README, re.MULTILINE))
 
 
-def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_config_that_is_shown_can_be_used(page: Path) -> None:
+    sample = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+    for text in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        document = parse(text, page.name)
+        config = resolve(validate(GenerationConfig, document), {})
+        source = Source("Copa", "copa", "sample", tuple(json.dumps(record) for record in sample), ())
+        assert make_plan(config, document, source).warnings == ()
