@@ -289,9 +289,11 @@ def as_nobody(root: Path) -> list[str]:
             directory.chmod(directory.stat().st_mode | 0o055)
     root.chmod(0o555)
     try:
-        return python(AS_NOBODY, root).communicate()[0].splitlines()
+        said = python(AS_NOBODY, root).communicate()[0].splitlines()
     finally:
         root.chmod(0o755)
+    assert len(said) == 2, said
+    return said
 
 
 def test_a_workspace_that_may_only_be_read(workspace: Workspace) -> None:
