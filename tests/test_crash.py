@@ -7,7 +7,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.workspaces import (
     write_recording,
     write_records,
 )
+from tracker.clock import host
 
 COUNT = 60
 IN_FLIGHT = 8
@@ -153,7 +153,7 @@ def test_who_makes_it_now_is_told_and_can_be_waited_for(root: Path, recording: P
         assert (done.code, shared.code) == (0, 0)
         assert answered_twice(server) == 0
     assert refused.code == 5
-    owner = f"is being made now by PID {first.pid} on {socket.gethostname()} since {since[:19].replace('T', ' ')} UTC"
+    owner = f"is being made now by PID {first.pid} on {host()} since {since[:19].replace('T', ' ')} UTC"
     assert owner in refused.err
     assert "Add --wait" in refused.err
     assert shared.out.startswith("⚡ Copa/temp07_topp10_gpt4o: already made, nothing generated")

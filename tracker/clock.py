@@ -7,9 +7,14 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 START_DIFFERS_S = 2.0
 """Readings of one process's start differ by less, as the clock is set; the starts of two with one PID by far more."""
+
+
+_INITIAL_NAMESPACE = 0xEFFFFFFC
+"""Linux's PROC_PID_INIT_INO: the number of the PID namespace outside all containers."""
 
 
 def now() -> datetime:
@@ -29,7 +34,7 @@ def to_text(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that a restart or a reused PID cannot be mistaken for."""
+    """A process that a restart or a reused PID cannot be mistaken for; ``host`` is what ``clock.host`` says there."""
 
     host: str
     pid: int
@@ -43,18 +48,32 @@ class Process:
         return (self.host, self.pid) == (other.host, other.pid) and abs(self.started - other.started) < START_DIFFERS_S
 
 
+@cache
+def host() -> str:
+    """Where PIDs mean what they mean here: the host's name and, in a container, its PID namespace.
+
+    Containers that share the host's network share its name too, and see none of each other's processes.
+    """
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  a link to no path
+    except OSError:
+        return socket.gethostname()
+    inside = f" in PID namespace {namespace}" if namespace != _INITIAL_NAMESPACE else ""
+    return f"{socket.gethostname()}{inside}"
+
+
 def this_process() -> Process:
     """The running process, with its start time in seconds since the epoch."""
     import psutil
 
-    return Process(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+    return Process(host(), os.getpid(), psutil.Process().create_time())
 
 
 def is_alive(process: Process) -> bool | None:
-    """Whether ``process`` runs; None where it lives on another host and cannot be asked."""
+    """Whether ``process`` runs; None where it lives on another host, or in another container, and cannot be asked."""
     import psutil
 
-    if process.host != socket.gethostname():
+    if process.host != host():
         return None
     try:
         found = psutil.Process(process.pid)

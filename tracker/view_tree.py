@@ -10,8 +10,8 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import shutil
-import socket
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tracker.view_plan import DIRECTORY, FILE, LINK, OTHER, TEMPORARY, Changes, 
 
 LOCK_TIMEOUT_S = 600.0
 _LEFTOVER_AGE_S = 3600.0
-_HOST = socket.gethostname().replace("/", "_")
+_HOST = re.sub(r"[/\s]", "_", clock.host())
 _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 _numbers = itertools.count()
 

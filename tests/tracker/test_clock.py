@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import clock
 from tracker.clock import Process
 
+REPOSITORY = Path(__file__).parents[2]
 MOMENTS = st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  made aware by timezones
 
 
@@ -47,6 +53,35 @@ def test_a_reused_pid_is_another_process() -> None:
 
 def test_a_process_on_another_host_cannot_be_asked() -> None:
     assert clock.is_alive(Process("another-host.invalid", os.getpid(), 0.0)) is None
+
+
+NAMESPACE = ("--pid", "--fork", "--mount-proc")
+ASK = """
+import sys
+from tracker import clock
+print(clock.host(), clock.is_alive(clock.Process(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))), sep="|")
+"""
+
+
+def _may_be_made() -> bool:
+    command = ["unshare", *NAMESPACE, "true"]
+    return (
+        shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.skipif(not _may_be_made(), reason="no PID namespace may be made here")
+def test_a_process_in_another_container_of_the_same_host_cannot_be_asked() -> None:
+    process = clock.this_process()
+    fields = [process.host, str(process.pid), str(process.started)]
+    command = ["unshare", *NAMESPACE, sys.executable, "-c", ASK, *fields]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    there, _, alive = said.strip().partition("|")
+    assert alive == "None"
+    assert there != process.host
+    assert re.fullmatch(rf"{re.escape(socket.gethostname())} in PID namespace \d+", there)
+    assert clock.is_alive(Process(there, process.pid, process.started)) is None
 
 
 def test_a_process_that_ended_is_dead_even_before_it_is_waited_for() -> None:
