@@ -151,6 +151,9 @@ def _next_command(row: Row, runs: list[Row]) -> str | None:
         words += ["--batch", last["batch"], *_overrides(last["command"])]
     if row["record_limit"] is not None:
         words += ["--limit", str(row["record_limit"])]
+    if row["draw"]:
+        # An unfinished draw is what --fresh goes on with.
+        words.append("--fresh")
     return shlex.join(words)
 
 

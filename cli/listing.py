@@ -58,7 +58,9 @@ def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Itera
     from tracker.view import refresh
 
     try:
-        refresh(workspace, reader, ids, patience_s=0)
+        changes = refresh(workspace, reader, ids, patience_s=0)
+        for moved in changes.aside:
+            note(f"Note: {moved} was not what the record says and was restored; the other is in {changes.trash}.")
     except Corrupt as error:
         note(f"Note: part of the directory tree was not brought up to date: {error}")
         note("`synthtrack view check` lists all differences.")

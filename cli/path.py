@@ -17,6 +17,8 @@ from tracker.paths import Workspace
 
 _NAMED_BATCHES = 3
 
+AVAILABLE = ("complete", "partial")
+
 
 @click.group()
 def path() -> None:
@@ -69,6 +71,9 @@ def _simple(found: Listing) -> Iterator[str]:
     for at, row in enumerate(found.rows):
         yield from ([""] if at else [])
         yield from _title(row)
+        if row["status"] not in AVAILABLE:
+            yield "   No data yet: `synthtrack experiment show` says what is next."
+            continue
         if row["batch_path"] is not None:
             yield from ("   ✅ Batch path (recommended):", f"      {row['batch_path']}")
             yield from _also_in(row)
@@ -86,6 +91,9 @@ def _yaml(found: Listing) -> Iterator[str]:
         yield from (["---"] if at else [])
         status = "" if row["status"] == "complete" else f" ({row['status']})"
         yield f"# {row['dataset']} / {row['name']}{status}"
+        if row["status"] not in AVAILABLE:
+            yield "# no data yet"
+            continue
         yield "data:"
         yield f"  path: {json.dumps(row['batch_path'] or row['shared_path'], ensure_ascii=False)}"
         yield f"  # path: {json.dumps(row['shared_path'], ensure_ascii=False)}"

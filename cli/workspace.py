@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +36,8 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
         f"   {render.counted(len(written), 'file')} written: example configs under configs/, sample data under "
         f"{workspace.relative(workspace.original_dir)}/"
     )
-    render.show("💾 Next: synthtrack generate configs/stage1/copa_offline.yaml")
+    there = "" if workspace.root == Path.cwd() else f"cd {shlex.quote(os.path.relpath(workspace.root))} && "
+    render.show(f"💾 Next: {there}synthtrack generate configs/stage1/copa_offline.yaml")
 
 
 def _examples(workspace: Workspace) -> list[Path]:

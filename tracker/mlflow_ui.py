@@ -34,7 +34,10 @@ _RUNS = """
     JOIN generation_run r ON r.id = o.generation_run_id JOIN batch b ON b.id = r.batch_id
     WHERE o.mlflow_run_id IS NOT NULL AND o.id IN (
         SELECT MAX(x.id) FROM mlflow_outbox x JOIN generation_run y ON y.id = x.generation_run_id
-        WHERE x.mlflow_run_id IS NOT NULL AND y.batch_id IN (SELECT id FROM batch ORDER BY id DESC LIMIT :batches)
+        WHERE x.mlflow_run_id IS NOT NULL AND y.batch_id IN (
+            SELECT z.batch_id FROM mlflow_outbox w JOIN generation_run z ON z.id = w.generation_run_id
+            WHERE w.mlflow_run_id IS NOT NULL GROUP BY z.batch_id HAVING COUNT(DISTINCT z.shared_experiment_id) > 1
+            ORDER BY MAX(w.id) DESC LIMIT :batches)
         GROUP BY y.batch_id, y.shared_experiment_id)
     ORDER BY b.id DESC, o.id"""
 
@@ -55,7 +58,7 @@ def experiments_link(base: str) -> str:
 
 
 def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Comparison]:
-    """A link for each of the newest batches that have two runs or more."""
+    """A link for each batch of two or more experiments, those with the newest runs first."""
     with reading(workspace) as reader:
         rows = reader.rows(_RUNS, batches=batches)
     ids = experiment_ids(workspace, {row["purpose"] for row in rows})
