@@ -56,7 +56,9 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--root", metavar="DIR", help="The workspace; default: SYNTHTRACK_ROOT, the nearest tracker.db, or here.")
+@click.option(
+    "--root", metavar="DIR", help="The workspace; default: SYNTHTRACK_ROOT, the nearest parent that is one, or here."
+)
 @click.version_option(package_name="synthtrack", prog_name="synthtrack")
 @click.pass_context
 def cli(context: click.Context, root: str | None) -> None:

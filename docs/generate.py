@@ -39,10 +39,19 @@ HERE = Path(__file__).parent
 HEAD = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
 
 
-CONFIGURATION = (
-    "Keys that shape the data are part of the fingerprint. All others change how, not what: they can be changed at any "
-    "time and nothing is made anew."
-)
+CONFIGURATION = """\
+Keys that shape the data are part of the fingerprint: another value is another experiment. Some do so through something
+that is part of it:
+
+- *through the source*: the fingerprint holds a digest over the data set's name, its stem, and the names and content of
+  its files. The same in another place is the same experiment; with another name or other content it is not.
+- *through the endpoint*: an address is part of the fingerprint unless `endpoint` gives the service a name.
+
+All others change how, not what: they can be changed at any time and nothing is made anew.
+
+The rephrased file is JSON Lines in UTF-8 whose lines end in a plain newline, whatever the input's lines end in (or
+whatever else its format is); in a record of a .jsonl file everything but the rephrased text stands as it was. The other
+splits are copied byte for byte."""
 READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
 SPECS: dict[str, type[Spec]] = {
     "top level": GenerationConfig,
@@ -53,6 +62,7 @@ SPECS: dict[str, type[Spec]] = {
     "validation": ValidationSpec,
     "generation.price, validation.price": PriceSpec,
 }
+_THROUGH_SOURCE: dict[type[Spec], str] = dict.fromkeys((DatasetSpec, FilesSpec), "through the source")
 
 
 def schema() -> str:
@@ -144,7 +154,8 @@ def main() -> int:
 def _row(spec: type[Spec], name: str) -> str:
     info = spec.model_fields[name]
     mark = marks(info)
-    shapes = "" if mark.get("operational") else "yes"
+    through = "through the endpoint" if name == "base_url" else _THROUGH_SOURCE.get(spec, "")
+    shapes = through if mark.get("operational") else "yes"
     default = "**required**" if info.default is PydanticUndefined else _default(info.default)
     deprecated = f" *Deprecated: {mark['deprecated']}.*" if mark.get("deprecated") else ""
     return f"| `{name}` | {default} | {shapes} | {info.description}{deprecated} |"
