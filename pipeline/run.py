@@ -90,8 +90,8 @@ class Run:
                     window = max(64, 2 * sum(model.concurrency for model in self.models))
                     await engine.run(lambda position: self._record(engine, position), pending, window=window)
             finally:
-                for endpoint in dict.fromkeys(self.endpoints):
-                    await endpoint.chat.aclose()
+                for chat in dict.fromkeys(endpoint.chat for endpoint in self.endpoints):
+                    await chat.aclose()
         self._raise_if_stopped("taken over" if run_ledger.taken_over else engine.stopped_because)
         return "partial" if self.progress.failed else "complete"
 

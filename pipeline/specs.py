@@ -161,7 +161,13 @@ class ModelSpec(Spec):
     concurrency: Whole = setting(50, operational=True, ge=1, le=2000, help="most requests in flight")
     requests_per_minute: Whole | None = setting(None, operational=True, ge=1, help="limit; default: none")
     tokens_per_minute: Whole | None = setting(None, operational=True, ge=1, help="limit; default: none")
-    max_retries: Whole = setting(10, operational=True, ge=0, le=100, help="tries after the first; a 429 costs none")
+    max_retries: Whole = setting(
+        10,
+        operational=True,
+        ge=0,
+        le=100,
+        help="tries after the first; a 429 costs none, an answer that is cut off, empty or refused has at most 3",
+    )
     price: PriceSpec | None = setting(None, operational=True, help="prices, where the price list knows none")
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from tracker import clock
 from tracker.catalogue import Reader, Row, check_version, explain, sqlite_version
@@ -108,7 +108,7 @@ class Database:
 def _explained(workspace: Workspace) -> Iterator[None]:
     try:
         yield
-    except (IntegrityError, ProgrammingError):
+    except (IntegrityError, ProgrammingError, DataError):
         raise  # a bug of ours, not a problem that the user can act on
     except (DatabaseError, sqlite3.DatabaseError) as error:
         raise explain(error, workspace) from error
