@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,11 @@ def checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | 
             problems.append(Problem(f"{where}:{number}", what))
     if not good and not problems:
         problems.append(Problem(where, "no records"))
+    if len(problems) > 1 and not good and field not in fields and {each.what for each in problems} == {_absent(field)}:
+        # That is one wrong name in the config, not a wrong record in every line.
+        close = get_close_matches(field, fields, n=1)
+        advice = f"; did you mean {close[0]!r}?" if close else ""
+        problems = [Problem(where, f"no record has a field {field!r} (generation.field_to_rephrase){advice}")]
     if kept is not None and field not in kept:
         problems.append(Problem(where, f"dataset.fields leaves out {field!r}, which is to be rephrased"))
     if problems:
@@ -184,6 +190,10 @@ def checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | 
     return tuple(
         _dump({name: value for name, value in json.loads(line).items() if name in kept}) for line in good
     )  # in the order of the file, as every field that is not rephrased stays
+
+
+def _absent(field: str) -> str:
+    return f"no field {field!r}"
 
 
 def _line_problem(
@@ -223,7 +233,7 @@ def _read_json(text: str) -> Any:
 def _field_problem(record: dict[str, Json], needed: Sequence[str]) -> str | None:
     missing = [name for name in needed if name not in record]
     if missing:
-        return f"no field {missing[0]!r}"
+        return _absent(missing[0])
     field = needed[0]
     text = record[field]
     return None if isinstance(text, str) and text.strip() else f"field {field!r} holds no text"

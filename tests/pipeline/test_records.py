@@ -387,3 +387,13 @@ def test_any_bytes_give_a_source_or_a_data_error(
     except DataError:
         return
     assert found.lines
+
+
+def test_a_field_that_no_record_has_is_one_problem_and_not_one_for_each_line(tmp_path: Path) -> None:
+    path = tmp_path / "copa_train.jsonl"
+    path.write_text("".join(f'{{"premise": "p{number}", "label": 0}}\n' for number in range(50)), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_source(DatasetSpec(input_path=str(path)), "premises", Path)
+    assert [problem.what for problem in caught.value.problems] == [
+        "no record has a field 'premises' (generation.field_to_rephrase); did you mean 'premise'?"
+    ]
