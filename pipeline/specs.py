@@ -166,7 +166,7 @@ class ModelSpec(Spec):
         operational=True,
         ge=0,
         le=100,
-        help="tries after the first; a 429 costs none, what is cut off, empty or refused is tried again at most 3 times",
+        help="tries after the first; a 429 costs none, what is cut off, empty or refused gets at most 3",
     )
     price: PriceSpec | None = setting(None, operational=True, help="prices, where the price list knows none")
 
