@@ -170,7 +170,9 @@ CASES: dict[str, tuple[Change, int, list[str]]] = {
         setting(dataset__files={"test": "other.jsonl"}), DATA, ["other.jsonl: no such file (dataset.files.test)"],
     ),
     "a field that is not kept": (setting(dataset__fields=["idx"]), DATA, ["leaves out 'premise'"]),
-    "a field that is not there": (setting(generation__field_to_rephrase="text"), DATA, ["no record has a field 'text' (generation.field_to_rephrase)", "premise"]),
+    "a field that is not there": (
+        setting(generation__field_to_rephrase="text"), DATA, ["no record has a field 'text'", "premise"],
+    ),
 }  # fmt: skip
 
 
