@@ -14,6 +14,7 @@ import click
 
 from cli import render
 from tracker.errors import Conflict
+from tracker.paths import current_directory
 
 STUDY = "configs/stage1/copa_offline.yaml"
 FIRST, SECOND, WARMER = (f"Copa/temp{digits}_topp10_rulesv1" for digits in ("07", "07", "09"))
@@ -59,6 +60,8 @@ DELETED_BEFORE = ["view", "rebuild"]
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def demo(directory: Path | None) -> None:
     """Show the main job end to end, offline, in a new workspace (default: ./demo, ./demo-2, ...)."""
+    if current_directory() is None:
+        raise Conflict("The current directory was deleted.", hint="Go to one that exists, and run the command again.")
     directory = directory or _new_directory()
     if directory.exists() and any(directory.iterdir()):
         raise Conflict(f"{directory} is not empty.", hint="Name a new directory: synthtrack demo DIRECTORY")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -154,7 +155,8 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         there = workspace.find(path)
-        if not there.is_dir():
+        # Not Path.is_dir, which raises for names that are too long.
+        if not os.path.isdir(there):  # noqa: PTH112
             found.append(there)
             continue
         inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})

@@ -12,7 +12,7 @@ import click
 
 from cli import options, render
 from tracker.errors import ConfigError, StorageError
-from tracker.paths import Place, Workspace, find_workspace, without_password
+from tracker.paths import Place, Workspace, current_directory, find_workspace, without_password
 
 
 @click.command()
@@ -36,7 +36,8 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
         f"   {render.counted(len(written), 'file')} written: example configs under configs/, sample data under "
         f"{workspace.relative(workspace.original_dir)}/"
     )
-    there = "" if workspace.root == Path.cwd() else f"cd {shlex.quote(os.path.relpath(workspace.root))} && "
+    here = current_directory()
+    there = "" if here in {None, workspace.root} else f"cd {shlex.quote(os.path.relpath(workspace.root, here))} && "
     render.show(f"💾 Next: {there}synthtrack generate configs/stage1/copa_offline.yaml")
 
 

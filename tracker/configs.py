@@ -223,6 +223,8 @@ class _Tree:
             return self._wrong(node, f"this is no {node.tag.removeprefix(_TAG)}")
         if isinstance(value, float) and not math.isfinite(value):
             return self._wrong(node, "a number must be finite")
+        if isinstance(value, str) and "\0" in value:
+            return self._wrong(node, "a text holds no NUL character")
         return value
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Json]:

@@ -334,3 +334,8 @@ def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> Non
 
 def test_long_texts_are_blocks_for_people() -> None:
     assert configs.to_yaml({"b": "one\ntwo\n", "a": 1}) == "b: |\n  one\n  two\na: 1\n"
+
+
+def test_a_text_holds_no_nul() -> None:
+    with pytest.raises(ConfigError, match="x.yaml:2: a text holds no NUL character"):
+        parse('a: 1\nb: "x\\0y"\n', "x.yaml")

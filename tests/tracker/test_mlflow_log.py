@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -261,10 +260,10 @@ def test_config_data_and_plot_are_artifacts(logged: Logged) -> None:
     assert not logged.artifact(logged.interrupted, "data").exists()
 
 
-def test_the_samples_are_a_table_that_mlflow_itself_can_load(logged: Logged) -> None:
+def test_the_samples_are_a_table_that_mlflow_itself_can_load(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [logged.run(uuid).info.run_id for uuid in (logged.made, logged.reused, logged.interrupted)]
     # It looks for runs through the process-wide address, whatever its client's is.
-    mlflow.set_tracking_uri(logged.workspace.mlflow_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.workspace.mlflow_uri)
     table = logged.client.load_table(logged.run(logged.made).info.experiment_id, "samples.json", ids, ["run_id"])
     assert list(table.columns) == ["original", "rephrased", "verdict", "status", "final", "run_id"]
     assert Counter(table["run_id"]) == dict.fromkeys(ids, 40)
