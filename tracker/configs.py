@@ -194,6 +194,14 @@ def _block_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _block_text)
 
 
+def _unusable(value: object) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number must be finite"
+    if isinstance(value, str) and "\0" in value:
+        return "a text holds no NUL character"
+    return None
+
+
 class _Tree:
     """Builds plain data from YAML nodes, noting places and problems on the way; ``where`` names a line."""
 
@@ -221,11 +229,8 @@ class _Tree:
             value = _SCALARS[node.tag](node.value)
         except (ValueError, KeyError):
             return self._wrong(node, f"this is no {node.tag.removeprefix(_TAG)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            return self._wrong(node, "a number must be finite")
-        if isinstance(value, str) and "\0" in value:
-            return self._wrong(node, "a text holds no NUL character")
-        return value
+        wrong = _unusable(value)
+        return value if wrong is None else self._wrong(node, wrong)
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Json]:
         found: dict[str, Json] = {}
