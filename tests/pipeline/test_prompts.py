@@ -159,6 +159,7 @@ def test_what_cannot_be_evaluated_says_so(expression: str) -> None:
         "==".join(["premise"] * 3000),
         "'" + "a" * 200_000 + "'" + "+premise" * 20,
     ],
+    ids=lambda expression: expression[:20],
 )
 def test_no_expression_takes_much_time_or_memory(expression: str) -> None:
     # In a process of its own with 30 s of CPU and 1.5 GB: what is not bounded ends it.
