@@ -172,7 +172,9 @@ def tags(report: RunReport, workspace: Workspace) -> dict[str, str]:
         "synthtrack.made_by_mlflow_run": maker.get("mlflow_run_id"),
         "synthtrack.error": (run["error"] or "")[:2000] or None,
         "synthtrack.host": run["host"],
-        "mlflow.source.name": run["command"][:500],
+        "synthtrack.command": run["command"][:2000],
+        # MLflow shows what follows the last slash, which of a whole command would be anything.
+        "mlflow.source.name": "synthtrack generate",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": note(report, workspace),
     }
