@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from cli import render
-from tracker.errors import Conflict
+from tracker.errors import Conflict, StorageError
 from tracker.paths import current_directory
 
 STUDY = "configs/stage1/copa_offline.yaml"
@@ -63,9 +63,13 @@ def demo(directory: Path | None) -> None:
     if current_directory() is None:
         raise Conflict("The current directory was deleted.", hint="Go to one that exists, and run the command again.")
     directory = directory or _new_directory()
-    if directory.exists() and any(directory.iterdir()):
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(directory.iterdir())
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be used: {error.strerror}.", hint="Name another directory.") from error
+    if not is_empty:
         raise Conflict(f"{directory} is not empty.", hint="Name a new directory: synthtrack demo DIRECTORY")
-    directory.mkdir(parents=True, exist_ok=True)
     with _own_settings():
         for number, (words, arguments) in enumerate(STEPS, 1):
             _step(directory, number, words, arguments)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from tracker.errors import ConfigError, Conflict, Error, PartialResult, Problem
+from tracker.errors import BudgetReached, ConfigError, Error, Interrupted, PartialResult, Problem, StorageError
 from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
 
 if TYPE_CHECKING:
@@ -111,8 +111,11 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
             try:
                 with _bar(job) as display:
                     outcome = run(workspace, job, display, render.note)
-            except Conflict as conflict:
-                failures.append(conflict)
+            except (Interrupted, BudgetReached, StorageError):
+                raise
+            except Error as error:
+                failures.append(error)
+                found.append(_failure_json(job, error))
                 continue
             found.append(_outcome_json(workspace, outcome))
             if not as_json:
@@ -128,6 +131,10 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
     return failures
 
 
+def _failure_json(job: Job, error: Error) -> dict[str, Any]:
+    return {"config": job.path, "outcome": "failed", "error": error.message, "exit_code": error.exit_code}
+
+
 def _is_left_partial(job: Job, outcome: Outcome) -> bool:
     return outcome.status == "partial" and not job.options.accept_partial
 
@@ -141,9 +148,17 @@ def _partial(job: Job, outcome: Outcome) -> PartialResult:
 
 
 def _log(workspace: Workspace) -> None:
+    from pipeline.job import has_record
     from tracker.mlflow_log import drain
 
-    drained = drain(workspace)
+    if not has_record(workspace):
+        return
+    try:
+        drained = drain(workspace)
+    except Error as error:
+        # What was made is made, and what kept it from being made is to be said first.
+        render.note(f"⚠️  MLflow: {error.message} `synthtrack mlflow sync` tries again.")
+        return
     if drained.failed:
         runs = render.counted(drained.failed, "run")
         render.note(f"⚠️  MLflow: {runs} not logged yet; `synthtrack mlflow sync` tries again.")
@@ -167,10 +182,10 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
 
 
 def _command() -> str:
-    """The command line as typed, without the value of a key."""
+    """The command line as typed, without the value of a key and without what is no text."""
+    typed = [os.fsencode(word).decode("utf-8", "replace") for word in sys.argv[1:]]
     words = [
-        f"{word.partition('=')[0]}=***" if "api_key" in word.replace("api_key_env", "") else word
-        for word in sys.argv[1:]
+        f"{word.partition('=')[0]}=***" if "api_key" in word.replace("api_key_env", "") else word for word in typed
     ]
     return shlex.join(["synthtrack", *words])
 

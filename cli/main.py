@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from tracker.errors import Error, Interrupted, Unsupported
+from tracker.errors import Error, Interrupted, StorageError, Unsupported
 
 COMMANDS = {
     "demo": ("cli.demo:demo", "Show the main job end to end, offline, in a new workspace."),
@@ -68,6 +70,10 @@ def cli(context: click.Context, root: str | None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; errors go to stderr in words."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or pipe that cannot show a character is no reason to stop a run that is paid for.
+            stream.reconfigure(errors="replace")
     try:
         if os.name != "posix":
             raise Unsupported(
@@ -86,6 +92,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough; Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What is written to stdout or stderr themselves has nowhere else to be explained.
+        return _report(StorageError("The output could not be written: the disk is full."))
     return 0
 
 

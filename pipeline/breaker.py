@@ -14,6 +14,7 @@ class Breaker:
 
     def __init__(self, patience: float = 120.0) -> None:
         self.patience = patience
+        self.answers = 0
         self._answered = False
         self._failed_in_a_row = 0
         self._last: deque[str | None] = deque()
@@ -22,6 +23,7 @@ class Breaker:
 
     def answered(self) -> None:
         """One request got an answer that can be used."""
+        self.answers += 1
         self._answered = True
         self._limited_since = None
         self._remember(None)

@@ -27,7 +27,8 @@ _DURATION = re.compile(
 )
 _UNIT_S = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 _LONGEST_MESSAGE = 500
-_LONGEST_BODY = 20_000
+_SHORTEST_KEY = 8
+"""A shorter key is none, and would blot out half of what is said."""
 _MOST_TOKENS = 2**53
 REFUSAL = "refusal"
 
@@ -230,8 +231,15 @@ def _said(content: bytes, api_key: str) -> str:
     return _one_line(said if isinstance(said, str) else content.decode("utf-8", "replace"), api_key)
 
 
+def _without_key(text: str, api_key: str) -> str:
+    if len(api_key) < _SHORTEST_KEY:
+        return text
+    # Also where it was broken into lines.
+    return re.sub(r"\s*".join(map(re.escape, api_key)), "***", text)
+
+
 def _one_line(text: str, api_key: str) -> str:
     # Endpoints like to repeat the key; it is blotted out before a cut could leave half of it.
-    text = text[:_LONGEST_BODY].replace(api_key, "***") if api_key else text[:_LONGEST_BODY]
+    text = _without_key(text, api_key)
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."

@@ -22,6 +22,7 @@ class BatchBudget:
         self._allowed = 0.0
         self._spent = 0.0
         self._in_flight = 0.0
+        self.at_risk = 0.0
 
     async def reserve(self, usd: float) -> bool:
         """Sets the most that a request can cost aside; False where the batch's cap does not allow it."""
@@ -42,6 +43,7 @@ class BatchBudget:
         """Replaces a reservation by what was spent; None: unknown, so all of it may be gone."""
         self._in_flight -= reserved
         self._spent += reserved if spent is None else spent
+        self.at_risk += reserved if spent is None else 0.0
 
     async def _ask(self, total: float) -> bool:
         asking = asyncio.ensure_future(asyncio.to_thread(self._allow, total))

@@ -28,6 +28,8 @@ from tracker.errors import ProviderError
 
 BACKOFF_S = 0.5
 BACKOFF_MOST_S = 30.0
+HOPELESS = 8
+"""After so many 429s a request that alone is refused counts as failed; backoff has taken most of a minute by then."""
 
 Item = TypeVar("Item")
 
@@ -262,7 +264,7 @@ class Engine:
         if endpoint.gate not in self._gates:
             self._gates.add(endpoint.gate)
             endpoint.gate.hold(held=self._held)
-        attempts = limited = 0
+        attempts = limited = answered = 0
         failures: Counter[Failure] = Counter()
         while True:
             attempt, retry_after = await self._try(endpoint, request, attempts + 1)
@@ -270,6 +272,12 @@ class Engine:
                 return self._keep(request, attempt)
             if attempt.failure is Failure.RATE_LIMIT:
                 limited += 1
+                answered = answered if limited > 1 else endpoint.breaker.answers
+                alone = len(self._asking) == 1
+                if limited >= HOPELESS and (alone or endpoint.breaker.answers > answered):
+                    # Others are answered and this one is not: it is too large for the limit, and will always be.
+                    self.counters.failed += 1
+                    raise Failed(request.key, attempt)
                 # The gate has already slowed down; only who is refused again and again steps back as well.
                 if limited > 1:
                     await self._sleep(self._backoff(limited - 1))

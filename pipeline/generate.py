@@ -14,7 +14,7 @@ from pipeline.connect import api_key
 from pipeline.job import Job, existing, has_record, models_of
 from pipeline.plan import Plan
 from pipeline.prices import Price, price_of
-from pipeline.run import Display, Run
+from pipeline.run import Display, Run, taken_over
 from tracker import clock, spec, store, view
 from tracker.catalogue import Row, reading
 from tracker.content import synthetic_data
@@ -173,7 +173,10 @@ def _make(database: Database, run: Run) -> Row:
         with contextlib.suppress(Error):
             _finish(database, run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
         raise
-    return _finish(database, run, status, seen=status == "complete" or _is_seen(run.job, claimed))
+    row = _finish(database, run, status, seen=status == "complete" or _is_seen(run.job, claimed))
+    if row["status"] == "interrupted":
+        raise taken_over()
+    return row
 
 
 def _is_seen(job: Job, claimed: Claimed) -> bool:

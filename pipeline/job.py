@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Job:
 
 def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     """Reads a config and its data. Raises ConfigError or DataError with every problem found."""
+    if os.fsencode(path).decode("utf-8", "replace") != str(path):
+        raise ConfigError("A path cannot be used.", [Problem(repr(str(path)), "its name is not UTF-8")])
     document = configs.override(configs.load(path), options.overrides)
     given = configs.validate(GenerationConfig, document)
     warnings = deprecations(given)

@@ -66,6 +66,7 @@ class Run:
         self.plan = self.job.plan
         self.models = models_of(self.plan.config)
         self.progress = Progress(total=self.plan.n_records)
+        self.budget = self._budget()
         self.endpoints: list[Endpoint] = []
         self.records: dict[int, int] = {}
 
@@ -81,7 +82,7 @@ class Run:
             engine = Engine(
                 run_ledger,
                 price=lambda request, answer: _cost(prices[request.endpoint, request.model], answer),
-                budget=self._budget(),
+                budget=self.budget,
                 save=run_ledger.save,
             )
             self.progress.counters = engine.counters
@@ -104,14 +105,16 @@ class Run:
             if price is not None
         }
         limits = {
-            (endpoint.name, str(model.api_key_env)): endpoint.learned_limit
+            (endpoint.name, str(model.api_key_env)): limit
             for model, endpoint in zip(self.models, self.endpoints, strict=False)
-            if endpoint.learned_limit is not None
+            # One at a time is no limit to remember: a single request that is refused for ever leads there.
+            if (limit := endpoint.learned_limit or 0) > 1
         }
         return Totals(
             n_calls=counters.sent, n_cached=counters.cached, n_retried=counters.retried,
             n_rate_limited=counters.rate_limited, latency_p50_s=p50, latency_p95_s=p95, latency_p99_s=p99,
             price_list=store.to_json(prices) if prices else None, limits=limits,
+            at_risk_usd=None if self.budget is None else self.budget.at_risk,
         )  # fmt: skip
 
     def _pending(self, reader: Reader) -> list[int]:
@@ -225,11 +228,7 @@ class Run:
         if reason == "interrupted":
             raise Interrupted(f"Interrupted after {self.progress.done} of {self.progress.total} records.", hint=hint)
         if reason == "taken over":
-            raise Conflict(
-                "Another process has taken this experiment over, because this one had not been heard of for "
-                f"{store.LEASE_TIMEOUT_S:.0f} s.",
-                hint="What was answered here is kept. Run the same command with --wait to share the data.",
-            )
+            raise taken_over()
         if reason == "budget":
             cap = self.job.options.max_cost
             raise BudgetReached(
@@ -237,6 +236,15 @@ class Run:
                 f"${self.progress.counters.cost_usd or 0:,.4f}.",
                 hint=f"{hint} Raise --max-cost.",
             )
+
+
+def taken_over() -> Conflict:
+    """The error of a run that another process has taken over."""
+    return Conflict(
+        "Another process has taken this experiment over, because this one had not been heard of for "
+        f"{ledger.LEASE_TIMEOUT_S:.0f} s.",
+        hint="What was answered here is kept. Run the same command with --wait to share the data.",
+    )
 
 
 def percentiles(values: list[float], shares: tuple[float, ...]) -> list[float | None]:

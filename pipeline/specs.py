@@ -227,7 +227,8 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
             generation.provider if config.generation.provider else detect_provider(judge.model)
         )
         inherited: dict[str, Any] = {}
-        if provider == generation.provider and not given & {"base_url", "endpoint"}:
+        elsewhere = judge.base_url is not None or judge.endpoint not in {None, generation.endpoint}
+        if provider == generation.provider and not elsewhere:
             names = [*_REACH, *_PACE]
             names += ["price"] if judge.model == generation.model else []
             names += [] if given & set(_KEY) else _KEY

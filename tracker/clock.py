@@ -64,21 +64,32 @@ def host() -> str:
 
 def this_process() -> Process:
     """The running process, with its start time in seconds since the epoch."""
+    return Process(host(), os.getpid(), _started(os.getpid()))
+
+
+@cache
+def _started(pid: int) -> float:
+    """Read once: start times are reckoned from the wall clock, so another reading would move with a step of it."""
     import psutil
 
-    return Process(host(), os.getpid(), psutil.Process().create_time())
+    return psutil.Process(pid).create_time()
 
 
 def is_alive(process: Process) -> bool | None:
-    """Whether ``process`` runs; None where it lives on another host, or in another container, and cannot be asked."""
+    """Whether ``process`` runs; None where that cannot be told, and only its heartbeat can say.
+
+    It cannot be told on another host or in another container, and where there is a process of that PID with another
+    start time: a reused PID, or this very process after the wall clock was set.
+    """
     import psutil
 
     if process.host != host():
         return None
     try:
         found = psutil.Process(process.pid)
-        same = process.is_same(Process(process.host, process.pid, found.create_time()))
-        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return True if process.is_same(Process(process.host, process.pid, found.create_time())) else None
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

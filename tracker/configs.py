@@ -199,6 +199,8 @@ def _unusable(value: object) -> str | None:
         return "a number must be finite"
     if isinstance(value, str) and "\0" in value:
         return "a text holds no NUL character"
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        return "a text holds no halves of surrogate pairs"
     return None
 
 

@@ -6,9 +6,10 @@ What is in here with a good attempt is never paid for again. Rows come in groups
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select, update
 
 from tracker import clock
 from tracker.catalogue import Reader, Row
@@ -18,7 +19,8 @@ from tracker.errors import BudgetReached
 from tracker.schema import table
 
 MESSAGE, REQUEST, ATTEMPT, SAMPLE = (table(name) for name in ("message", "request", "attempt", "sample"))
-RUN, ENDPOINT_LIMIT, RESERVATION = (table(name) for name in ("generation_run", "endpoint_limit", "cost_reservation"))
+RUN, EXPERIMENT = table("generation_run"), table("shared_experiment")
+ENDPOINT_LIMIT, RESERVATION = table("endpoint_limit"), table("cost_reservation")
 
 _ANSWER = """
     SELECT answer, finish_reason, prompt_tokens, completion_tokens, tokens_estimated, cost_usd, generation_run_id
@@ -40,6 +42,23 @@ def save_attempts(database: Database, connection: Connection, rows: Iterable[tup
     database.insert_new(connection, REQUEST, list(requests.values()))
     if triples:
         connection.execute(ATTEMPT.insert(), [attempt for _, _, attempt in triples])
+
+
+LEASE_TIMEOUT_S = 120.0
+"""A process that cannot be asked whether it lives is gone when it has not been heard of for so long."""
+
+LAST_SEEN = case(
+    (RUN.c.outcome == "reused", RUN.c.started_at), else_=func.coalesce(EXPERIMENT.c.lease_heartbeat, RUN.c.started_at)
+)
+"""When a running run was last heard of; its experiment must be joined."""
+
+
+def is_gone(process: Process, last_seen: str) -> bool:
+    """Whether a process will not come back, as far as anybody can know; ``last_seen`` is a stored time."""
+    alive = clock.is_alive(process)
+    if alive is None:
+        return last_seen < clock.to_text(clock.now() - timedelta(seconds=LEASE_TIMEOUT_S))
+    return not alive
 
 
 def is_running(connection: Connection, run_id: int) -> bool:
@@ -70,18 +89,18 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
         rows = connection.execute(
             select(
                 RESERVATION.c.generation_run_id, RESERVATION.c.amount_usd,
-                RUN.c.status, RUN.c.host, RUN.c.pid, RUN.c.pid_started,
+                RUN.c.status, RUN.c.host, RUN.c.pid, RUN.c.pid_started, LAST_SEEN.label("last_seen"),
             )
             .join(RUN, RUN.c.id == RESERVATION.c.generation_run_id)
+            .join(EXPERIMENT, EXPERIMENT.c.id == RUN.c.shared_experiment_id)
             .where(RESERVATION.c.batch_id == batch_id, RESERVATION.c.generation_run_id != run_id)
         ).all()  # fmt: skip
         allowed = {}
         for row in rows:
-            if row.status != "running" or clock.is_alive(Process(row.host, row.pid, row.pid_started)) is False:
-                dead = RESERVATION.c.generation_run_id == row.generation_run_id
-                connection.execute(RESERVATION.delete().where(dead))
-            else:
+            if row.status == "running" and not is_gone(Process(row.host, row.pid, row.pid_started), row.last_seen):
                 allowed[row.generation_run_id] = row.amount_usd
+            else:
+                end_reservation(connection, row.generation_run_id)
         others = select(RUN.c.id).where(RUN.c.batch_id == batch_id, RUN.c.id.not_in([run_id, *allowed]))
         paid, priced, answered = connection.execute(
             select(
@@ -95,11 +114,25 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
                 f"The batch holds {answered - priced:,} answers whose price is not known: no cap can hold for it.",
                 hint="Use another batch (--batch), or leave --max-cost out.",
             )
-        if paid + sum(allowed.values()) + total_usd > cap_usd:
+        at_risk = connection.execute(
+            select(func.coalesce(func.sum(RUN.c.at_risk_usd), 0.0)).where(RUN.c.id.in_(others))
+        ).scalar_one()
+        if paid + at_risk + sum(allowed.values()) + total_usd > cap_usd:
             return False
         mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": total_usd}
         database.upsert(connection, RESERVATION, [mine], ["generation_run_id"])
     return True
+
+
+def end_reservation(connection: Connection, run_id: int) -> None:
+    """Ends the reservation of a run that ended without a word: what it was allowed and did not pay was in flight."""
+    allowed = select(RESERVATION.c.amount_usd).where(RESERVATION.c.generation_run_id == run_id)
+    paid = select(func.sum(ATTEMPT.c.cost_usd)).where(ATTEMPT.c.generation_run_id == run_id)
+    amount = connection.execute(allowed).scalar()
+    if amount is not None:
+        at_risk = max(0.0, amount - (connection.execute(paid).scalar() or 0.0))
+        connection.execute(update(RUN).where(RUN.c.id == run_id).values(at_risk_usd=at_risk))
+    connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == run_id))
 
 
 def spending(connection: Connection, attempts: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # Its own seven tries make a command wait four minutes for a server that is not there.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that keeps MLflow from reporting on its users and from chatting; what the user has set stays."""
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
@@ -135,7 +136,7 @@ def experiment_ids(workspace: Workspace, purposes: set[str]) -> dict[str, str]:
         found = {purpose: client.get_experiment_by_name(purpose) for purpose in sorted(purposes)}
     except Exception as error:
         raise StorageError(
-            f"MLflow at {without_password(workspace.mlflow_uri)} cannot be reached: {error}",
+            f"MLflow at {without_password(workspace.mlflow_uri)} cannot be reached: {without_password(str(error))}",
             hint=f"Check {MLFLOW_URI_VARIABLE}, or move mlruns/ away and run `synthtrack mlflow sync --rebuild`.",
         ) from error
     return {purpose: experiment.experiment_id for purpose, experiment in found.items() if experiment is not None}
@@ -175,7 +176,8 @@ def _drain(
 
 
 def _fail(database: Database, drained: Drained, entries: list[Entry], error: Exception) -> None:
-    text = f"{type(error).__name__}: {error}"[:4000]
+    # MLflow repeats the address it was given, with the password in it.
+    text = without_password(f"{type(error).__name__}: {error}")[:4000]
     for entry in entries:
         outbox.mark_failed(database, entry, text)
     drained.failed += len(entries)

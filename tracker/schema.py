@@ -173,6 +173,9 @@ class GenerationRun(SQLModel, table=True):
     completion_tokens: int = 0
     tokens_estimated: bool = False
     cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
+    at_risk_usd: float | None = Field(
+        default=None, description="under --max-cost: what requests without an answer may have cost; not in cost_usd"
+    )
     latency_p50_s: float | None = None
     latency_p95_s: float | None = None
     latency_p99_s: float | None = None

@@ -9,7 +9,6 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select, update
@@ -19,19 +18,29 @@ from tracker.clock import Process
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
-from tracker.ledger import ATTEMPT, ENDPOINT_LIMIT, RESERVATION, RUN, SAMPLE, is_running, spending
+from tracker.ledger import (
+    ATTEMPT,
+    ENDPOINT_LIMIT,
+    EXPERIMENT,
+    LAST_SEEN,
+    RESERVATION,
+    RUN,
+    SAMPLE,
+    end_reservation,
+    is_gone,
+    is_running,
+    spending,
+)
 from tracker.schema import table
 
 HEARTBEAT_S = 15.0
-LEASE_TIMEOUT_S = 120.0
-"""A lease of another host whose heartbeat is older than this is abandoned."""
 
 Row = Mapping[str, Any]
 
 SOURCE_DATASET, SOURCE_SPLIT, SOURCE_RECORD = (
     table(name) for name in ("source_dataset", "source_split", "source_record")
 )
-EXPERIMENT, BATCH, MEMBERSHIP = (table(name) for name in ("shared_experiment", "batch", "batch_membership"))
+BATCH, MEMBERSHIP = table("batch"), table("batch_membership")
 OUTBOX = table("mlflow_outbox")
 
 
@@ -91,6 +100,7 @@ class Totals:
     latency_p95_s: float | None = None
     latency_p99_s: float | None = None
     price_list: str | None = None
+    at_risk_usd: float | None = None
     limits: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -308,11 +318,9 @@ def _holder(experiment: Any, process: Process) -> Busy | None:
     if experiment["lease_host"] is None:
         return None
     holder = Process(experiment["lease_host"], experiment["lease_pid"], experiment["lease_started"])
-    alive = clock.is_alive(holder)
-    if alive is None:
-        oldest = clock.to_text(clock.now() - timedelta(seconds=LEASE_TIMEOUT_S))
-        alive = str(experiment["lease_heartbeat"]) > oldest
-    return Busy(holder, experiment["lease_since"]) if alive and not holder.is_same(process) else None
+    if holder.is_same(process) or is_gone(holder, str(experiment["lease_heartbeat"])):
+        return None
+    return Busy(holder, experiment["lease_since"])
 
 
 def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
@@ -323,13 +331,18 @@ def _take_lease(connection: Connection, experiment_id: int, process: Process) ->
 
 def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:
     """Writes down what runs paid whose process is gone, and those of an experiment that is taken over."""
-    running = select(
-        RUN.c.id, RUN.c.shared_experiment_id, RUN.c.outcome, RUN.c.host, RUN.c.pid, RUN.c.pid_started
-    ).where(RUN.c.status == "running")
+    running = (
+        select(
+            RUN.c.id, RUN.c.shared_experiment_id, RUN.c.outcome, RUN.c.host, RUN.c.pid, RUN.c.pid_started,
+            LAST_SEEN.label("last_seen"),
+        )
+        .join(EXPERIMENT, EXPERIMENT.c.id == RUN.c.shared_experiment_id)
+        .where(RUN.c.status == "running")
+    )  # fmt: skip
     now = _now()
     for run in connection.execute(running).all():
         is_taken = run.shared_experiment_id == taken and run.outcome != "reused"
-        if not is_taken and clock.is_alive(Process(run.host, run.pid, run.pid_started)) is not False:
+        if not is_taken and not is_gone(Process(run.host, run.pid, run.pid_started), run.last_seen):
             continue
         mine = ATTEMPT.c.generation_run_id == run.id
         last = connection.execute(select(func.max(ATTEMPT.c.started_at)).where(mine)).scalar()
@@ -339,6 +352,7 @@ def _end_dead_runs(database: Database, connection: Connection, taken: int | None
             "error": "its process ended without a word",
         }  # fmt: skip
         connection.execute(update(RUN).where(RUN.c.id == run.id).values(**values))
+        end_reservation(connection, run.id)
         database.insert_new(
             connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": run.id, "created_at": now}]
         )

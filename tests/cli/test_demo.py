@@ -32,3 +32,9 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path, capsys: 
     (tmp_path / "mine.txt").touch()
     assert run(["demo", str(tmp_path)]) == 5
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_file_is_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run(["demo", str(tmp_path / "file")]) == 11
+    assert "cannot be used" in capsys.readouterr().err

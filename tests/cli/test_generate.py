@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from tests.workspaces import (
     Done,
     call,
     config,
+    environment,
     execute,
     matches_snapshot,
     rows,
@@ -175,3 +179,36 @@ def test_a_trial_of_all_records_is_the_data_set_itself(root: Path) -> None:
 def test_a_judge_that_does_not_see_the_answer_is_warned_of(root: Path) -> None:
     write_config(root, config(validation__validation_prompt="Is {original_premise} good?"))
     assert "does not contain {rephrased_premise}" in call(root, *GENERATE, "--dry-run").err
+
+
+def test_a_missing_key_is_said_where_there_is_no_workspace_yet_and_stops_nobody_else(root: Path) -> None:
+    write_config(root, config(generation__provider="openai", generation__model="gpt-4o", validation=None), "a.yaml")
+    write_config(root, config(), "b.yaml")
+    no_key: dict[str, str | None] = {"OPENAI_API_KEY": None}
+    alone = call(root, "generate", "a.yaml", environ=no_key)
+    assert (alone.code, alone.err.startswith("Error: No API key")) == (9, True)
+    both = call(root, "generate", "a.yaml", "b.yaml", "--no-mlflow", "--json", environ=no_key)
+    assert both.code == 9
+    failed, made = json.loads(both.out)
+    assert (failed["config"], failed["outcome"], failed["exit_code"]) == (str(root / "a.yaml"), "failed", 9)
+    assert made["status"] == "complete"
+
+
+def test_a_path_that_is_no_text_is_refused(root: Path) -> None:
+    odd = root / os.fsdecode(b"d\xff.yaml")
+    (root / "copa.yaml").rename(odd)
+    done = call(root, "generate", odd, "--no-mlflow")
+    assert done.code == 3
+    assert "not UTF-8" in done.err
+
+
+def test_a_full_disk_behind_stdout_is_explained(root: Path) -> None:
+    assert call(root, *GENERATE).code == 0
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "batch", "list"],
+            cwd=root, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=environment({"SYNTHTRACK_ROOT": str(root)}),
+        )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, "the disk is full" in done.stderr) == (11, True)

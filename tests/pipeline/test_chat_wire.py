@@ -167,6 +167,17 @@ def test_a_long_message_is_cut_without_leaving_half_a_key() -> None:
     assert "sk-" not in said
 
 
+@pytest.mark.parametrize("between", [" " * 30_000, "\n", ""])
+def test_a_key_is_blotted_out_wherever_it_stands(between: str) -> None:
+    content = f"Bad key:{' ' * 20_000}{KEY[:5]}{between if between == chr(10) else ''}{KEY[5:]}{between}".encode()
+    said = str(wire.status_failure(401, content, {}, now=NOW, api_key=KEY))
+    assert said == "HTTP 401: Bad key: ***"
+
+
+def test_a_key_too_short_to_be_one_does_not_blot_out_what_is_said() -> None:
+    assert str(wire.status_failure(500, b"tokens", {}, now=NOW, api_key="k")) == "HTTP 500: tokens"
+
+
 def test_the_reason_of_a_broken_connection_is_its_cause() -> None:
     error = OSError("Connection error.")
     error.__cause__ = ValueError(f"refused by {KEY}")

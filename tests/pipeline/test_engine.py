@@ -324,6 +324,16 @@ def test_a_429_costs_no_attempt() -> None:
     assert engine.counters.rate_limited == 7
 
 
+def test_a_request_that_alone_is_refused_for_ever_fails_and_keeps_nobody_waiting() -> None:
+    chat = Scripted(lambda text, _: too_many() if text == "text 3" else GOOD)
+    _, results = run(chat, numbered(50), limits=Limits(max_retries=0))
+    failed = results.pop("text 3")
+    assert isinstance(failed, Failed)
+    assert failed.attempt.failure is Failure.RATE_LIMIT
+    assert chat.calls["text 3"] == 8
+    assert all(isinstance(reply, Reply) for reply in results.values())
+
+
 def test_retry_after_of_a_429_delays_everything_that_is_sent_next() -> None:
     chat = Scripted(lambda text, n: too_many(20) if (text, n) == ("text 0", 1) else GOOD, latency=1)
     run(chat, numbered(3), limits=Limits(concurrency=1))

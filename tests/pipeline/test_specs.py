@@ -399,3 +399,12 @@ def test_what_is_public_makes_the_same_experiment_again() -> None:
     again = resolve(configs.validate(GenerationConfig, configs.parse(configs.to_yaml(public(given)), "f")), {})
     assert identity_of(again) == identity_of(given)
     assert isinstance(configs.parse(configs.to_yaml(public(given)), "f"), Document)
+
+
+def test_a_judge_that_repeats_the_endpoint_is_asked_where_the_generator_is() -> None:
+    found = config(
+        "generation.base_url=http://lab:8000/v1", "generation.endpoint=lab", "generation.api_key_env=LAB_KEY",
+        "validation.endpoint=lab",
+    ).validation  # fmt: skip
+    assert found is not None
+    assert (found.endpoint, found.base_url, found.api_key_env) == ("lab", "http://lab:8000/v1", "LAB_KEY")

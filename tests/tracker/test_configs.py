@@ -339,3 +339,5 @@ def test_long_texts_are_blocks_for_people() -> None:
 def test_a_text_holds_no_nul() -> None:
     with pytest.raises(ConfigError, match="a text holds no NUL character"):
         configs.parse('a: 1\nb: "x\\0y"\n', "x.yaml")
+    with pytest.raises(ConfigError, match="halves of surrogate pairs"):
+        configs.parse('a: "\\ud800"\n', "x.yaml")

@@ -114,29 +114,36 @@ def test_a_cap_counts_what_others_may_spend_and_have_spent(database: Database, m
     assert not reserve(mine, 0.75), "what was spent is not"
 
 
-def test_the_reservation_of_a_process_that_died_is_void_and_what_it_paid_is_not(database: Database) -> None:
+def test_what_a_process_that_died_was_allowed_and_did_not_pay_may_be_gone(database: Database) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         pass
     source = add_source(database)
     dead = claim(database, wanted(source), Process(this_process().host, child.pid, 1.0))
-    far = claim(database, wanted(source, temperature=1), Process("another-host.invalid", 7, 1.0))
-    mine = claim(database, wanted(source, temperature=2))
     pay(database, attempt("k", dead.run_id, cost_usd=0.25))
-    assert ledger.reserve(database, dead.run_id, dead.batch_id, total_usd=1.0, cap_usd=1.0)
-    assert not ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.8, cap_usd=1.0)
-    assert ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.75, cap_usd=1.0)
-    assert ledger.reserve(database, far.run_id, far.batch_id, total_usd=0.0, cap_usd=1.0)
-    with database.writing() as connection:
-        connection.execute(
-            ledger.RESERVATION.update()
-            .where(ledger.RESERVATION.c.generation_run_id == far.run_id)
-            .values(amount_usd=0.7)
-        )
-        connection.execute(ledger.RUN.update().where(ledger.RUN.c.id == far.run_id).values(status="interrupted"))
-    assert ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.75, cap_usd=1.0)
+    assert ledger.reserve(database, dead.run_id, dead.batch_id, total_usd=0.5, cap_usd=1.0)
+    mine = claim(database, wanted(source, temperature=2))
+    assert not ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.6, cap_usd=1.0)
+    assert ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.5, cap_usd=1.0)
     assert [row["generation_run_id"] for row in rows(database.workspace, "SELECT * FROM cost_reservation")] == [
         mine.run_id
     ]
+    (found,) = rows(database.workspace, "SELECT status, at_risk_usd FROM generation_run WHERE id = 1")
+    assert found == {"status": "interrupted", "at_risk_usd": 0.25}
+
+
+def test_a_process_elsewhere_counts_until_it_has_not_been_heard_of_for_long(database: Database) -> None:
+    source = add_source(database)
+    far = claim(database, wanted(source), Process("another-host.invalid", 7, 1.0))
+    mine = claim(database, wanted(source, temperature=2))
+    assert ledger.reserve(database, far.run_id, far.batch_id, total_usd=0.9, cap_usd=1.0)
+    assert not ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=0.5, cap_usd=1.0)
+    with database.writing() as connection:
+        long_ago = "2026-01-01T00:00:00.000000Z"
+        here = ledger.EXPERIMENT.c.id == far.experiment_id
+        connection.execute(ledger.EXPERIMENT.update().where(here).values(lease_heartbeat=long_ago))
+    claim(database, wanted(source, temperature=3))
+    (found,) = rows(database.workspace, "SELECT status, at_risk_usd FROM generation_run WHERE id = 1")
+    assert found == {"status": "interrupted", "at_risk_usd": 0.9}
 
 
 def spend(root: str, environ: dict[str, str], source: int, number: int, cap: float) -> float:

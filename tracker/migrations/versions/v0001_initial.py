@@ -230,6 +230,7 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("tokens_estimated", sa.Boolean(), nullable=False),
         sa.Column("cost_usd", sa.Float(), nullable=True),
+        sa.Column("at_risk_usd", sa.Float(), nullable=True),
         sa.Column("latency_p50_s", sa.Float(), nullable=True),
         sa.Column("latency_p95_s", sa.Float(), nullable=True),
         sa.Column("latency_p99_s", sa.Float(), nullable=True),
