@@ -286,7 +286,9 @@ def test_failures_of_one_config_do_not_hide_the_others(root: Path, recording: Pa
             write_config(root, served(server.base_url, generation__max_retries=0, **change), f"study/{name}.yaml")
         done = call(root, "generate", "study", "--no-mlflow", "--json", "--accept-partial")
     assert done.code == 8
-    assert [each["status"] for each in json.loads(done.out)] == ["partial", "partial"]
+    *made, failed = json.loads(done.out)
+    assert [each["status"] for each in made] == ["partial", "partial"]
+    assert (failed["outcome"], failed["exit_code"]) == ("failed", 8)
     assert statuses(root) == ["partial", "partial", "failed"]
     with running_server(recorded=recording, poison=f"house {BAD:03}") as server:
         plain = call(root, "generate", "study/a.yaml", "study/b.yaml", "--no-mlflow", *at(server.base_url))
