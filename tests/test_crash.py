@@ -17,6 +17,7 @@ from tests.llm_server import Server, running_server
 from tests.workspaces import (
     call,
     finish,
+    new_root,
     rows,
     served,
     start,
@@ -36,10 +37,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / "workspace"
-    root.mkdir()
-    write_records(root, COUNT)
-    return root
+    return new_root(tmp_path, COUNT)
 
 
 @pytest.fixture

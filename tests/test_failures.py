@@ -16,6 +16,7 @@ from tests.workspaces import (
     call,
     execute,
     finish,
+    new_root,
     premises,
     records,
     rows,
@@ -38,10 +39,7 @@ PRICE = {"input_per_mtok": 100.0, "output_per_mtok": 1000.0}
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / "workspace"
-    root.mkdir()
-    write_records(root, COUNT)
-    return root
+    return new_root(tmp_path, COUNT)
 
 
 @pytest.fixture

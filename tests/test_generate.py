@@ -23,6 +23,7 @@ from tests.workspaces import (
     call,
     environment,
     execute,
+    new_root,
     premises,
     records,
     rows,
@@ -34,7 +35,6 @@ from tests.workspaces import (
     write_config,
     write_lines,
     write_recording,
-    write_records,
 )
 
 COUNT = 12
@@ -44,10 +44,7 @@ GENERATE = ("generate", "copa.yaml", "--no-mlflow")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / "workspace"
-    root.mkdir()
-    write_records(root, COUNT)
-    return root
+    return new_root(tmp_path, COUNT)
 
 
 @pytest.fixture

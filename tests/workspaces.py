@@ -108,6 +108,14 @@ def write_records(root: Path, count: int) -> Path:
     return directory / "copa_train.jsonl"
 
 
+def new_root(tmp_path: Path, count: int) -> Path:
+    """A workspace's directory with that many records, apart from what else a test puts into ``tmp_path``."""
+    root = tmp_path / "workspace"
+    root.mkdir()
+    write_records(root, count)
+    return root
+
+
 def write_recording(path: Path, count: int, verdicts: Mapping[int, str] | None = None) -> Path:
     """What the test server answers to those records, as ``--recorded``."""
     rows = [
