@@ -47,6 +47,9 @@ def _listed(row: Row, *, verbose: bool) -> Iterator[str]:
     yield from ("", "Generation config:", *_titled(row, _GENERATION))
     if row["validation_model"] is not None:
         yield from ("", "Validation config:", *_titled(row, _VALIDATION))
+    rate = "" if row["acceptance_rate"] is None else f" ({row['acceptance_rate']:.1%} of what was judged)"
+    judged = f"{row['n_accepted']:,} accepted{rate}" if row["validation_model"] else "not judged"
+    yield from ("", f"Records: {row['n_records']:,}, {judged}; cost: {usd(row['cost_usd'])}")
     yield from ("", f"Experiment purpose: {row['purpose']}")
     if row["description"]:
         yield f"Experiment description: {row['description']}"

@@ -102,6 +102,8 @@ Experiments: 3
        Top_p: 1.0
        Max tokens: 256
 
+     Records: 4, not judged; cost: unknown
+
      Experiment purpose: temperature_study
 
 💾 2 older experiments not shown; --limit 0 shows all.
@@ -117,6 +119,8 @@ def test_lists_the_judge_and_the_description(root: Path, capsys: pytest.CaptureF
      Validation config:
        Model: gpt-4o-mini
        Temperature: 0.0
+
+     Records: 4, 0 accepted; cost: unknown
 
      Experiment purpose: temperature_study
      Experiment description: Hot?

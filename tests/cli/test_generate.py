@@ -83,6 +83,8 @@ def test_a_directory_of_configs_is_made_one_after_the_other(root: Path) -> None:
         write_config(root, config(generation__temperature=temperature), f"study/deep/t{temperature}.yaml")
     write_config(root, config(generation__temperature=0.5, experiment__batch_id="twin"), "study/zz.yml")
     (root / "study/notes.txt").write_text("not a config")
+    preview = call(root, "generate", "study", "--dry-run")
+    assert "3 configs: about 30 calls, $0.0000" in preview.out
     done = call(root, "generate", "study", "--no-mlflow")
     assert matches_snapshot("generate_directory", seen(done, root))
 
