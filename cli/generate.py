@@ -338,6 +338,11 @@ def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
         return
     for job, each in zip(jobs, previews, strict=True):
         _show_preview(job, each)
+    if len(previews) > 1:
+        known = [each.cost_usd for each in previews if each.cost_usd is not None]
+        calls = sum(each.rephrase_calls + each.judge_calls for each in previews)
+        cost = render.usd(sum(known) if len(known) == len(previews) else None)
+        render.show(f"\n🔧 {len(previews)} configs: about {calls:,} calls, {cost}")
 
 
 def _show_preview(job: Job, each: Preview) -> None:
