@@ -170,8 +170,7 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         there = workspace.find(path)
-        # Not Path.is_dir, which raises for names that are too long.
-        if not os.path.isdir(there):  # noqa: PTH112
+        if not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises for names that are too long
             found.append(there)
             continue
         inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})

@@ -134,6 +134,7 @@ def experiment_ids(workspace: Workspace, purposes: set[str]) -> dict[str, str]:
     try:
         client = _client(workspace)
         found = {purpose: client.get_experiment_by_name(purpose) for purpose in sorted(purposes)}
+    # MLflow fails with SQLAlchemy's, requests' and its own exceptions, and all mean that it cannot be reached.
     except Exception as error:
         raise StorageError(
             f"MLflow at {without_password(workspace.mlflow_uri)} cannot be reached: {without_password(str(error))}",

@@ -182,8 +182,7 @@ def mark_above(directory: Path) -> Path | None:
     """The file that makes ``directory``, or the nearest of its parents, a workspace; None where there is none."""
     for candidate in (directory, *directory.parents):
         for name in (DATABASE_NAME, MARKER_NAME):
-            # Not Path.exists, which raises where a directory may not be looked into.
-            if os.path.exists(candidate / name):  # noqa: PTH110
+            if os.path.exists(candidate / name):  # noqa: PTH110  Path.exists raises where it may not look
                 return candidate / name
     return None
 

@@ -73,7 +73,7 @@ def test_an_answer_is_given_counted_and_kept() -> None:
     ledger = Memory()
     engine, results = run(Scripted(), ["one"], ledger=ledger, price=lambda _, answer: answer.completion_tokens * 0.01)
     reply = results["one"]
-    assert reply == Reply("An answer.", request("one").key, False, "stop", 20, 5, 0.05, False, 1, pytest.approx(0.1))  # type: ignore[arg-type]
+    assert reply == Reply("An answer.", request("one").key, False, "stop", 20, 5, 0.05, False, 1, pytest.approx(0.1))  # type: ignore[arg-type]  # approx is no float
     [(asked, attempt)] = ledger.rows
     assert asked == request("one")
     assert (attempt.ordinal, attempt.failure, attempt.answer, attempt.cost_usd) == (1, None, GOOD, 0.05)
