@@ -66,9 +66,6 @@ def numbered(count: int) -> list[str]:
     return [f"text {n}" for n in range(count)]
 
 
-# What an answer is, and what is kept of it
-
-
 def test_an_answer_is_given_counted_and_kept() -> None:
     ledger = Memory()
     engine, results = run(Scripted(), ["one"], ledger=ledger, price=lambda _, answer: answer.completion_tokens * 0.01)
@@ -155,9 +152,6 @@ def test_a_follower_of_a_failed_request_fails_with_it() -> None:
 
     simulate(main())
     assert sum(chat.calls.values()) == 3
-
-
-# Failures and retries
 
 
 def test_a_transient_failure_is_tried_again_and_every_try_is_kept() -> None:
@@ -310,9 +304,6 @@ def test_an_endpoint_that_dies_stops_the_run() -> None:
     with pytest.raises(ProviderError, match="of the last 100 attempts failed"):
         run(chat, numbered(2000), ledger=ledger)
     assert sum(attempt.failure is None for _, attempt in ledger.rows) == 500
-
-
-# Rates
 
 
 def test_a_429_costs_no_attempt() -> None:
@@ -475,9 +466,6 @@ def test_a_limit_told_by_headers_is_used_in_full_and_not_exceeded() -> None:
     assert 240 <= simulate(main()) <= 260
 
 
-# Stopping
-
-
 def test_stop_finishes_what_is_in_flight_and_starts_nothing_new() -> None:
     ledger = Memory()
     chat = Scripted(latency=10)
@@ -631,9 +619,6 @@ def test_a_million_items_never_make_more_tasks_than_the_window() -> None:
     simulate(main())
     assert done == 1_000_000
     assert 2 <= peak <= 64 + 2
-
-
-# Storage
 
 
 def test_a_full_disk_closes_the_gate_until_there_is_room_and_loses_nothing() -> None:
