@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from pipeline.chat_offline import OFFLINE_MODEL
 from pipeline.prompts import format_examples
+from pipeline.two_stage import TWO_STAGE, positions
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json, identify
 from tracker.paths import name_problem
@@ -25,6 +27,7 @@ PROVIDERS: Mapping[str, Mapping[str, str]] = {
     },
     "offline": {"api_key_env": "", "base_url_env": "", "url": "offline"},
 }
+_ONLY_TWO_STAGE = ("review_size", "few_shot_range", "test_range")
 _OPENAI_MODEL = re.compile(r"(gpt-|o1|o3|o4|chatgpt-|text-davinci-|davinci-)")
 
 
@@ -59,6 +62,16 @@ def _address_problem(url: str) -> str | None:
     return None
 
 
+def _sample_range(value: object) -> object:
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        value = f"{value[0]}-{value[1]}"
+    found = re.fullmatch(r"\s*([1-9]\d{0,8})\s*-\s*([1-9]\d{0,8})\s*", value) if isinstance(value, str) else None
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError("must be two sample numbers from 1, as 21-40")
+    return f"{found[1]}-{found[2]}"
+
+
+SampleRange = Annotated[str, BeforeValidator(_sample_range)]
 DirectoryName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_directory_name)]
 Label = Annotated[str, BeforeValidator(_as_text)]
 Example = str | dict[str, Any]
@@ -183,7 +196,12 @@ class GenerationSpec(ModelSpec):
 
     field_to_rephrase: str = setting(min_length=1, help="the field whose text is rephrased")
     rephrase_prompt: str = setting(min_length=1, help="template over a record's fields")
-    strategy: Literal["direct_all"] = setting("direct_all", help="direct_all: every record in one go")
+    strategy: Literal["direct_all", "two_stage"] = setting(
+        "direct_all", help="direct_all: every record in one go; two_stage: people look before the rest is paid for"
+    )
+    review_size: Whole = setting(
+        20, absent=20, ge=1, help="two_stage: so many records are rephrased and reviewed first"
+    )
 
 
 class ValidationSpec(ModelSpec):
@@ -191,6 +209,15 @@ class ValidationSpec(ModelSpec):
 
     temperature: Real | None = setting(0.0, ge=0, le=2, help="sampling temperature; null: not sent")
     validation_prompt: str = setting(min_length=1, help="template over original_<field> and rephrased_<field>")
+    few_shot_range: SampleRange = setting(
+        "21-40", absent="21-40", help="two_stage: samples (from 1) that people annotate as examples for the judge"
+    )
+    test_range: SampleRange = setting(
+        "41-80", absent="41-80", help="two_stage: samples that people annotate to test the judge"
+    )
+    required_accuracy: Real = setting(
+        0.95, operational=True, ge=0, le=1, help="two_stage: share of the test set on which the judge must agree"
+    )
 
 
 class GenerationConfig(Spec):
@@ -203,6 +230,22 @@ class GenerationConfig(Spec):
     dataset: DatasetSpec = setting(help="the source data set")
     generation: GenerationSpec = setting(help="the model that rephrases")
     validation: ValidationSpec | None = setting(None, help="the judge; without it every answer is accepted")
+
+    @model_validator(mode="after")
+    def _stages(self) -> Self:
+        if self.generation.strategy != TWO_STAGE:
+            return self
+        if self.validation is None:
+            raise ValueError("strategy two_stage needs a judge: add a validation section")
+        ranges = {
+            "the first generation.review_size samples": range(self.generation.review_size),
+            "validation.few_shot_range": positions(self.validation.few_shot_range),
+            "validation.test_range": positions(self.validation.test_range),
+        }
+        for (one, first), (other, second) in itertools.combinations(ranges.items(), 2):
+            if first.start < second.stop and second.start < first.stop:
+                raise ValueError(f"{one} and {other} overlap: a sample serves one end")
+        return self
 
 
 READING = 1
@@ -281,8 +324,10 @@ def experiment_identity(
         "shared_experiment",
         {
             "dataset": {"name": dataset, "source": source_digest, **identity(config.dataset)},
-            "generation": _model_identity(config.generation),
-            "validation": None if config.validation is None else _model_identity(config.validation),
+            "generation": _model_identity(config.generation, config.generation.strategy),
+            "validation": None
+            if config.validation is None
+            else _model_identity(config.validation, config.generation.strategy),
             "reading": READING,
             "record_limit": record_limit,
             "draw": draw,
@@ -290,9 +335,13 @@ def experiment_identity(
     )
 
 
-def _model_identity(model: ModelSpec) -> dict[str, Json]:
+def _model_identity(model: ModelSpec, strategy: str) -> dict[str, Json]:
     # Examples count as the text that is sent: the order of an example's keys is in it, canonical JSON sorts them.
-    return {**identity(model), "few_shot_examples": format_examples(model.few_shot_examples)}
+    found = {**identity(model), "few_shot_examples": format_examples(model.few_shot_examples)}
+    if strategy != TWO_STAGE:
+        for name in _ONLY_TWO_STAGE:
+            found.pop(name, None)
+    return found
 
 
 def semantic_name(config: GenerationConfig, *, record_limit: int | None, draw: int) -> str:

@@ -4,7 +4,7 @@
     |-- PartialResult          1   some records still fail; the rest is kept
     |-- ConfigError            3   the configuration is wrong: every problem at once
     |-- UnknownReference       4   no such batch, experiment, path ...: close matches
-    |-- Conflict               5   somebody else is making this: who, since when
+    |-- Conflict               5   somebody else is making this, or something else is in its place
     |-- Corrupt                6   the disk is not what the database says
     |-- SchemaError            7   the database is newer than this program, or none
     |-- ProviderError          8   the LLM endpoint refused or cannot be reached
@@ -12,7 +12,9 @@
     |-- BudgetReached          10  the next request could exceed --max-cost
     |-- StorageError           11  full disk, read-only directory, locked database
     |-- DataError              12  the input data is wrong: every problem at once
-    |-- Unsupported            13  this system cannot run synthtrack
+    |-- Unsupported            13  this system, or this terminal, cannot do it
+    |-- WrongStep              14  the experiment is not at the step that this belongs to
+    |-- JudgeFailed            15  the judge agrees too little with the people
     `-- Interrupted            130 Ctrl-C; the same command resumes
 
 The number is the process's exit code. A message says what is wrong, where, and what to do next.
@@ -83,7 +85,7 @@ class UnknownReference(Error):
 
 
 class Conflict(Error):
-    """Another process is making this right now."""
+    """Another process is making this right now, or something that is not ours stands in its place."""
 
     exit_code = 5
 
@@ -131,9 +133,21 @@ class DataError(_Problems):
 
 
 class Unsupported(Error):
-    """This system cannot run synthtrack."""
+    """This system, or this terminal, cannot do what was asked."""
 
     exit_code = 13
+
+
+class WrongStep(Error):
+    """The experiment is not at the step that this belongs to: not there yet, past it, or without such steps."""
+
+    exit_code = 14
+
+
+class JudgeFailed(Error):
+    """The judge agrees with the people less than the configuration requires."""
+
+    exit_code = 15
 
 
 class Interrupted(Error):

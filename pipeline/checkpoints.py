@@ -1,0 +1,230 @@
+"""A checkpoint in front of a person: its samples, the answers so far, and the saving of each new one.
+
+The terminal, the browser, the options for scripts and the import of annotations all go through a Sheet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED, State, Step, load, numbers, positions
+from tracker import listings
+from tracker.catalogue import Reader, Row, reading
+from tracker.database import Database, open_database
+from tracker.decisions import Answer, closed, newest, save
+from tracker.errors import UnknownReference, WrongStep
+from tracker.fingerprint import Json
+from tracker.paths import Workspace
+
+VERDICTS = (SAME, NOT_THE_SAME, SKIPPED)
+WORDS = {
+    REVIEW: {SAME: "approved", NOT_THE_SAME: "rejected", SKIPPED: "skipped"},
+    ANNOTATION: {SAME: "same", NOT_THE_SAME: "not the same", SKIPPED: "skipped"},
+}
+"""What a verdict is called at each checkpoint."""
+
+_OWN = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id ORDER BY id"
+_LINES = """
+    SELECT r.position, r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
+    WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
+
+
+@dataclass
+class Card:
+    """One sample as a person sees it; ``decisions`` are the newest of each annotator, oldest first."""
+
+    position: int
+    original: str
+    rephrased: str
+    record: dict[str, Json]
+    decisions: list[Row] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """What people call it: 1 is the first record."""
+        return self.position + 1
+
+    def of(self, annotator: str) -> Row | None:
+        """What that person decided last, or None."""
+        found = [row for row in self.decisions if row["annotator"] == annotator]
+        return found[-1] if found else None
+
+    def add(self, row: Row) -> None:
+        self.decisions = [*(each for each in self.decisions if each["annotator"] != row["annotator"]), row]
+
+
+@dataclass
+class Sheet:
+    """The samples of one checkpoint, or some of them, for one person to answer."""
+
+    database: Database
+    state: State
+    checkpoint: str
+    annotator: str
+    cards: list[Card]
+    independent: bool
+    seen: int
+
+    @property
+    def reference(self) -> str:
+        return self.state.reference
+
+    @property
+    def field(self) -> str:
+        """The name of the field that was rephrased."""
+        return str(self.state.experiment["field_to_rephrase"])
+
+    @property
+    def words(self) -> dict[str, str]:
+        return WORDS[self.checkpoint]
+
+    def waits(self, card: Card) -> bool:
+        """Whether this person is still to be asked for that sample.
+
+        Who annotates independently is asked for what they have not answered themselves, others for what nobody has,
+        or on what annotators differ.
+        """
+        if self.independent:
+            return card.of(self.annotator) is None
+        return standing(card.decisions) is None
+
+    @property
+    def open(self) -> list[Card]:
+        """The samples that still wait for this person, in file order."""
+        return [card for card in self.cards if self.waits(card)]
+
+    def answer(
+        self, card: Card, verdict: str, *, note: str = "", via: str = "terminal", settles: bool = False
+    ) -> list[Row]:
+        """Saves an answer at once; gives what others decided on that sample since this person began to look.
+
+        Where annotators differ already, and this person can see that, the answer settles it. Raises WrongStep where
+        the checkpoint was closed meanwhile.
+        """
+        settles = settles or (not self.independent and verdict != SKIPPED and is_disputed(card.decisions))
+        given = Answer(card.position, verdict, note, settles)
+        return self.save([given], via=via)
+
+    def save(self, answers: Sequence[Answer], *, via: str) -> list[Row]:
+        """Saves several answers in one transaction; see ``answer``."""
+        experiment = int(self.state.experiment["id"])
+        others = save(
+            self.database, experiment, self.checkpoint, answers, annotator=self.annotator, via=via, seen=self.seen
+        )
+        self.refresh()
+        return others
+
+    def refresh(self) -> None:
+        """Looks at what has been decided meanwhile, by whomever."""
+        with reading(self.database.workspace) as reader:
+            _fill(reader, self.state, self.cards)
+        self.seen = newest(self.database, int(self.state.experiment["id"]))
+
+
+def standing(decisions: Sequence[Row]) -> str | None:
+    """The verdict that decisions on one sample come to, as the view sample_decision has it; None: none, or disputed."""
+    settled = [row["verdict"] for row in decisions if row["settles"]]
+    if settled:
+        return str(settled[-1])
+    said = {str(row["verdict"]) for row in decisions} - {SKIPPED}
+    if len(said) > 1 or not decisions:
+        return None
+    return said.pop() if said else SKIPPED
+
+
+def is_disputed(decisions: Sequence[Row]) -> bool:
+    """Whether annotators differ and nobody has settled it."""
+    return bool(decisions) and standing(decisions) is None
+
+
+def user() -> str:
+    """Who sits at this machine: the default annotator."""
+    return getpass.getuser()
+
+
+@contextlib.contextmanager
+def open_sheet(
+    workspace: Workspace,
+    ref: str,
+    checkpoint: str,
+    *,
+    annotator: str | None = None,
+    samples: str | None = None,
+    independent: bool = False,
+) -> Iterator[Sheet]:
+    """The sheet of an experiment's checkpoint, to be read and answered; ``samples`` (``21-40``) are some of it.
+
+    Raises UnknownReference for another range, WrongStep where the experiment has no such checkpoint, is not there yet
+    or past it.
+    """
+    with reading(workspace) as reader:
+        state = load(reader, listings.experiment(reader, ref, workspace))
+        chosen = _chosen(state, checkpoint, samples)
+        records = _records(reader, state)
+        cards = [
+            Card(at, state.samples[at]["original"], state.samples[at]["rephrased"], records[at])
+            for at in state.there(checkpoint)
+            if at in chosen
+        ]
+        check_step(state, checkpoint, cards)
+    with open_database(workspace) as database:
+        sheet = Sheet(database, state, checkpoint, annotator or user(), cards, independent, 0)
+        sheet.refresh()
+        yield sheet
+
+
+def check_step(state: State, checkpoint: str, there: Sequence[object]) -> None:
+    """Raises WrongStep where people cannot answer at this checkpoint now; ``there``: what is ready to be looked at."""
+    if checkpoint in state.closed or state.experiment["status"] in {"complete", "partial"}:
+        raise closed(state.reference, checkpoint)
+    if checkpoint == ANNOTATION and REVIEW not in state.closed:
+        step = state.step()
+        following = f"synthtrack review {state.reference}" if step is Step.REVIEW else "synthtrack generate CONFIG"
+        raise WrongStep(f"{state.reference} is not at its annotation yet.", hint=f"Next: {following}")
+    if not there:
+        raise WrongStep(
+            f"{state.reference} has no rephrased samples to look at yet.", hint="Next: synthtrack generate CONFIG"
+        )
+
+
+def chosen_numbers(sheet: Sheet, given: Iterable[int]) -> list[Card]:
+    """The cards of sample numbers. Raises UnknownReference for one that is not on the sheet."""
+    by_number = {card.number: card for card in sheet.cards}
+    for number in given:
+        if number not in by_number:
+            first, last = sheet.cards[0].number, sheet.cards[-1].number
+            raise UnknownReference(
+                "sample", str(number), hint=f"The {sheet.checkpoint} here is of samples {first} to {last}."
+            )
+    return [by_number[number] for number in given]
+
+
+def _chosen(state: State, checkpoint: str, samples: str | None) -> set[int]:
+    everything = state.ranges.of(checkpoint)
+    if samples is None:
+        return set(everything)
+    wanted = set(positions(samples))
+    if not wanted <= set(everything):
+        parts = (state.ranges.review,) if checkpoint == REVIEW else (state.ranges.few_shot, state.ranges.test)
+        allowed = " and ".join(numbers(part) for part in parts)
+        raise UnknownReference("samples", samples, hint=f"The {checkpoint} of {state.reference} is of {allowed}.")
+    return wanted
+
+
+def _records(reader: Reader, state: State) -> dict[int, dict[str, Json]]:
+    end = max(state.samples, default=-1) + 1
+    rows = reader.rows(_LINES, dataset=state.experiment["source_dataset_id"], end=end)
+    return {row["position"]: json.loads(row["line"]) for row in rows}
+
+
+def _fill(reader: Reader, state: State, cards: Sequence[Card]) -> None:
+    by_position = {card.position: card for card in cards}
+    for card in cards:
+        card.decisions = []
+    for row in reader.rows(_OWN, id=state.experiment["id"]):
+        if row["position"] in by_position:
+            by_position[row["position"]].add(row | {"settles": bool(row["settles"])})
