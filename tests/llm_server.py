@@ -160,18 +160,56 @@ def openai_duration(seconds: float) -> str:
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{whole}s"
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    original: str
+    rephrased: str
+    verdict: str
+
+    @property
+    def stripped(self) -> str:
+        # A real answer may begin with a newline, which whoever asks has stripped by then.
+        return self.rephrased.strip()
+
+    def is_judged_in(self, message: str, start: int, end: int) -> bool:
+        """Whether what stands from ``start`` to ``end`` is part of the rephrased text that the message asks about."""
+        at = message.rfind(self.stripped)
+        if not 0 <= at <= start < end <= at + len(self.stripped):
+            return False
+        asked = message.rfind(self.original, 0, at)
+        # Among examples it stands once more: then what comes last is a premise to be rephrased.
+        return asked >= 0 and message.find(self.stripped, asked + len(self.original)) == at
+
+
 def recorded_answers(path: Path) -> Callable[[str], str]:
-    """Answers from a recording: the rephrased premise, or the verdict where the message holds that premise already."""
+    """Answers from a recording to the premise that stands last in a message, below any few-shot examples.
+
+    That is the verdict where its rephrased text follows, else the rephrased text. A rephrased text that is judged may
+    hold another recorded premise, or be one.
+    """
     with path.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines if line.strip()]
-    rows.sort(key=lambda row: len(row["original_premise"]), reverse=True)
-    triples = [(row["original_premise"], row["rephrased_premise"], row["verdict"]) for row in rows]
+    found: dict[str, _Recorded] = {}
+    for row in rows:
+        found.setdefault(
+            row["original_premise"], _Recorded(row["original_premise"], row["rephrased_premise"], row["verdict"])
+        )
+    width = min(map(len, found), default=1)
+    by_end: dict[str, list[_Recorded]] = {}
+    for original in sorted(found, key=len, reverse=True):
+        by_end.setdefault(original[-width:], []).append(found[original])
+    holding = {original: [other for other in found.values() if original in other.stripped] for original in found}
 
     def answer(message: str) -> str:
-        for original, rephrased, verdict in triples:
-            if original in message:
-                # A real answer may begin with a newline, which whoever asks has stripped by then.
-                return str(verdict if rephrased.strip() in message else rephrased)
+        for end in range(len(message), width - 1, -1):
+            for asked in by_end.get(message[end - width : end], ()):
+                if not message.endswith(asked.original, 0, end):
+                    continue
+                if asked.stripped in message[end:]:
+                    return asked.verdict
+                start = end - len(asked.original)
+                judged = [other for other in holding[asked.original] if other.is_judged_in(message, start, end)]
+                return judged[0].verdict if judged else asked.rephrased
         return invented_answer(message)
 
     return answer

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.llm_server import FAULTS, Server, body_key, openai_duration, running_server
+from tests.llm_server import FAULTS, Server, body_key, openai_duration, recorded_answers, running_server
 
 Seen = tuple[int, dict[str, str], str]
+RECORDING = Path(__file__).parents[2] / "shared/data/recorded/copa_rephrasings.jsonl"
 
 
 def body(text: str, model: str = "test-model") -> dict[str, Any]:
@@ -67,6 +69,61 @@ def test_the_recording_answers_rephrase_and_judge_by_the_longest_premise(tmp_pat
         answers = [said(seen) for seen in ask_all(server, [body(text) for text in asked])]
     assert answers[:3] == ["It rested.", "not the same", "same"]
     assert answers[3].startswith("Answer ")
+
+
+def recording(path: Path, *rows: tuple[str, str, str]) -> Path:
+    keys = ("original_premise", "rephrased_premise", "verdict")
+    path.write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def rephrase_prompt(original: str, examples: str = "") -> str:
+    return f"Rephrase as shown.\n{examples}\nSentence: {original}\nRephrased:"
+
+
+def judge_prompt(original: str, rephrased: str, examples: str = "") -> str:
+    return f"Compare as shown.\n{examples}\nOriginal: {original}\nRephrased: {rephrased.strip()}\nSame?"
+
+
+def examples(*rows: tuple[str, str, str]) -> str:
+    return "\n\n".join(f"Original: {row[0]}\nRephrased: {row[1].strip()}\nVerdict: {row[2]}" for row in rows)
+
+
+TRAPS = {
+    "plain": ("The man slept.", "The man was asleep.", "same"),
+    "becomes another": ("The boy ran home.", "The boy hurried.", "not the same"),
+    "another": ("The boy hurried.", "The boy was fast.", "same"),
+    "holds another": ("It was late.", "As it was late, the boy hurried. So he did.", "not the same"),
+    "lower": ("the boy hurried", "a boy made haste", "same"),
+    "unchanged": ("The sun rose.", "The sun rose.", "same"),
+    "holds itself": ("He fell.", "He fell. It hurt.", "not the same"),
+    "back and forth": ("She sang.", "She made music.", "not the same"),
+    "forth and back": ("She made music.", "She sang.", "same"),
+    "ends another": ("hurried.", "rushed.", "not the same"),
+}
+
+
+@pytest.mark.parametrize("asked", TRAPS)
+def test_the_premise_below_the_examples_is_answered_though_texts_hold_each_other(asked: str, tmp_path: Path) -> None:
+    answer = recorded_answers(recording(tmp_path / "recorded.jsonl", *TRAPS.values()))
+    original, rephrased, verdict = TRAPS[asked]
+    others = [row for name, row in TRAPS.items() if name != asked]
+    for shown in ("", examples(*others), examples(*reversed(others))):
+        assert answer(rephrase_prompt(original, shown)) == rephrased
+        assert answer(judge_prompt(original, rephrased, shown)) == verdict
+
+
+@pytest.mark.skipif(not RECORDING.exists(), reason="no ../shared/data here")
+def test_every_record_of_copa_is_answered_with_and_without_examples() -> None:
+    answer, draw = recorded_answers(RECORDING), random.Random(20)
+    lines = RECORDING.read_text(encoding="utf-8").split("\n")
+    rows = [tuple(json.loads(line).values())[1:] for line in lines if line]
+    assert len(rows) == 400
+    for row in rows:
+        shown = examples(*draw.sample([other for other in rows if other is not row], 20))
+        for before in ("", shown):
+            assert answer(rephrase_prompt(row[0], before)) == row[1]
+            assert answer(judge_prompt(row[0], row[1], before)) == row[2]
 
 
 @pytest.mark.parametrize(
