@@ -27,7 +27,7 @@ WORDS = {
 }
 """What a verdict is called at each checkpoint."""
 
-_OWN = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id ORDER BY id"
+_OWN = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id AND id <= :seen ORDER BY id"
 _LINES = """
     SELECT r.position, r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
     WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
@@ -118,11 +118,14 @@ class Sheet:
         self.refresh()
         return others
 
-    def refresh(self) -> None:
-        """Looks at what has been decided meanwhile, by whomever."""
+    def refresh(self, *, seen: int | None = None) -> None:
+        """Looks at what has been decided meanwhile, by whomever; up to decision ``seen``, where it is given.
+
+        The latter is for who looks at a page: what it shows is what its answer may settle.
+        """
+        self.seen = newest(self.database, int(self.state.experiment["id"])) if seen is None else seen
         with reading(self.database.workspace) as reader:
-            _fill(reader, self.state, self.cards)
-        self.seen = newest(self.database, int(self.state.experiment["id"]))
+            _fill(reader, self.state, self.cards, self.seen)
 
 
 def standing(decisions: Sequence[Row]) -> str | None:
@@ -221,10 +224,10 @@ def _records(reader: Reader, state: State) -> dict[int, dict[str, Json]]:
     return {row["position"]: json.loads(row["line"]) for row in rows}
 
 
-def _fill(reader: Reader, state: State, cards: Sequence[Card]) -> None:
+def _fill(reader: Reader, state: State, cards: Sequence[Card], seen: int) -> None:
     by_position = {card.position: card for card in cards}
     for card in cards:
         card.decisions = []
-    for row in reader.rows(_OWN, id=state.experiment["id"]):
+    for row in reader.rows(_OWN, id=state.experiment["id"], seen=seen):
         if row["position"] in by_position:
             by_position[row["position"]].add(row | {"settles": bool(row["settles"])})
