@@ -16,7 +16,7 @@ from tracker import listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database, open_database
 from tracker.decisions import Answer, closed, newest, save
-from tracker.errors import UnknownReference, WrongStep
+from tracker.errors import UnknownReference, Unsupported, WrongStep
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
@@ -105,9 +105,14 @@ class Sheet:
         Where annotators differ already, and this person can see that, the answer settles it. Raises WrongStep where
         the checkpoint was closed meanwhile.
         """
-        settles = settles or (not self.independent and verdict != SKIPPED and is_disputed(card.decisions))
-        given = Answer(card.position, verdict, note, settles)
+        given = Answer(card.position, verdict, note, settles or self.settles(card, verdict))
         return self.save([given], via=via)
+
+    def settles(self, card: Card, verdict: str) -> bool:
+        """Whether this person's answer is to stand whatever others said: it ends a dispute, or was settled before."""
+        if self.independent or verdict == SKIPPED:
+            return False
+        return is_disputed(card.decisions) or any(row["settles"] for row in card.decisions)
 
     def save(self, answers: Sequence[Answer], *, via: str) -> list[Row]:
         """Saves several answers in one transaction; see ``answer``."""
@@ -145,8 +150,13 @@ def is_disputed(decisions: Sequence[Row]) -> bool:
 
 
 def user() -> str:
-    """Who sits at this machine: the default annotator."""
-    return getpass.getuser()
+    """Who sits at this machine: the default annotator. Raises Unsupported where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # before Python 3.13, and since
+        raise Unsupported(
+            "This system has no name for the user it runs as.", hint="Say who answers: --annotator NAME"
+        ) from error
 
 
 @contextlib.contextmanager
