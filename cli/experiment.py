@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
 from cli.experiment_text import listed, shown
 from cli.listing import bring_up_to_date, limit_of, limited, of_dataset, verbose
+from cli.next_command import generate_command
 from cli.options import as_json, workspace
 from cli.render import show, show_json
 from tracker import listings
@@ -132,38 +131,10 @@ def _all_of(reader: Reader, place: Workspace, row: Row, samples: int) -> Row:
     runs = listings.generation_runs(reader, row["id"])
     held_by = listings.memberships(reader, [row["id"]])[row["id"]]
     return {key: value for key, value in row.items() if key != "identity"} | {
-        "next_command": _next_command(row, runs),
+        "next_command": generate_command(row, runs),
         "shared_path": listings.data_path(place, row),
         "files": listings.files(reader, row["source_dataset_id"]),
         "batches": [held | {"path": listings.data_path(place, row, held["batch"])} for held in held_by],
         "runs": runs,
         "samples": listings.samples(reader, row["id"], samples),
     }
-
-
-def _next_command(row: Row, runs: list[Row]) -> str | None:
-    """What finishes an experiment: its last run's config again, in the same batch."""
-    if row["status"] == "complete":
-        return None
-    last = runs[-1] if runs else None
-    words = ["synthtrack", "generate", (last and last["config_path"]) or "CONFIG"]
-    if last is not None:
-        words += ["--batch", last["batch"], *_overrides(last["command"])]
-    if row["record_limit"] is not None:
-        words += ["--limit", str(row["record_limit"])]
-    if row["draw"]:
-        # An unfinished draw is what --fresh goes on with.
-        words.append("--fresh")
-    return shlex.join(words)
-
-
-def _overrides(command: str) -> Iterator[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return
-    for at, word in enumerate(words):
-        if word == "--set" and at + 1 < len(words):
-            yield from ("--set", words[at + 1])
-        elif word.startswith("--set="):
-            yield word

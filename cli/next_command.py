@@ -1,0 +1,52 @@
+"""What to type next to get an experiment done."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tracker.catalogue import Row
+
+if TYPE_CHECKING:
+    from pipeline.two_stage import State
+
+_OF_PEOPLE = {"review": "review", "annotate": "annotate", "judge_test": "judge-test"}
+"""The steps that `generate` does not take, and their commands."""
+
+
+def generate_command(row: Row, runs: Sequence[Row]) -> str | None:
+    """What makes or finishes an experiment's data: its last run's config again, in the same batch; None: complete."""
+    if row["status"] == "complete":
+        return None
+    # A judge can be tested with another config.
+    last = next((run for run in reversed(runs) if run["outcome"] != "tested"), None)
+    words = ["synthtrack", "generate", (last and last["config_path"]) or "CONFIG"]
+    if last is not None:
+        words += ["--batch", last["batch"], *_overrides(last["command"])]
+    if row["record_limit"] is not None:
+        words += ["--limit", str(row["record_limit"])]
+    if row["draw"]:
+        # An unfinished draw is what --fresh goes on with.
+        words.append("--fresh")
+    return shlex.join(words)
+
+
+def next_command(state: State, runs: Sequence[Row]) -> str | None:
+    """The command of a two_stage experiment's next step; None: complete."""
+    command = _OF_PEOPLE.get(state.step())
+    if command is None:
+        return generate_command(state.experiment, runs)
+    return shlex.join(["synthtrack", command, state.reference])
+
+
+def _overrides(command: str) -> Iterator[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return
+    for at, word in enumerate(words):
+        if word == "--set" and at + 1 < len(words):
+            yield from ("--set", words[at + 1])
+        elif word.startswith("--set="):
+            yield word
