@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 
 import click
@@ -54,3 +55,20 @@ def moment(text: str | None) -> str:
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """``1 experiment``, ``2 experiments``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def harmless(text: str) -> str:
+    """``text`` with what would steer a terminal, or hide in it, made visible; lines, letters and emoji stay."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    # Joiners make letters and emoji; the other format characters can turn a text round or hide in it.
+    if char in "\n\u200c\u200d":
+        return char
+    if char == "\t" or unicodedata.category(char) == "Zs":
+        return "    " if char == "\t" else " "
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return chr(0x2421 if code == 0x7F else 0x2400 + code)
+    return f"<U+{code:04X}>"
