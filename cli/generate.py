@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.preview import Preview
     from pipeline.run import Display, Progress
+    from tracker.catalogue import Row
 
 
+_WORDS = {"accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested"}
 _BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
 
@@ -68,7 +70,7 @@ def generate(
     is_new = workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
     if is_new:
         _refuse_elsewhere(workspace, (*configs, *more))
-    given = Options(record_limit=limit, command=_command(), **chosen)
+    given = Options(record_limit=limit, command=command_line(), **chosen)
     jobs = [prepare(workspace, path, given) for path in _files(workspace, (*configs, *more))]
     for job in jobs:
         for warning in job.warnings:
@@ -83,7 +85,7 @@ def generate(
         failures = _run_all(workspace, jobs, as_json=as_json)
     finally:
         if not no_mlflow:
-            _log(workspace)
+            log_to_mlflow(workspace)
     if failures:
         raise failures[0]
 
@@ -109,7 +111,7 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
     try:
         for job in jobs:
             try:
-                with _bar(job) as display:
+                with progress_bar(f"{job.plan.source.name}/{job.plan.semantic_name}") as display:
                     outcome = run(workspace, job, display, render.note)
             except (Interrupted, BudgetReached, StorageError):
                 raise
@@ -117,7 +119,7 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
                 failures.append(error)
                 found.append(_failure_json(job, error))
                 continue
-            found.append(_outcome_json(workspace, outcome))
+            found.append(_outcome_json(workspace, job, outcome))
             if not as_json:
                 _show(workspace, job, outcome)
             if _is_left_partial(job, outcome):
@@ -141,13 +143,18 @@ def _is_left_partial(job: Job, outcome: Outcome) -> bool:
 
 def _partial(job: Job, outcome: Outcome) -> PartialResult:
     return PartialResult(
-        f"{outcome.dataset}/{outcome.name}: {outcome.run['n_failed']} of {job.plan.n_records} records still fail "
+        f"{outcome.dataset}/{outcome.name}: {_n_failed(outcome)} of {job.plan.n_records} records still fail "
         f"(the first: {outcome.first_failure}).",
         hint="Run the same command to try them again, or add --accept-partial to keep their originals.",
     )
 
 
-def _log(workspace: Workspace) -> None:
+def _n_failed(outcome: Outcome) -> int:
+    return outcome.run["n_failed"] if outcome.run is not None else 0
+
+
+def log_to_mlflow(workspace: Workspace) -> None:
+    """Brings MLflow up to date at the end of a command; where that fails the command has not."""
     from pipeline.job import has_record
     from tracker.mlflow_log import drain
 
@@ -180,7 +187,7 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line as typed, without the value of a key and without what is no text."""
     typed = [os.fsencode(word).decode("utf-8", "replace") for word in sys.argv[1:]]
     words = [
@@ -190,19 +197,22 @@ def _command() -> str:
 
 
 @contextmanager
-def _bar(job: Job) -> Iterator[Display]:
+def progress_bar(name: str) -> Iterator[Display]:
     """A progress bar on a terminal, from the first record on; elsewhere only the word that an interrupt was heard."""
     if not render.is_terminal():
         yield _heard(render.note)
         return
     from tqdm import tqdm
 
-    name = f"{job.plan.source.name}/{job.plan.semantic_name}"
     bar: tqdm[Any] | None = None
     heard = _heard(lambda text: tqdm.write(text, file=sys.stderr))
 
     def display(progress: Progress) -> None:
         nonlocal bar
+        if bar is not None and bar.total != progress.total:
+            # The next step of a two_stage experiment.
+            bar.close()
+            bar = None
         if bar is None:
             bar = tqdm(
                 total=progress.total, initial=progress.before, desc=name, unit="rec", mininterval=0.2, file=sys.stderr,
@@ -241,8 +251,10 @@ def _postfix(progress: Progress) -> str:
         made = progress.done - progress.before
         whole = counters.cost_usd / made * (progress.total - progress.before) if made else None
         parts.append(render.usd(counters.cost_usd) + (f" of about {render.usd(whole)}" if whole is not None else ""))
-    parts.append(f"{progress.accepted} accepted, {progress.rejected} rejected")
-    parts += [f"{progress.failed} failed"] if progress.failed else []
+    counts = progress.statuses
+    shown = ("accepted", "rejected") if not counts["undecided"] and not counts["tested"] else ("undecided", "tested")
+    parts.append(", ".join(f"{counts[status]} {_WORDS[status]}" for status in shown if counts[status]) or "0 done")
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     parts.append(f"{counters.prompt_tokens + counters.completion_tokens:,} tokens")
     return ", ".join(parts)
 
@@ -252,12 +264,30 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
     if outcome.outcome == "reused":
         render.show(f"⚡ {reference}: already made, nothing generated")
         render.show(f"   Data reuse: Yes (original batch: {outcome.original_batch})")
+    elif run is None:
+        render.show(f"💾 {reference}: nothing to generate before a person has looked")
     else:
         symbol = "⚠️ " if outcome.status == "partial" else "✅"
         render.show(f"{symbol} {reference}: {outcome.outcome}, {outcome.status}")
     render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
     _show_models(job)
-    render.show(f"   Records: {run['n_records']:,}, {_counts(job, outcome)}")
+    if run is not None:
+        _show_run(job, outcome, run)
+    # Data with accepted failures is meant to change when they are tried again.
+    for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
+        render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
+    if outcome.state is not None and not outcome.in_tree:
+        _show_step(job, outcome)
+    elif not outcome.in_tree:
+        render.show("   Not in the tree yet: records are missing.")
+    else:
+        render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
+        render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+
+
+def _show_run(job: Job, outcome: Outcome, run: Row) -> None:
+    if outcome.status != "waiting":
+        render.show(f"   Records: {run['n_records']:,}, {_counts(job, outcome, run)}")
     if outcome.outcome != "reused":
         estimated = " (estimated)" if run["tokens_estimated"] else ""
         render.show(
@@ -268,22 +298,23 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
             f"   Tokens: {run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}; "
             f"cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s"
         )
-    _warn(job, outcome)
-    # Data with accepted failures is meant to change when they are tried again.
-    for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
-        render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
-    if not outcome.in_tree:
-        render.show("   Not in the tree yet: records are missing.")
-        return
-    render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
-    render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+    _warn(job, outcome, run)
 
 
-def _warn(job: Job, outcome: Outcome) -> None:
-    judged = outcome.run["n_accepted"] + outcome.run["n_rejected"]
-    if job.plan.judge is not None and 2 * outcome.run["n_unclear"] > judged:
+def _show_step(job: Job, outcome: Outcome) -> None:
+    from cli.steps import described, next_command
+
+    assert outcome.state is not None
+    for line in described(outcome.state):
+        render.show(f"   {line}")
+    render.show(f"💾 Next: {next_command(outcome.state, f'synthtrack generate {job.path}')}")
+
+
+def _warn(job: Job, outcome: Outcome, run: Row) -> None:
+    judged = run["n_accepted"] + run["n_rejected"]
+    if job.plan.judge is not None and 2 * run["n_unclear"] > judged:
         render.note(
-            f"⚠️  {outcome.run['n_unclear']:,} of {judged:,} verdicts say neither `same` nor `not the same`, and their "
+            f"⚠️  {run['n_unclear']:,} of {judged:,} verdicts say neither `same` nor `not the same`, and their "
             "records kept the original. The validation prompt must ask for one of the two; "
             f"`synthtrack experiment show {outcome.dataset}/{outcome.name}` shows samples."
         )
@@ -297,8 +328,7 @@ def _show_models(job: Job) -> None:
             render.show(f"   {title}: {model.model}, the offline provider's rules; no LLM")
 
 
-def _counts(job: Job, outcome: Outcome) -> str:
-    run = outcome.run
+def _counts(job: Job, outcome: Outcome, run: Row) -> str:
     if job.plan.judge is None:
         parts = [f"{run['n_accepted']:,} rephrased (no judge)"]
     else:
@@ -313,7 +343,7 @@ def _data_path(workspace: Workspace, outcome: Outcome, group: str) -> str:
     return workspace.relative(workspace.synthetic_dir / group / outcome.dataset / outcome.name / outcome.dataset)
 
 
-def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
+def _outcome_json(workspace: Workspace, job: Job, outcome: Outcome) -> dict[str, Any]:
     hidden = {"config", "versions", "price_list", "id", "shared_experiment_id", "batch_id"}
     return {
         "reference": f"{outcome.dataset}/{outcome.name}",
@@ -324,8 +354,18 @@ def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
         "original_batch": outcome.original_batch,
         "batch_path": _data_path(workspace, outcome, outcome.batch) if outcome.in_tree else None,
         "shared_path": _data_path(workspace, outcome, "_shared") if outcome.in_tree else None,
-        "run": {name: value for name, value in outcome.run.items() if name not in hidden},
+        "run": outcome.run and {name: value for name, value in outcome.run.items() if name not in hidden},
+        **_step_json(job, outcome),
     }
+
+
+def _step_json(job: Job, outcome: Outcome) -> dict[str, Any]:
+    if outcome.state is None:
+        return {}
+    from cli.steps import next_command
+
+    state = outcome.state
+    return {"step": state.step().value, "next_command": next_command(state, f"synthtrack generate {job.path}")}
 
 
 def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
@@ -354,6 +394,9 @@ def _show_preview(job: Job, each: Preview) -> None:
         state = "new" if each.status == "new" else f"{each.status}, {each.n_done:,} of {each.n_records:,} records done"
         render.show(f"   ⚡ Data reuse: No ({state})")
     render.show(f"   Batch: {each.batch}")
+    if job.plan.is_two_stage:
+        size = job.plan.config.generation.review_size
+        render.show(f"   Strategy two_stage: people look after the first {size} records, and before the judge decides.")
     render.show(
         f"   Calls: {each.rephrase_calls:,} to rephrase, about {each.judge_calls:,} to judge; "
         f"{each.already_paid:,} rephrasings are in the ledger already"

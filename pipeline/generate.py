@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import importlib.metadata
-import platform
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from pipeline.connect import api_key
+from pipeline.adoption import adopt
+from pipeline.execution import check_models, claim, is_seen, make, register
 from pipeline.job import Job, existing, has_record, models_of
+from pipeline.judge_test import judge_failed, run_test
 from pipeline.plan import Plan
-from pipeline.prices import Price, price_of
-from pipeline.run import Display, Run, taken_over
-from tracker import clock, spec, store, view
+from pipeline.run import Display, Rephrasing, Run
+from pipeline.two_stage import ANNOTATION, REVIEW, State, Step, load
+from tracker import decisions, listings, store, view
 from tracker.catalogue import Row, reading
-from tracker.content import synthetic_data
 from tracker.database import Database, open_database
-from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
-from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
-from tracker.store import Busy, Claimed, Totals, Wanted
+from tracker.store import Claimed, Totals
 from tracker.view_plan import Changes
 
-_POLL_S = 1.0
-_PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: made, resumed or reused; complete or partial."""
+    """What became of a run: made, resumed or reused; complete or partial.
+
+    Of strategy two_stage ``state`` is where the experiment stands now; its status is ``waiting`` where a person is to
+    look next, and ``run`` is None where nothing could be done before that.
+    """
 
     outcome: str
     status: str
@@ -40,53 +38,161 @@ class Outcome:
     fingerprint: str
     batch: str
     original_batch: str
-    run: Row
+    run: Row | None
     changes: Changes
     in_tree: bool
     first_failure: str | None = None
+    state: State | None = None
 
 
-def generate(
-    workspace: Workspace, job: Job, display: Display = lambda _: None, tell: Callable[[str], None] = lambda _: None
-) -> Outcome:
+def generate(workspace: Workspace, job: Job, display: Display = lambda _: None, tell: Tell = lambda _: None) -> Outcome:
     """Makes, resumes or reuses the experiment of ``job``, and brings its part of the tree up to date.
 
-    ``tell`` gets a sentence when there is somebody to wait for. Where records still fail the status is partial, with
-    the first of the failures; without ``accept_partial`` nothing of it is in the tree then. Raises Conflict where
-    another process makes it (unless ``wait``), Interrupted, BudgetReached, ProviderError, StorageError; whatever was
+    Strategy two_stage: does every step up to the next that needs a person. ``tell`` gets a sentence when there is
+    somebody to wait for, or something was taken over. Where records still fail the status is partial, with the first
+    of the failures; without ``accept_partial`` nothing of it is in the tree then. Raises Conflict where another process
+    makes it (unless ``wait``), Interrupted, BudgetReached, ProviderError, StorageError, JudgeFailed; whatever was
     answered until then is kept.
     """
-    prices = [price_of(model) for model in models_of(job.plan.config)]
-    _check_before(workspace, job, prices)
+    if not _is_complete(workspace, job):
+        check_models(workspace, job, models_of(job.plan.config))
     with open_database(workspace) as database:
-        source_id = _register(database, job.plan)
-        claimed = _claim(database, job, source_id, tell)
-        if claimed.outcome == "reused":
-            run = store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
-        else:
-            run = _make(database, Run(workspace, database, job, claimed, prices, display))
-        with reading(workspace) as reader:
-            changes = view.refresh(workspace, reader, [claimed.experiment_id], deep=True)
+        source_id = register(database, job.plan)
+        if job.plan.is_two_stage:
+            return _Stages(workspace, database, job, source_id, display, tell).go_on()
+        claimed = claim(database, job, source_id, tell)
+        run = reuse(database, claimed) if claimed.outcome == "reused" else None
+        run = run or make(Run(workspace, database, job, claimed, job.plan, display))
+        return _outcome(workspace, job, claimed, run)
+
+
+def reuse(database: Database, claimed: Claimed) -> Row:
+    return store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
+
+
+def _outcome(workspace: Workspace, job: Job, claimed: Claimed, run: Row) -> Outcome:
+    with reading(workspace) as reader:
+        changes = view.refresh(workspace, reader, [claimed.experiment_id], deep=True)
     return Outcome(
         outcome=claimed.outcome, status=run["status"], dataset=job.plan.source.name, name=claimed.name,
         fingerprint=job.plan.identity.fingerprint, batch=job.batch, original_batch=claimed.original_batch,
-        run=run, changes=changes, in_tree=run["status"] == "complete" or _is_seen(job, claimed),
+        run=run, changes=changes, in_tree=run["status"] == "complete" or is_seen(job, claimed),
         first_failure=_first_failure(workspace, claimed.experiment_id),
     )  # fmt: skip
 
 
-def _check_before(workspace: Workspace, job: Job, prices: list[Price | None]) -> None:
-    """What can be known to fail before a row is written: keys and prices that are missing."""
-    if _is_complete(workspace, job):
-        return
-    for model, price in zip(models_of(job.plan.config), prices, strict=True):
-        api_key(model, workspace.environ)
-        if job.options.max_cost is not None and price is None:
-            raise ConfigError(
-                "--max-cost needs known prices.",
-                [Problem(job.path, f"no price is known for {model.model} at {model.endpoint}")],
-                hint="Give them in the config: price: {input_per_mtok: ..., output_per_mtok: ...}",
-            )
+@dataclass
+class _Stages:
+    """Strategy two_stage: one step after the other until a person, or nobody, is to do the next."""
+
+    workspace: Workspace
+    database: Database
+    job: Job
+    source_id: int
+    display: Display
+    tell: Tell
+
+    def __post_init__(self) -> None:
+        self.ran: list[Step] = []
+        self.accepts_failures = False
+        self.last: tuple[Claimed, Row] | None = None
+
+    def go_on(self) -> Outcome:
+        """Does every step that needs no person."""
+        while True:
+            state = self._state()
+            step = self._step(state)
+            if step in self.ran:
+                # It was done just now, and records still fail.
+                if not self.job.options.accept_partial:
+                    return self._stopped(state)
+                self.accepts_failures = True
+                step = self._step(state)
+            if state is not None and step in _CHECKPOINTS:
+                if not adopt(self.workspace, self.database, state, _CHECKPOINTS[step], self.tell):
+                    return self._stopped(state)
+            elif state is not None and step is Step.JUDGE_TEST:
+                self._test(state)
+            elif step is Step.COMPLETE and self.last is not None:
+                return self._stopped(state)
+            elif self._take(step):
+                self.ran.append(step)
+
+    def _state(self) -> State | None:
+        with reading(self.workspace) as reader:
+            found = existing(reader, self.job.plan)
+            if found is None:
+                return None
+            state = load(reader, listings.experiment(reader, found["fingerprint"], self.workspace))
+        judge = self.job.plan.config.validation
+        assert judge is not None
+        return replace(state, required_accuracy=judge.required_accuracy)
+
+    def _step(self, state: State | None) -> Step:
+        return Step.REPHRASE_FIRST if state is None else state.step(accept_failures=self.accepts_failures)
+
+    def _take(self, step: Step) -> bool:
+        """Takes a step; False where somebody else took it while this process waited for the experiment."""
+        claimed = claim(self.database, self.job, self.source_id, self.tell, step)
+        if claimed.outcome == "reused":
+            self.last = claimed, reuse(self.database, claimed)
+            return True
+        state = self._state()
+        assert state is not None
+        if self._step(state) is not step:
+            store.finish(self.database, claimed, Totals(), status="waiting")
+            return False
+        plan = self.job.plan if step is Step.REPHRASE_FIRST else self._taught(state)
+        parts = (self.workspace, self.database, self.job, claimed, plan, self.display)
+        if step is Step.VALIDATE:
+            run = make(Run(*parts), before=partial(self._close, state, ANNOTATION, claimed))
+        elif step is Step.REPHRASE_REST:
+            rest = Rephrasing(*parts, end=plan.n_records)
+            run = make(rest, before=partial(self._close, state, REVIEW, claimed))
+        else:
+            run = make(Rephrasing(*parts, end=len(state.ranges.review)))
+        self.last = claimed, run
+        return True
+
+    def _taught(self, state: State) -> Plan:
+        return self.job.plan.taught(state.rephrase_examples, state.judge_examples)
+
+    def _close(self, state: State, checkpoint: str, claimed: Claimed) -> None:
+        verdicts = {at: str(state.decisions[at]["verdict"]) for at in state.there(checkpoint) if at in state.decisions}
+        learned = state.learned(checkpoint)
+        decisions.close(self.database, claimed.experiment_id, checkpoint, verdicts, learned, run_id=claimed.run_id)
+
+    def _test(self, state: State) -> None:
+        """Lets the judge be tested; one that was tested on just this test set is not asked again."""
+        known = state.test()
+        if known is not None:
+            raise judge_failed(state.reference, known["accuracy"], state.required_accuracy)
+        tested = run_test(self.workspace, self.database, self.job, state, self.display)
+        self.tell(
+            f"The judge agrees with the people on {tested.n_correct} of {tested.n_tested} samples "
+            f"({tested.accuracy:.1%}; {tested.required_accuracy:.0%} is required)."
+        )
+        tested.check()
+
+    def _stopped(self, state: State | None) -> Outcome:
+        assert state is not None
+        experiment = state.experiment
+        claimed, run = self.last or (None, None)
+        with reading(self.workspace) as reader:
+            changes = view.refresh(self.workspace, reader, [experiment["id"]], deep=True)
+        is_done = experiment["status"] == "complete" or (
+            experiment["status"] == "partial" and self.job.options.accept_partial
+        )
+        status = str(run["status"]) if run is not None else "waiting"
+        return Outcome(
+            outcome="waiting" if claimed is None else claimed.outcome, status=status, dataset=experiment["dataset"],
+            name=experiment["name"], fingerprint=experiment["fingerprint"], batch=self.job.batch,
+            original_batch=experiment["original_batch"], run=run, changes=changes, in_tree=is_done,
+            first_failure=_first_failure(self.workspace, experiment["id"]), state=state,
+        )  # fmt: skip
+
+
+_CHECKPOINTS = {Step.REVIEW: REVIEW, Step.ANNOTATE: ANNOTATION}
 
 
 def _is_complete(workspace: Workspace, job: Job) -> bool:
@@ -97,108 +203,6 @@ def _is_complete(workspace: Workspace, job: Job) -> bool:
     return found is not None and store.is_ready(found, accept_partial=job.options.accept_partial)
 
 
-def _register(database: Database, plan: Plan) -> int:
-    source = plan.source
-    splits = [
-        {
-            "split": split.name, "filename": split.filename, "digest": split.digest,
-            "n_records": split.n_records, "n_bytes": split.n_bytes, "content": split.content,
-        }
-        for split in source.splits
-    ]  # fmt: skip
-    dataset = {
-        "name": source.name, "task_name": source.task_name, "digest": source.digest, "origin": source.origin,
-    }  # fmt: skip
-    return store.register_source(database, dataset, splits, source.lines)
-
-
-def _claim(database: Database, job: Job, source_id: int, tell: Callable[[str], None]) -> Claimed:
-    wanted, process = _wanted(job, source_id), clock.this_process()
-    told: Busy | None = None
-    while True:
-        found = store.claim(database, wanted, process)
-        if isinstance(found, Claimed):
-            return found
-        made = (
-            f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made now by "
-            f"{found.process} since {found.since[:19].replace('T', ' ')} UTC."
-        )
-        if not job.options.wait:
-            raise Conflict(made, hint="Add --wait to wait for it and share its data, or run the same command later.")
-        if found != told:
-            told = found
-            tell(f"{made} Waiting for it.")
-        time.sleep(_POLL_S)
-
-
-def _wanted(job: Job, source_id: int) -> Wanted:
-    plan, config = job.plan, job.plan.config
-    generation, judge = config.generation, config.validation
-    settings = spec.settings(config)
-    return Wanted(
-        identity=plan.identity,
-        dataset=plan.source.name,
-        semantic_name=plan.semantic_name,
-        source_dataset_id=source_id,
-        batch=job.batch,
-        purpose=config.experiment.purpose,
-        description=config.experiment.description,
-        accept_partial=job.options.accept_partial,
-        columns={
-            "provider": generation.provider, "endpoint": generation.endpoint, "model": generation.model,
-            "temperature": generation.temperature, "top_p": generation.top_p, "max_tokens": generation.max_tokens,
-            "strategy": generation.strategy, "field_to_rephrase": generation.field_to_rephrase,
-            "record_limit": plan.record_limit, "draw": plan.draw,
-            "validation_model": judge and judge.model, "validation_temperature": judge and judge.temperature,
-            "settings": store.to_json(settings), "config": store.to_json(spec.public(config)),
-            "n_records": plan.n_records,
-        },
-        run={
-            "command": job.options.command, "config_path": job.path, "config": store.to_json(spec.public(config)),
-            "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
-            "versions": store.to_json(_versions()), "n_records": plan.n_records,
-        },
-    )  # fmt: skip
-
-
-def _make(database: Database, run: Run) -> Row:
-    """Runs the engine over what is missing, and ends the run whatever happens."""
-    claimed = run.claimed
-    try:
-        status = asyncio.run(run.drive())
-    except BaseException as error:
-        what = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-        stopped = isinstance(error, (KeyboardInterrupt, Interrupted, BudgetReached))
-        # Where even that cannot be written, the lease falls with this process.
-        with contextlib.suppress(Error):
-            _finish(database, run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
-        raise
-    row = _finish(database, run, status, seen=status == "complete" or _is_seen(run.job, claimed))
-    if row["status"] == "interrupted":
-        raise taken_over()
-    return row
-
-
-def _is_seen(job: Job, claimed: Claimed) -> bool:
-    """Whether the data is to be had although records failed: that is, or was, accepted."""
-    return claimed.partial or job.options.accept_partial
-
-
-def _finish(database: Database, run: Run, status: str, *, seen: bool, error: str | None = None) -> Row:
-    """Ends the run; ``seen``: what there is now is the experiment's data, to be had and trained on."""
-    digest = _data_digest(run.workspace, run.plan, run.claimed.experiment_id) if seen else None
-    return store.finish(database, run.claimed, run.totals(), status=status, error=error, data_digest=digest)
-
-
-def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:
-    with reading(workspace) as reader:
-        samples = reader.rows(
-            "SELECT status, rephrased FROM sample WHERE shared_experiment_id = :id ORDER BY position", id=experiment_id
-        )
-    rows = ({"line": line, **sample} for line, sample in zip(plan.source.lines, samples, strict=False))
-    return bytes_digest([synthetic_data(rows, plan.field)])
-
-
 def _first_failure(workspace: Workspace, experiment_id: int) -> str | None:
     with reading(workspace) as reader:
         rows = reader.rows(
@@ -206,11 +210,3 @@ def _first_failure(workspace: Workspace, experiment_id: int) -> str | None:
             id=experiment_id,
         )
     return str(rows[0]["error"]) if rows else None
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found

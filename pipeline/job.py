@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Source, read_source
 from pipeline.specs import GenerationConfig, ModelSpec, deprecations, resolve
-from pipeline.stored_source import stored_source
+from pipeline.stored_source import source_of, stored_source
 from tracker import clock, configs
 from tracker.catalogue import Reader, Row, reading
+from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
+from tracker.fingerprint import Json
 from tracker.paths import Workspace, name_problem
 
 
@@ -65,6 +68,31 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     if options.fresh:
         plan = _next_draw(workspace, plan)
     return Job(str(path), plan, batch, options, (*warnings, *plan.warnings))
+
+
+def stored(workspace: Workspace, reader: Reader, row: Row, options: Options, path: str | None = None) -> Job:
+    """An experiment of the record as a job: its config, its data as they were stored; ``row`` as ``listings`` gives it.
+
+    ``options.overrides`` change the config. Raises ConfigError.
+    """
+    where = path or f"the config of {row['dataset']}/{row['name']}"
+    document = configs.override(Document(nested(row["settings"]), where, {}), options.overrides)
+    config = resolve(configs.validate(GenerationConfig, document), workspace.environ)
+    source = source_of(reader, row["source_dataset_id"], config.generation.field_to_rephrase)
+    plan = make_plan(config, document, source, record_limit=row["record_limit"], draw=row["draw"])
+    return Job(where, plan, options.batch or row["original_batch"], options, plan.warnings)
+
+
+def nested(settings: Mapping[str, Json]) -> dict[str, Json]:
+    """A config of its settings under their dotted names. Unlike a config that is written out, it has what is null."""
+    config: dict[str, Json] = {}
+    for name, value in settings.items():
+        *groups, key = name.split(".")
+        target = config
+        for group in groups:
+            target = target.setdefault(group, {})
+        target[key] = value
+    return config
 
 
 def _source(workspace: Workspace, config: GenerationConfig) -> Source:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline import prompts
@@ -11,6 +12,7 @@ from pipeline.chat import ChatRequest, Message
 from pipeline.prompts import Template, TemplateError
 from pipeline.records import Source
 from pipeline.specs import GenerationConfig, ModelSpec, experiment_identity, semantic_name
+from pipeline.two_stage import TWO_STAGE, positions
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json
@@ -28,6 +30,7 @@ class Plan:
     judge: Template | None
     record_limit: int | None = None
     draw: int = 0
+    rephrase_rest: Template | None = None
 
     @cached_property
     def identity(self) -> Identity:
@@ -40,12 +43,22 @@ class Plan:
         )
 
     @property
+    def identity_parts(self) -> dict[str, Json]:
+        """What the fingerprint is made of, as the record has it."""
+        parts: dict[str, Json] = json.loads(self.identity.canonical)["identity"]
+        return parts
+
+    @property
     def semantic_name(self) -> str:
         return semantic_name(self.config, record_limit=self.record_limit, draw=self.draw)
 
     @property
     def n_records(self) -> int:
         return len(self.source.lines) if self.record_limit is None else min(self.record_limit, len(self.source.lines))
+
+    @property
+    def is_two_stage(self) -> bool:
+        return self.config.generation.strategy == TWO_STAGE
 
     @property
     def field(self) -> str:
@@ -59,7 +72,10 @@ class Plan:
         """The request for one record. Raises TemplateError."""
         record = self.source.records[position]
         about = {"task": "rephrase", "text": self.original(position)}
-        return _request(self.config.generation, self.rephrase.render(record), self.draw, about)
+        template = self.rephrase
+        if self.rephrase_rest is not None and position >= self.config.generation.review_size:
+            template = self.rephrase_rest
+        return _request(self.config.generation, template.render(record), self.draw, about)
 
     def judge_request(self, position: int, rephrased: str, *, again: bool = False) -> ChatRequest:
         """The judge's request for one rephrased record; ``again`` is another draw of it. Raises TemplateError."""
@@ -68,6 +84,16 @@ class Plan:
         fields = prompts.judge_fields(self.source.records[position], self.field, rephrased)
         about = {"task": "judge", "original": self.original(position), "rephrased": rephrased}
         return _request(self.config.validation, self.judge.render(fields), 2 * self.draw + again, about)
+
+    def taught(self, rephrase: Sequence[Json], judge: Sequence[Json]) -> Plan:
+        """The plan with few-shot examples that people approved: for the records after the review, and for the judge."""
+        assert self.config.validation is not None
+        generation, validation = self.config.generation, self.config.validation
+        return replace(
+            self,
+            rephrase_rest=prompts.parse(generation.rephrase_prompt, fewshot=prompts.format_examples(rephrase)),
+            judge=prompts.parse(validation.validation_prompt, fewshot=prompts.format_examples(judge)),
+        )
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -78,6 +104,9 @@ class Plan:
             if template is not None and model.few_shot_examples and not template.uses_fewshot:
                 name = prompts.FEWSHOT[section]
                 found.append(f"{section}.few_shot_examples are not used: the prompt has no {{{{{name}}}}}.")
+            elif template is not None and self.is_two_stage and not template.uses_fewshot:
+                name = prompts.FEWSHOT[section]
+                found.append(f"What people approve teaches {section} nothing: its prompt has no {{{{{name}}}}}.")
         if self.field not in self.rephrase.names:
             found.append(f"The rephrase prompt does not contain {{{self.field}}}: the model will not see that text.")
         if self.judge is not None and f"rephrased_{self.field}" not in self.judge.names:
@@ -105,6 +134,7 @@ def make_plan(
         # A trial of all records is no trial: it is the data set itself.
         record_limit = None
     plan = Plan(config, source, rephrase, judge, record_limit, draw)
+    _check_ranges(plan, document)
     _render_all(plan, document)
     return plan
 
@@ -122,6 +152,26 @@ def _template(
     unknown = sorted(template.names - set(fields))
     problems += [Problem(where, f"`{name}` uses {{{field}}}; fields here: {', '.join(fields)}") for field in unknown]
     return template
+
+
+def _check_ranges(plan: Plan, document: Document) -> None:
+    """A checkpoint of samples that are not there could never be passed."""
+    judge = plan.config.validation
+    if not plan.is_two_stage or judge is None:
+        return
+    ends = {
+        ("generation", "review_size"): plan.config.generation.review_size,
+        ("validation", "few_shot_range"): positions(judge.few_shot_range).stop,
+        ("validation", "test_range"): positions(judge.test_range).stop,
+    }
+    problems = [
+        Problem(document.where(key), f"`{'.'.join(key)}` reaches to sample {end}; there are {plan.n_records} records")
+        for key, end in ends.items()
+        if end > plan.n_records
+    ]
+    if problems:
+        hint = "Give ranges that fit, as review_size: 8, few_shot_range: 9-16, test_range: 17-32."
+        raise ConfigError(f"{document.source} has checkpoints beyond the data.", problems, hint=hint)
 
 
 def _render_all(plan: Plan, document: Document) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.chat import ChatRequest
 from pipeline.job import Job, existing, has_record, models_of
 from pipeline.plan import Plan, clean
 from pipeline.prices import price_of
 from pipeline.tokens import Tokenizer, prompt_tokens, tokenizer_for
-from tracker import ledger
+from pipeline.two_stage import load, positions
+from tracker import ledger, listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
 
@@ -45,16 +46,26 @@ def preview(workspace: Workspace, job: Job) -> Preview:
     plan = job.plan
     if not has_record(workspace):
         everything = list(range(plan.n_records))
-        return _preview(job, None, everything, everything, plan.n_records)
+        judge = [at for at in everything if not _is_decided_by_people(plan, at)]
+        return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
-        pending = _pending(reader, plan, found)
-        rephrase = [position for position in pending if _rephrased(reader, plan, position) is None]
-        judge = [position for position in pending if not _is_judged(reader, plan, position)]
-        return _preview(job, found, rephrase, judge, len(pending))
+        if plan.is_two_stage and found is not None:
+            state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
+            # Until the review it is not known what the later records will be shown.
+            plan = plan.taught(state.rephrase_examples, state.judge_examples)
+            job = replace(job, plan=plan)
+        there = _there(reader, found)
+        pending = [at for at in range(plan.n_records) if there.get(at, "failed") in {"failed", "undecided"}]
+        asked = [at for at in pending if there.get(at) != "undecided"]
+        rephrase = [at for at in asked if _rephrased(reader, plan, at) is None]
+        judge = [at for at in pending if not _is_decided_by_people(plan, at) and not _is_judged(reader, plan, at)]
+        return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked))
 
 
-def _preview(job: Job, found: Row | None, rephrase: list[int], judge: list[int], n_pending: int) -> Preview:
+def _preview(
+    job: Job, found: Row | None, rephrase: list[int], judge: list[int], *, n_pending: int, n_asked: int
+) -> Preview:
     plan, models = job.plan, models_of(job.plan.config)
     tokenizer = tokenizer_for(plan.config.generation.model)
     estimates = [_rephrase_tokens(plan, rephrase, tokenizer)]
@@ -74,7 +85,7 @@ def _preview(job: Job, found: Row | None, rephrase: list[int], judge: list[int],
         n_done=plan.n_records - n_pending,
         rephrase_calls=len(rephrase),
         judge_calls=len(judge) if plan.judge is not None else 0,
-        already_paid=n_pending - len(rephrase),
+        already_paid=n_asked - len(rephrase),
         prompt_tokens=sum(tokens[0] for tokens in estimates),
         completion_tokens=sum(tokens[1] for tokens in estimates),
         tokenizer=tokenizer.name,
@@ -101,14 +112,20 @@ def _judge_tokens(plan: Plan, positions: list[int], tokenizer: Tokenizer) -> tup
     return round(prompt), len(positions) * _VERDICT_TOKENS
 
 
-def _pending(reader: Reader, plan: Plan, found: Row | None) -> list[int]:
+def _there(reader: Reader, found: Row | None) -> dict[int, str]:
+    """The status of each record that has one."""
     if found is None:
-        return list(range(plan.n_records))
-    rows = reader.rows(
-        "SELECT position FROM sample WHERE shared_experiment_id = :id AND status <> 'failed'", id=found["id"]
-    )
-    done = {row["position"] for row in rows}
-    return [position for position in range(plan.n_records) if position not in done]
+        return {}
+    rows = reader.rows("SELECT position, status FROM sample WHERE shared_experiment_id = :id", id=found["id"])
+    return {row["position"]: row["status"] for row in rows}
+
+
+def _is_decided_by_people(plan: Plan, position: int) -> bool:
+    """Whether no judge is asked about a record; about the test set it is, before it may decide anything."""
+    judge = plan.config.validation
+    if not plan.is_two_stage or judge is None:
+        return False
+    return position < plan.config.generation.review_size or position in positions(judge.few_shot_range)
 
 
 def _rephrased(reader: Reader, plan: Plan, position: int) -> str | None:

@@ -1,13 +1,18 @@
-"""One run of the engine over the records that are missing: rephrased, judged as soon as that is there, written down."""
+"""One run of the engine: what is missing is asked for and written down.
+
+A Run rephrases each record and judges it as soon as that is there. A Rephrasing leaves the verdict to people and later
+runs, a JudgeTest asks the judge about samples whose verdict people gave.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.chat import Answer
 from pipeline.connect import connect
@@ -16,18 +21,25 @@ from pipeline.endpoint import Endpoint
 from pipeline.engine import Counters, Engine, Failed, Reply
 from pipeline.job import Job, models_of
 from pipeline.ledger import RunLedger
-from pipeline.plan import clean
-from pipeline.prices import Price
+from pipeline.plan import Plan, clean
+from pipeline.prices import Price, price_of
 from pipeline.prompts import TemplateError
+from pipeline.specs import ModelSpec
 from pipeline.verdict import Verdict, read_verdict
 from tracker import clock, ledger, store
-from tracker.catalogue import Reader, reading
+from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database
 from tracker.errors import BudgetReached, Conflict, Error, Interrupted
 from tracker.paths import Workspace
 from tracker.store import Claimed, Totals
 
 _TICK_S = 0.2
+_SAMPLES = """
+    SELECT position, status, rephrased, rephrase_request_key FROM sample
+    WHERE shared_experiment_id = :id AND position < :end"""
+_RECORDS = """
+    SELECT r.position, r.id FROM source_record r JOIN source_split p ON p.id = r.source_split_id
+    JOIN shared_experiment e ON e.source_dataset_id = p.source_dataset_id WHERE e.id = :id AND r.position < :end"""
 
 
 @dataclass
@@ -37,15 +49,13 @@ class Progress:
     total: int
     before: int = 0
     done: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    failed: int = 0
     interrupted: bool = False
+    statuses: Counter[str] = field(default_factory=Counter)
     counters: Counters = field(default_factory=Counters)
 
     def count(self, status: str) -> None:
         self.done += 1
-        setattr(self, status, getattr(self, status) + 1)
+        self.statuses[status] += 1
 
 
 Display = Callable[[Progress], None]
@@ -59,19 +69,23 @@ class Run:
     database: Database
     job: Job
     claimed: Claimed
-    prices: list[Price | None]
+    plan: Plan
     display: Display
+    ending: ClassVar[str] = "complete"
+    makes_data: ClassVar[bool] = True
+    """Whether its end is the experiment's."""
 
     def __post_init__(self) -> None:
-        self.plan = self.job.plan
-        self.models = models_of(self.plan.config)
-        self.progress = Progress(total=self.plan.n_records)
+        self.models = self._models()
+        self.prices = [price_of(model) for model in self.models]
+        self.progress = Progress(total=self._end())
         self.budget = self._budget()
         self.endpoints: list[Endpoint] = []
         self.records: dict[int, int] = {}
+        self.rephrased: dict[int, Row] = {}
 
     async def drive(self) -> str:
-        """The status of the run: complete, or partial where records failed. Raises what stopped it."""
+        """The status of the run: its ``ending``, or partial where records failed. Raises what stopped it."""
         with reading(self.workspace, snapshot=False) as reader:
             pending = self._pending(reader)
             self.endpoints = connect(self.models, self.workspace.environ, ledger.learned_limits(self.database))
@@ -94,7 +108,7 @@ class Run:
                 for chat in dict.fromkeys(endpoint.chat for endpoint in self.endpoints):
                     await chat.aclose()
         self._raise_if_stopped("taken over" if run_ledger.taken_over else engine.stopped_because)
-        return "partial" if self.progress.failed else "complete"
+        return "partial" if self.progress.statuses["failed"] else self.ending
 
     def totals(self) -> Totals:
         counters = self.progress.counters
@@ -117,24 +131,27 @@ class Run:
             at_risk_usd=None if self.budget is None else self.budget.at_risk,
         )  # fmt: skip
 
+    def _models(self) -> list[ModelSpec]:
+        return models_of(self.plan.config)
+
+    def _end(self) -> int:
+        """How many records this run is about, from the first one on."""
+        return self.plan.n_records
+
+    def _is_done(self, sample: Row) -> bool:
+        return sample["status"] not in {"failed", "undecided"}
+
     def _pending(self, reader: Reader) -> list[int]:
-        experiment = self.claimed.experiment_id
-        rows = reader.rows("SELECT position, status FROM sample WHERE shared_experiment_id = :id", id=experiment)
-        done = {row["position"]: row["status"] for row in rows if row["status"] != "failed"}
+        experiment, end = self.claimed.experiment_id, self._end()
+        samples = reader.rows(_SAMPLES, id=experiment, end=end)
+        # What people have read, or are reading, is what the judge is asked about.
+        self.rephrased = {row["position"]: row for row in samples if row["rephrased"] is not None}
+        done = {row["position"]: row["status"] for row in samples if self._is_done(row)}
         for status in done.values():
             self.progress.count(status)
         self.progress.before = self.progress.done
-        self.records = {
-            row["position"]: row["id"]
-            for row in reader.rows(
-                "SELECT r.position, r.id FROM source_record r JOIN source_split p ON p.id = r.source_split_id "
-                "JOIN shared_experiment e ON e.source_dataset_id = p.source_dataset_id "
-                "WHERE e.id = :id AND r.position < :end",
-                id=experiment,
-                end=self.plan.n_records,
-            )
-        }
-        return [position for position in range(self.plan.n_records) if position not in done]
+        self.records = {row["position"]: row["id"] for row in reader.rows(_RECORDS, id=experiment, end=end)}
+        return [position for position in range(end) if position not in done]
 
     def _budget(self) -> BatchBudget | None:
         cap = self.job.options.max_cost
@@ -151,17 +168,11 @@ class Run:
         sample: dict[str, Any] = {
             "shared_experiment_id": self.claimed.experiment_id, "position": position,
             "source_record_id": self.records[position], "original": plan.original(position), "rephrased": None,
-            "verdict": None, "error": None, "rephrase_request_key": None, "judge_request_key": None,
+            "verdict": None, "decided_by": None, "error": None, "rephrase_request_key": None, "judge_request_key": None,
         }  # fmt: skip
         try:
-            reply = await engine.ask(self.endpoints[0], plan.rephrase_request(position))
-            sample["rephrased"] = clean(reply.text, sample["original"])
-            sample["rephrase_request_key"] = reply.key
-            verdict = Verdict.SAME
-            if plan.judge is not None:
-                verdict, judged = await self._verdict(engine, position, sample["rephrased"])
-                sample |= {"verdict": verdict.value, "judge_request_key": judged.key}
-            sample["status"] = "accepted" if verdict is Verdict.SAME else "rejected"
+            sample |= await self._rephrase(engine, position)
+            sample |= await self._judge(engine, position, sample["rephrased"])
         except TemplateError as error:
             # A judge's prompt that reckons with the rephrased text can fail for one answer.
             sample |= {"status": "failed", "error": str(error)}
@@ -172,11 +183,25 @@ class Run:
         engine.record(sample)
         self.progress.count(sample["status"])
 
+    async def _rephrase(self, engine: Engine, position: int) -> Row:
+        known = self.rephrased.get(position)
+        if known is not None:
+            return {name: known[name] for name in ("rephrased", "rephrase_request_key")}
+        reply = await engine.ask(self.endpoints[0], self.plan.rephrase_request(position))
+        return {"rephrased": clean(reply.text, self.plan.original(position)), "rephrase_request_key": reply.key}
+
+    async def _judge(self, engine: Engine, position: int, rephrased: str) -> Row:
+        if self.plan.judge is None:
+            return {"status": "accepted"}
+        verdict, judged = await self._verdict(engine, position, rephrased)
+        status = "accepted" if verdict is Verdict.SAME else "rejected"
+        return {"status": status, "verdict": verdict.value, "decided_by": "judge", "judge_request_key": judged.key}
+
     async def _verdict(self, engine: Engine, position: int, rephrased: str) -> tuple[Verdict, Reply]:
         """The judge's verdict; an answer that says neither is asked for once more, then it is unclear."""
         for again in (False, True):
             request = self.plan.judge_request(position, rephrased, again=again)
-            reply = await engine.ask(self.endpoints[1], request)
+            reply = await engine.ask(self.endpoints[-1], request)
             verdict = read_verdict(reply.text)
             if verdict is not Verdict.UNCLEAR:
                 break
@@ -236,6 +261,58 @@ class Run:
                 f"${self.progress.counters.cost_usd or 0:,.4f}.",
                 hint=f"{hint} Raise --max-cost.",
             )
+
+
+@dataclass
+class Rephrasing(Run):
+    """Rephrases the first ``end`` records; what is there then waits for people, or for the judge they test."""
+
+    end: int = 0
+    ending: ClassVar[str] = "waiting"
+    makes_data: ClassVar[bool] = False
+
+    def _models(self) -> list[ModelSpec]:
+        return [self.plan.config.generation]
+
+    def _end(self) -> int:
+        return self.end
+
+    def _is_done(self, sample: Row) -> bool:
+        return bool(sample["status"] != "failed")
+
+    async def _judge(self, engine: Engine, position: int, rephrased: str) -> Row:
+        del engine, position, rephrased
+        return {"status": "undecided"}
+
+
+@dataclass
+class JudgeTest(Run):
+    """Asks the judge about samples whose verdict people gave; ``verdicts`` has (verdict, request key) by position."""
+
+    samples: Mapping[int, Row] = field(default_factory=dict)
+    verdicts: dict[int, tuple[Verdict, str]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    makes_data: ClassVar[bool] = False
+
+    def _models(self) -> list[ModelSpec]:
+        return models_of(self.plan.config)[1:]
+
+    def _end(self) -> int:
+        return len(self.samples)
+
+    def _pending(self, reader: Reader) -> list[int]:
+        del reader
+        return list(self.samples)
+
+    async def _record(self, engine: Engine, position: int) -> None:
+        try:
+            verdict, reply = await self._verdict(engine, position, self.samples[position]["rephrased"])
+        except (TemplateError, Failed) as error:
+            self.errors[position] = str(error)
+            self.progress.count("failed")
+            return
+        self.verdicts[position] = verdict, reply.key
+        self.progress.count("tested")
 
 
 def taken_over() -> Conflict:

@@ -33,12 +33,18 @@ def stored_source(reader: Reader, dataset: DatasetSpec, field: str) -> Source | 
     )
     if not found:
         return None
-    dataset_id = found[0]["id"]
+    return source_of(reader, found[0]["id"], field)
+
+
+def source_of(reader: Reader, dataset_id: int, field: str) -> Source:
+    """A source data set as the record holds it. Raises DataError where its records have no text in ``field``."""
+    dataset = reader.rows("SELECT name, task_name, origin FROM source_dataset WHERE id = :id", id=dataset_id)[0]
     splits = [
         Split(row["split"], row["filename"], row["digest"], row["n_records"], row["n_bytes"], row["content"])
         for row in reader.rows(_SPLITS, id=dataset_id)
     ]
-    lines = checked((row["line"] for row in reader.rows(_LINES, id=dataset_id)), hub_origin(dataset), field, None)
+    lines = (row["line"] for row in reader.rows(_LINES, id=dataset_id))
     there = {split.name for split in splits}
     missing = tuple(split for split in SPLITS[1:] if split not in there)
-    return Source(name, task_name, hub_origin(dataset), lines, tuple(splits), missing)
+    records = checked(lines, dataset["origin"], field, None)
+    return Source(dataset["name"], dataset["task_name"], dataset["origin"], records, tuple(splits), missing)

@@ -79,6 +79,7 @@ class State:
     decisions: Mapping[int, Row]
     closed: Mapping[str, list[int]]
     tests: Sequence[Row]
+    required_accuracy: float
     n_rephrased: int
     n_failed: int
 
@@ -125,14 +126,19 @@ class State:
         """Those of the positions on which that verdict stands."""
         return [at for at in among if at in self.decisions and self.decisions[at]["verdict"] == verdict]
 
-    def examples(self, checkpoint: str) -> list[dict[str, str]]:
-        """What is learned at a checkpoint: the approved samples, or those judged `same` for the judge."""
+    def learned(self, checkpoint: str) -> list[int]:
+        """The positions of what is learned at a checkpoint: the approved samples, or those `same` for the judge."""
+        if checkpoint in self.closed:
+            return self.closed[checkpoint]
         among = self.ranges.review if checkpoint == REVIEW else self.ranges.few_shot
-        found = self.closed.get(checkpoint, self.decided([at for at in among if at in self.samples], SAME))
+        return self.decided([at for at in self.there(checkpoint) if at in among], SAME)
+
+    def examples(self, checkpoint: str) -> list[dict[str, str]]:
+        """What is learned at a checkpoint, as few-shot examples."""
         verdict = {} if checkpoint == REVIEW else {"verdict": "same"}
         return [
             {"original": self.samples[at]["original"], "rephrased": self.samples[at]["rephrased"], **verdict}
-            for at in found
+            for at in self.learned(checkpoint)
         ]
 
     @property
@@ -174,8 +180,7 @@ class State:
     def judge_passed(self) -> bool:
         """Whether the experiment's own judge agreed with the people on this test set, as far as is required now."""
         test = self.test()
-        required = self.settings["validation.required_accuracy"]
-        return test is not None and test["accuracy"] >= required - ENOUGH
+        return test is not None and test["accuracy"] >= self.required_accuracy - ENOUGH
 
     def test(self) -> Row | None:
         """The newest test of the experiment's own judge on the test set as it is, or None."""
@@ -214,6 +219,9 @@ _COUNTS = """
     SELECT COUNT(CASE WHEN status <> 'failed' THEN 1 END) AS n_rephrased,
            COUNT(CASE WHEN status = 'failed' THEN 1 END) AS n_failed
     FROM sample WHERE shared_experiment_id = :id"""
+_LAST_CONFIG = """
+    SELECT config FROM generation_run WHERE shared_experiment_id = :id AND outcome <> 'tested'
+    ORDER BY id DESC LIMIT 1"""
 _TESTS = "SELECT * FROM judge_test_overview WHERE shared_experiment_id = :id OR judge_key = :key ORDER BY id"
 
 
@@ -239,10 +247,18 @@ def load(reader: Reader, experiment: Row) -> State:
         decisions={row["position"]: row for row in reader.rows(_DECISIONS, id=experiment["id"])},
         closed={row["name"]: json.loads(row["examples"]) for row in reader.rows(_CLOSED, id=experiment["id"])},
         tests=(),
+        required_accuracy=_required(reader, experiment),
         **counts,
     )
     tests = reader.rows(_TESTS, id=experiment["id"], key=state.judge_key)
     return replace(state, tests=tests)
+
+
+def _required(reader: Reader, experiment: Row) -> float:
+    # It shapes no data, so a later run may have been given another one.
+    found = reader.rows(_LAST_CONFIG, id=experiment["id"])
+    validation = json.loads(found[0]["config"]).get("validation", {}) if found else {}
+    return float(validation.get("required_accuracy", experiment["settings"]["validation.required_accuracy"]))
 
 
 def _list(value: Json) -> list[Json]:

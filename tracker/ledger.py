@@ -47,8 +47,12 @@ def save_attempts(database: Database, connection: Connection, rows: Iterable[tup
 LEASE_TIMEOUT_S = 120.0
 """A process that cannot be asked whether it lives is gone when it has not been heard of for so long."""
 
+HOLDS_NO_LEASE = ("reused", "tested")
+"""Outcomes of runs that change no experiment."""
+
 LAST_SEEN = case(
-    (RUN.c.outcome == "reused", RUN.c.started_at), else_=func.coalesce(EXPERIMENT.c.lease_heartbeat, RUN.c.started_at)
+    (RUN.c.outcome.in_(HOLDS_NO_LEASE), RUN.c.started_at),
+    else_=func.coalesce(EXPERIMENT.c.lease_heartbeat, RUN.c.started_at),
 )
 """When a running run was last heard of; its experiment must be joined."""
 

@@ -166,6 +166,18 @@ def generation_runs(reader: Reader, experiment_id: int) -> list[Row]:
     )
 
 
+def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
+    """Every test of a judge on an experiment, oldest first; ``settings`` as an object, with the prompt."""
+    rows = reader.rows(
+        """SELECT t.model, t.temperature, t.n_tested, t.n_correct, t.accuracy, t.required_accuracy, t.passed,
+                  t.created_at, t.judge_key, t.test_set_key, t.run_uuid, t.cost_usd, o.mlflow_run_id, t.settings
+           FROM judge_test_overview t LEFT JOIN mlflow_outbox o ON o.generation_run_id = t.generation_run_id
+           WHERE t.shared_experiment_id = :id ORDER BY t.id""",
+        id=experiment_id,
+    )
+    return [row | {"passed": bool(row["passed"]), "settings": json.loads(row["settings"])} for row in rows]
+
+
 def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
     """The first ``limit`` records of an experiment: original, rephrased, status, verdict."""
     return reader.rows(

@@ -22,6 +22,7 @@ from tracker.ledger import (
     ATTEMPT,
     ENDPOINT_LIMIT,
     EXPERIMENT,
+    HOLDS_NO_LEASE,
     LAST_SEEN,
     RESERVATION,
     RUN,
@@ -163,11 +164,31 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             [{"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(),
               "reused": outcome == "reused" or original != wanted.batch}],
         )  # fmt: skip
+        row = {**wanted.run, "purpose": wanted.purpose, "description": wanted.description}
         run_id, run_uuid = _new_run(
-            connection, wanted, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
+            connection, row, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
         )
     partial = found is not None and found["status"] == "partial"
     return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original), partial)
+
+
+def begin_test(database: Database, experiment_id: int, batch: str, run: Row, process: Process) -> Claimed:
+    """A run that tests the experiment's judge: it takes no lease and changes no data.
+
+    It counts for ``batch`` where there is such a batch, else for the experiment's first.
+    """
+    with database.writing() as connection:
+        experiment = connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)).mappings().one()
+        named = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch)).scalar()
+        batch_id = int(named if named is not None else experiment["original_batch_id"])
+        row = {**run, "purpose": experiment["purpose"], "description": experiment["description"]}
+        run_id, run_uuid = _new_run(
+            connection, row, process, outcome="tested", experiment_id=experiment_id, batch_id=batch_id
+        )
+        original = connection.execute(
+            select(BATCH.c.name).where(BATCH.c.id == experiment["original_batch_id"])
+        ).scalar_one()
+    return Claimed("tested", experiment_id, str(experiment["name"]), run_id, run_uuid, batch_id, str(original))
 
 
 def is_ready(experiment: Any, *, accept_partial: bool) -> bool:
@@ -211,15 +232,16 @@ def finish(
 ) -> dict[str, Any]:
     """Ends a run: counts, tokens, cost, status, lease and outbox in one transaction; gives the run's row.
 
-    ``status`` is complete, partial, interrupted or failed; with ``data_digest`` the experiment becomes complete, or
-    partial where records failed. A run that another process took over ends as interrupted and leaves the experiment to
-    that one.
+    ``status`` is complete, partial, waiting, interrupted or failed; with ``data_digest`` the experiment becomes
+    complete, or partial where records failed. A run that another process took over ends as interrupted and leaves the
+    experiment to that one.
     """
     now = _now()
     with database.writing() as connection:
         taken_over = not is_running(connection, claimed.run_id)
         status = "interrupted" if taken_over else status
-        counts = _sample_counts(connection, claimed.experiment_id)
+        # A judge test makes no samples; those that are there are not its own.
+        counts = {} if claimed.outcome == "tested" else _sample_counts(connection, claimed.experiment_id)
         spent = spending(connection, ATTEMPT.c.generation_run_id == claimed.run_id)
         started = connection.execute(select(RUN.c.started_at).where(RUN.c.id == claimed.run_id)).scalar_one()
         values = {
@@ -228,7 +250,7 @@ def finish(
             "duration_s": clock.seconds_between(started, now),
         }  # fmt: skip
         connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
-        if claimed.outcome != "reused" and not taken_over:
+        if claimed.outcome not in HOLDS_NO_LEASE and not taken_over:
             _end_experiment(connection, claimed, counts, now, data_digest)
         connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))
         limits = [
@@ -281,15 +303,14 @@ def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, proce
 
 
 def _new_run(
-    connection: Connection, wanted: Wanted, process: Process, *, outcome: str, experiment_id: int, batch_id: int
+    connection: Connection, row: Row, process: Process, *, outcome: str, experiment_id: int, batch_id: int
 ) -> tuple[int, str]:
     run_uuid = uuid.uuid4().hex
     run_id = connection.execute(
         RUN.insert()
         .values(
             uuid=run_uuid, shared_experiment_id=experiment_id, batch_id=batch_id, outcome=outcome, status="running",
-            purpose=wanted.purpose, description=wanted.description, started_at=_now(),
-            host=process.host, pid=process.pid, pid_started=process.started, **wanted.run,
+            started_at=_now(), host=process.host, pid=process.pid, pid_started=process.started, **row,
         )
         .returning(RUN.c.id)
     ).scalar_one()  # fmt: skip
@@ -341,7 +362,7 @@ def _end_dead_runs(database: Database, connection: Connection, taken: int | None
     )  # fmt: skip
     now = _now()
     for run in connection.execute(running).all():
-        is_taken = run.shared_experiment_id == taken and run.outcome != "reused"
+        is_taken = run.shared_experiment_id == taken and run.outcome not in HOLDS_NO_LEASE
         if not is_taken and not is_gone(Process(run.host, run.pid, run.pid_started), run.last_seen):
             continue
         mine = ATTEMPT.c.generation_run_id == run.id

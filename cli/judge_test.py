@@ -1,0 +1,146 @@
+"""`synthtrack judge-test`: does the judge agree with the people?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import options, render
+from tracker.catalogue import Row
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.judge_test import Tested
+
+_WORDS = {"same": "same", "not_the_same": "not the same", "unclear": "unclear"}
+
+
+@click.command("judge-test")
+@click.argument("ref", metavar="EXPERIMENT")
+@click.option("--config", type=click.Path(path_type=Path), help="Try the judge of this config instead.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Try it with another setting.")
+@click.option("--list", "list_only", is_flag=True, help="Show every test so far; no call is made.")
+@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.as_json
+@options.workspace
+def judge_test(
+    workspace: Workspace,
+    /,
+    *,
+    ref: str,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    list_only: bool,
+    no_mlflow: bool,
+    as_json: bool,
+) -> None:
+    """Test the judge on the samples that people annotated for that: accuracy, confusion matrix, every disagreement.
+
+    With --config or --set it tries another judge on the same samples; every attempt is kept. Exit code 15 where the
+    judge agrees less than validation.required_accuracy.
+    """
+    if list_only:
+        _list(workspace, ref, as_json=as_json)
+        return
+    from cli.generate import command_line, log_to_mlflow, progress_bar
+    from pipeline.judge_test import judge_test as run
+
+    path = config and workspace.find(config)
+    try:
+        with progress_bar(f"{ref} judge test") as display:
+            tested = run(workspace, ref, config=path, overrides=overrides, command=command_line(), display=display)
+    finally:
+        if not no_mlflow:
+            log_to_mlflow(workspace)
+    if as_json:
+        render.show_json(_json(tested))
+    else:
+        render.show("\n".join(_shown(tested)))
+    tested.check()
+
+
+def _json(tested: Tested) -> Row:
+    kept = ("uuid", "n_calls", "n_cached", "prompt_tokens", "completion_tokens", "cost_usd", "duration_s")
+    return asdict(tested) | {"run": {name: tested.run[name] for name in kept}, "step": tested.step.value}
+
+
+def _shown(tested: Tested) -> Iterator[str]:
+    symbol = "✅" if tested.passed else "⚠️ "
+    yield f"{symbol} {tested.reference}: the judge {tested.model} {'passed' if tested.passed else 'did not pass'}"
+    yield (
+        f"   Accuracy: {tested.accuracy:.1%} ({tested.n_correct} of {tested.n_tested}); "
+        f"required: {tested.required_accuracy:.1%}; examples in its prompt: {tested.n_examples}"
+    )
+    run = tested.run
+    yield (
+        f"   Calls: {run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger; "
+        f"cost: {render.usd(run['cost_usd'])}"
+    )
+    yield ""
+    yield render.table(
+        ("The person said", *(f"judge: {word}" for word in _WORDS.values())),
+        [(_WORDS[person], *said.values()) for person, said in tested.confusion.items()],
+    )
+    if not tested.confusion["not_the_same"] or not sum(tested.confusion["not_the_same"].values()):
+        yield "\n⚠️  Nothing in the test set is `not the same`: this says nothing of whether the judge finds errors."
+    if tested.disagreements:
+        yield f"\nDisagreements ({len(tested.disagreements)}):"
+    for row in tested.disagreements:
+        yield from _disagreement(row)
+    if tested.passed and not tested.is_own:
+        yield "\n💾 This judge is not the experiment's own: `synthtrack generate` with its config goes on with it."
+
+
+def _disagreement(row: Row) -> Iterator[str]:
+    from pipeline.differences import differences, marked
+
+    original, rephrased = differences(row["original"], row["rephrased"])
+    yield f"\n   {row['sample']}: the person said {_WORDS[row['expected']]}, the judge {_WORDS[row['verdict']]}"
+    yield f"      Original:  {marked(original, '[-', '-]')}"
+    yield f"      Rephrased: {marked(rephrased, '{+', '+}')}"
+
+
+def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:
+    from pipeline.two_stage import load
+    from tracker import listings
+    from tracker.catalogue import reading
+
+    with reading(workspace) as reader:
+        state = load(reader, listings.experiment(reader, ref, workspace))
+        rows = listings.judge_tests(reader, state.experiment["id"])
+    if as_json:
+        render.show_json(rows)
+    elif rows:
+        render.show(_tests(rows))
+    else:
+        render.show(f"The judge of {state.reference} was not tested yet.")
+
+
+def _tests(rows: Sequence[Row]) -> str:
+    headers = (
+        "#",
+        "When",
+        "Model",
+        "Temp",
+        "Accuracy",
+        "Right",
+        "Required",
+        "Passed",
+        "Judge",
+        "Test set",
+        "MLflow run",
+    )
+    return render.table(
+        headers,
+        [
+            (number, render.moment(row["created_at"]), row["model"], row["temperature"], f"{row['accuracy']:.1%}",
+             f"{row['n_correct']} of {row['n_tested']}", f"{row['required_accuracy']:.0%}",
+             "yes" if row["passed"] else "no", row["judge_key"][:8], row["test_set_key"][:8],
+             row["mlflow_run_id"] or "not logged")
+            for number, row in enumerate(rows, 1)
+        ],
+    )  # fmt: skip

@@ -1,0 +1,160 @@
+"""One run on an experiment, from the claim to its end, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+
+from pipeline.connect import api_key
+from pipeline.job import Job
+from pipeline.plan import Plan
+from pipeline.prices import price_of
+from pipeline.run import Run, taken_over
+from pipeline.specs import ModelSpec
+from tracker import clock, spec, store
+from tracker.catalogue import Row, reading
+from tracker.content import synthetic_data
+from tracker.database import Database
+from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
+from tracker.fingerprint import bytes_digest
+from tracker.paths import Workspace
+from tracker.store import Busy, Claimed, Wanted
+
+_POLL_S = 1.0
+_PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
+
+
+def check_models(workspace: Workspace, job: Job, models: list[ModelSpec]) -> None:
+    """What can be known to fail before a row is written. Raises MissingKey, and ConfigError for unknown prices."""
+    for model in models:
+        api_key(model, workspace.environ)
+        if job.options.max_cost is not None and price_of(model) is None:
+            raise ConfigError(
+                "--max-cost needs known prices.",
+                [Problem(job.path, f"no price is known for {model.model} at {model.endpoint}")],
+                hint="Give them in the config: price: {input_per_mtok: ..., output_per_mtok: ...}",
+            )
+
+
+def register(database: Database, plan: Plan) -> int:
+    """The id of the plan's source data set, stored now if it is new."""
+    source = plan.source
+    splits = [
+        {
+            "split": split.name, "filename": split.filename, "digest": split.digest,
+            "n_records": split.n_records, "n_bytes": split.n_bytes, "content": split.content,
+        }
+        for split in source.splits
+    ]  # fmt: skip
+    dataset = {
+        "name": source.name, "task_name": source.task_name, "digest": source.digest, "origin": source.origin,
+    }  # fmt: skip
+    return store.register_source(database, dataset, splits, source.lines)
+
+
+def claim(
+    database: Database, job: Job, source_id: int, tell: Callable[[str], None], step: str | None = None
+) -> Claimed:
+    """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
+    wanted, process = _wanted(job, source_id, step), clock.this_process()
+    told: Busy | None = None
+    while True:
+        found = store.claim(database, wanted, process)
+        if isinstance(found, Claimed):
+            return found
+        made = (
+            f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made now by "
+            f"{found.process} since {found.since[:19].replace('T', ' ')} UTC."
+        )
+        if not job.options.wait:
+            raise Conflict(made, hint="Add --wait to wait for it and share its data, or run the same command later.")
+        if found != told:
+            told = found
+            tell(f"{made} Waiting for it.")
+        time.sleep(_POLL_S)
+
+
+def run_row(job: Job, step: str | None, n_records: int) -> Row:
+    """The values of a run's columns that come from its job."""
+    config = job.plan.config
+    return {
+        "command": job.options.command, "config_path": job.path, "config": store.to_json(spec.public(config)),
+        "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
+        "versions": store.to_json(_versions()), "n_records": n_records, "step": step,
+    }  # fmt: skip
+
+
+def make(run: Run, *, before: Callable[[], None] = lambda: None) -> Row:
+    """Runs the engine over what is missing, and ends the run whatever happens; ``before`` is done first."""
+    claimed, job = run.claimed, run.job
+    try:
+        before()
+        status = asyncio.run(run.drive())
+    except BaseException as error:
+        what = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+        stopped = isinstance(error, (KeyboardInterrupt, Interrupted, BudgetReached))
+        # Where even that cannot be written, the lease falls with this process.
+        with contextlib.suppress(Error):
+            _finish(run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
+        raise
+    row = _finish(run, status, seen=status == "complete" or is_seen(job, claimed))
+    if row["status"] == "interrupted":
+        raise taken_over()
+    return row
+
+
+def is_seen(job: Job, claimed: Claimed) -> bool:
+    """Whether the data is to be had although records failed: that is, or was, accepted."""
+    return claimed.partial or job.options.accept_partial
+
+
+def _wanted(job: Job, source_id: int, step: str | None) -> Wanted:
+    plan, config = job.plan, job.plan.config
+    generation, judge = config.generation, config.validation
+    return Wanted(
+        identity=plan.identity,
+        dataset=plan.source.name,
+        semantic_name=plan.semantic_name,
+        source_dataset_id=source_id,
+        batch=job.batch,
+        purpose=config.experiment.purpose,
+        description=config.experiment.description,
+        accept_partial=job.options.accept_partial,
+        columns={
+            "provider": generation.provider, "endpoint": generation.endpoint, "model": generation.model,
+            "temperature": generation.temperature, "top_p": generation.top_p, "max_tokens": generation.max_tokens,
+            "strategy": generation.strategy, "field_to_rephrase": generation.field_to_rephrase,
+            "record_limit": plan.record_limit, "draw": plan.draw,
+            "validation_model": judge and judge.model, "validation_temperature": judge and judge.temperature,
+            "settings": store.to_json(spec.settings(config)), "config": store.to_json(spec.public(config)),
+            "n_records": plan.n_records,
+        },
+        run=run_row(job, step, plan.n_records),
+    )  # fmt: skip
+
+
+def _finish(run: Run, status: str, *, seen: bool, error: str | None = None) -> Row:
+    """Ends the run; ``seen``: what there is now is the experiment's data, to be had and trained on."""
+    digest = _data_digest(run.workspace, run.plan, run.claimed.experiment_id) if seen and run.makes_data else None
+    return store.finish(run.database, run.claimed, run.totals(), status=status, error=error, data_digest=digest)
+
+
+def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:
+    with reading(workspace) as reader:
+        samples = reader.rows(
+            "SELECT status, rephrased FROM sample WHERE shared_experiment_id = :id ORDER BY position", id=experiment_id
+        )
+    rows = ({"line": line, **sample} for line, sample in zip(plan.source.lines, samples, strict=False))
+    return bytes_digest([synthetic_data(rows, plan.field)])
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
