@@ -313,7 +313,7 @@ def _resolve_offline(spec: Any) -> Any:
     if problems:
         what = "Provider offline answers by rules; it is no LLM and cannot stand for one."
         raise ConfigError(what, problems, hint=f"Set model: {OFFLINE_MODEL}, without endpoint and base_url.")
-    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": ""})
+    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": None})
 
 
 def experiment_identity(
