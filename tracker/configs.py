@@ -26,6 +26,8 @@ _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
+_FLOAT, _FLOAT_BEGINS = r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")
+_BLANKS_AT_END = re.compile(r" +$", re.MULTILINE)
 _LITERAL_KEY = re.compile(r"\bapi_?key\b", re.IGNORECASE)
 
 Location = tuple[str | int, ...]
@@ -57,7 +59,7 @@ for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", _FLOAT, _FLOAT_BEGINS),
     ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
@@ -186,12 +188,22 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, _: Any) -> bool:
         return True
 
+    def analyze_scalar(self, scalar: str) -> Any:
+        found = super().analyze_scalar(scalar)
+        # PyYAML puts a text with blanks at the end of a line ("Answer: ") into quotes, where a block would keep them.
+        found.allow_block = super().analyze_scalar(_BLANKS_AT_END.sub("", scalar)).allow_block
+        return found
+
 
 def _block_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else None
+    # Anywhere but in double quotes, U+0085 is read as a plain newline.
+    return dumper.represent_scalar(f"{_TAG}str", text, style='"' if "\x85" in text else style)
 
 
 _Dumper.add_representer(str, _block_text)
+# PyYAML itself would leave 1.5e3 bare where it is a text: it takes it for none of its numbers.
+_Dumper.add_implicit_resolver(f"{_TAG}float", re.compile(rf"(?:{_FLOAT})\Z"), _FLOAT_BEGINS)
 
 
 def _unusable(value: object) -> str | None:

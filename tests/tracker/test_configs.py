@@ -321,6 +321,7 @@ PLAIN = st.recursive(
     | st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), include_characters="\n\t"))
     | st.sampled_from(
         ["no", "1e-6", "2024-12-29", "1_000", "010", "~", "null", "<<", "=", "1:30", "0x1", " a", "a\nb \n"]
+        + ["1.5e3", "+.5", "1.e3", "a\x85b", "a\x85b\nc", "a\u2028b\nc", "\n ", "a\n  \nb: ", "  a\n b  "]
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_01", min_size=1), inner, max_size=3),
     max_leaves=8,
@@ -334,6 +335,7 @@ def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> Non
 
 def test_long_texts_are_blocks_for_people() -> None:
     assert configs.to_yaml({"b": "one\ntwo\n", "a": 1}) == "b: |\n  one\n  two\na: 1\n"
+    assert configs.to_yaml({"prompt": "Text: {a} \nAnswer: "}) == "prompt: |-\n  Text: {a} \n  Answer: \n"
 
 
 def test_a_text_holds_no_nul() -> None:
