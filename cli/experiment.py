@@ -8,7 +8,7 @@ import click
 
 from cli.experiment_text import listed, shown
 from cli.listing import bring_up_to_date, limit_of, limited, of_dataset, verbose
-from cli.next_command import generate_command
+from cli.next_command import generate_command, next_command
 from cli.options import as_json, workspace
 from cli.render import show, show_json
 from tracker import listings
@@ -127,11 +127,26 @@ def _without_settings(row: Row) -> Row:
     return {key: value for key, value in row.items() if key not in ("settings", "identity")}
 
 
+def _next(reader: Reader, row: Row, runs: list[Row]) -> Row:
+    if row["strategy"] != "two_stage":
+        return {"next_command": generate_command(row, runs)}
+    from cli.steps import described
+    from pipeline.two_stage import load
+
+    state = load(reader, row)
+    return {
+        "next_command": next_command(state, runs),
+        "step": state.step().value,
+        "progress": list(described(state)),
+        "judge_tests": listings.judge_tests(reader, row["id"]),
+    }
+
+
 def _all_of(reader: Reader, place: Workspace, row: Row, samples: int) -> Row:
     runs = listings.generation_runs(reader, row["id"])
     held_by = listings.memberships(reader, [row["id"]])[row["id"]]
     return {key: value for key, value in row.items() if key != "identity"} | {
-        "next_command": generate_command(row, runs),
+        **_next(reader, row, runs),
         "shared_path": listings.data_path(place, row),
         "files": listings.files(reader, row["source_dataset_id"]),
         "batches": [held | {"path": listings.data_path(place, row, held["batch"])} for held in held_by],

@@ -76,6 +76,8 @@ def shown(row: Row) -> Iterator[str]:
     yield from (f"      {_file(row, each)}" for each in row["files"])
     if row["runs"]:
         yield from ("", f"⚡ {counted(len(row['runs']), 'generation run')}", _runs(row["runs"]))
+    if row.get("judge_tests"):
+        yield from ("", f"⚖️ {counted(len(row['judge_tests']), 'judge test')}", judge_tests(row["judge_tests"]))
     if row["samples"]:
         yield from ("", f"📊 First {counted(len(row['samples']), 'record')}", _samples(row["samples"]))
 
@@ -86,6 +88,7 @@ def _status(row: Row) -> Iterator[str]:
         yield f"Being made by PID {row['lease_pid']} on {row['lease_host']} since {moment(row['lease_since'])}"
     elif row["next_command"] is not None:
         yield f"Next: {row['next_command']}"
+    yield from row.get("progress", ())
     yield f"Purpose: {row['purpose']}"
     if row["description"]:
         yield f"Description: {row['description']}"
@@ -120,13 +123,50 @@ def _file(row: Row, each: Row) -> str:
     return f"{each['filename']} (as in the source, {counted(each['n_records'], 'record')})"
 
 
-def _runs(runs: list[Row]) -> str:
-    headers = ("Started", "Batch", "Outcome", "Status", "Calls", "Cost", "MLflow run")
+def judge_tests(rows: list[Row]) -> str:
+    """The tests of judges, oldest first."""
+    headers = (
+        "#",
+        "When",
+        "Model",
+        "Temp",
+        "Accuracy",
+        "Right",
+        "Required",
+        "Passed",
+        "Judge",
+        "Test set",
+        "MLflow run",
+    )
     return table(
         headers,
         [
-            (moment(run["started_at"]), run["batch"], run["outcome"], run["status"], run["n_calls"],
-             usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
+            (number, moment(row["created_at"]), row["model"], row["temperature"], f"{row['accuracy']:.1%}",
+             f"{row['n_correct']} of {row['n_tested']}", f"{row['required_accuracy']:.0%}",
+             "yes" if row["passed"] else "no", row["judge_key"][:8], row["test_set_key"][:8],
+             row["mlflow_run_id"] or "not logged")
+            for number, row in enumerate(rows, 1)
+        ],
+    )  # fmt: skip
+
+
+def _runs(runs: list[Row]) -> str:
+    has_steps = any(run["step"] for run in runs)
+    headers = (
+        "Started",
+        "Batch",
+        "Outcome",
+        *(("Step",) if has_steps else ()),
+        "Status",
+        "Calls",
+        "Cost",
+        "MLflow run",
+    )
+    return table(
+        headers,
+        [
+            (moment(run["started_at"]), run["batch"], run["outcome"], *((run["step"] or "-",) if step else ()),
+             run["status"], run["n_calls"], usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
             for run in runs
         ],
     )  # fmt: skip
@@ -134,7 +174,7 @@ def _runs(runs: list[Row]) -> str:
 
 def _samples(samples: list[Row]) -> str:
     rows = [
-        (each["position"], each["original"], each["rephrased"] or each["error"] or "-", _verdict(each))
+        (each["position"] + 1, each["original"], each["rephrased"] or each["error"] or "-", _verdict(each))
         for each in samples
     ]
     return table(("#", "Original", "Rephrased", "Result"), rows, widths=[None, _CELL, _CELL, None])
@@ -142,4 +182,5 @@ def _samples(samples: list[Row]) -> str:
 
 def _verdict(sample: Row) -> str:
     verdict = f" ({sample['verdict'].replace('_', ' ')})" if sample["verdict"] else ""
-    return f"{sample['status']}{verdict}"
+    by = " by a person" if sample.get("decided_by") == "person" else ""
+    return f"{sample['status']}{by}{verdict}"

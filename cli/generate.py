@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
+from tracker import listings
+from tracker.catalogue import reading
 from tracker.errors import BudgetReached, ConfigError, Error, Interrupted, PartialResult, Problem, StorageError
 from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.preview import Preview
     from pipeline.run import Display, Progress
+    from pipeline.two_stage import State
     from tracker.catalogue import Row
 
 
@@ -119,7 +122,7 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
                 failures.append(error)
                 found.append(_failure_json(job, error))
                 continue
-            found.append(_outcome_json(workspace, job, outcome))
+            found.append(_outcome_json(workspace, outcome))
             if not as_json:
                 _show(workspace, job, outcome)
             if _is_left_partial(job, outcome):
@@ -277,7 +280,7 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
     for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
         render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
     if outcome.state is not None and not outcome.in_tree:
-        _show_step(job, outcome)
+        _show_step(workspace, outcome)
     elif not outcome.in_tree:
         render.show("   Not in the tree yet: records are missing.")
     else:
@@ -301,13 +304,20 @@ def _show_run(job: Job, outcome: Outcome, run: Row) -> None:
     _warn(job, outcome, run)
 
 
-def _show_step(job: Job, outcome: Outcome) -> None:
-    from cli.steps import described, next_command
+def _show_step(workspace: Workspace, outcome: Outcome) -> None:
+    from cli.steps import described
 
     assert outcome.state is not None
     for line in described(outcome.state):
         render.show(f"   {line}")
-    render.show(f"💾 Next: {next_command(outcome.state, f'synthtrack generate {job.path}')}")
+    render.show(f"💾 Next: {_following(workspace, outcome.state)}")
+
+
+def _following(workspace: Workspace, state: State) -> str | None:
+    from cli.next_command import next_command
+
+    with reading(workspace) as reader:
+        return next_command(state, listings.generation_runs(reader, state.experiment["id"]))
 
 
 def _warn(job: Job, outcome: Outcome, run: Row) -> None:
@@ -343,7 +353,7 @@ def _data_path(workspace: Workspace, outcome: Outcome, group: str) -> str:
     return workspace.relative(workspace.synthetic_dir / group / outcome.dataset / outcome.name / outcome.dataset)
 
 
-def _outcome_json(workspace: Workspace, job: Job, outcome: Outcome) -> dict[str, Any]:
+def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
     hidden = {"config", "versions", "price_list", "id", "shared_experiment_id", "batch_id"}
     return {
         "reference": f"{outcome.dataset}/{outcome.name}",
@@ -355,17 +365,13 @@ def _outcome_json(workspace: Workspace, job: Job, outcome: Outcome) -> dict[str,
         "batch_path": _data_path(workspace, outcome, outcome.batch) if outcome.in_tree else None,
         "shared_path": _data_path(workspace, outcome, "_shared") if outcome.in_tree else None,
         "run": outcome.run and {name: value for name, value in outcome.run.items() if name not in hidden},
-        **_step_json(job, outcome),
+        **_step_json(workspace, outcome),
     }
 
 
-def _step_json(job: Job, outcome: Outcome) -> dict[str, Any]:
-    if outcome.state is None:
-        return {}
-    from cli.steps import next_command
-
+def _step_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
     state = outcome.state
-    return {"step": state.step().value, "next_command": next_command(state, f"synthtrack generate {job.path}")}
+    return {} if state is None else {"step": state.step().value, "next_command": _following(workspace, state)}
 
 
 def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:

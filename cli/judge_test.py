@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +105,7 @@ def _disagreement(row: Row) -> Iterator[str]:
 
 
 def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:
+    from cli.experiment_text import judge_tests
     from pipeline.two_stage import load
     from tracker import listings
     from tracker.catalogue import reading
@@ -115,32 +116,6 @@ def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:
     if as_json:
         render.show_json(rows)
     elif rows:
-        render.show(_tests(rows))
+        render.show(judge_tests(rows))
     else:
         render.show(f"The judge of {state.reference} was not tested yet.")
-
-
-def _tests(rows: Sequence[Row]) -> str:
-    headers = (
-        "#",
-        "When",
-        "Model",
-        "Temp",
-        "Accuracy",
-        "Right",
-        "Required",
-        "Passed",
-        "Judge",
-        "Test set",
-        "MLflow run",
-    )
-    return render.table(
-        headers,
-        [
-            (number, render.moment(row["created_at"]), row["model"], row["temperature"], f"{row['accuracy']:.1%}",
-             f"{row['n_correct']} of {row['n_tested']}", f"{row['required_accuracy']:.0%}",
-             "yes" if row["passed"] else "no", row["judge_key"][:8], row["test_set_key"][:8],
-             row["mlflow_run_id"] or "not logged")
-            for number, row in enumerate(rows, 1)
-        ],
-    )  # fmt: skip

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.two_stage import State
 
 _OF_PEOPLE = {"review": "review", "annotate": "annotate", "judge_test": "judge-test"}
-"""The steps that `generate` does not take, and their commands."""
+"""The steps that have commands of their own; of these `generate` takes the judge test too."""
 
 
 def generate_command(row: Row, runs: Sequence[Row]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.render import counted
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED, STEPS, State, Step, numbers
 
 _DOING = {
@@ -51,21 +50,3 @@ def _tally(state: State, positions: list[int], words: dict[str, str]) -> str:
     parts += [f"{len(disputed)} disputed ({', '.join(str(at + 1) for at in disputed)})"] if disputed else []
     parts += [f"{len(waiting)} to be decided"] if waiting else []
     return ", ".join(parts)
-
-
-def next_command(state: State, generate: str) -> str | None:
-    """The command that takes the next step; ``generate`` is the one that generates."""
-    step = state.step()
-    if step is Step.COMPLETE:
-        return None
-    if step is Step.REVIEW:
-        return f"synthtrack review {state.reference}"
-    if step is Step.ANNOTATE:
-        return f"synthtrack annotate {state.reference}"
-    return generate
-
-
-def waiting(state: State) -> str:
-    """How many samples wait for a person now."""
-    checkpoint = REVIEW if REVIEW not in state.closed else ANNOTATION
-    return counted(len(state.open(checkpoint)), "sample")

@@ -67,7 +67,7 @@ def connect(models: Sequence[ModelSpec], environ: Mapping[str, str], learned: Le
     for way in dict.fromkeys(ways):
         sharing = [model for model, its_way in zip(models, ways, strict=True) if its_way == way]
         limits = limits_of(sharing)
-        known = _least(learned.get((str(model.endpoint), str(model.api_key_env))) for model in sharing)
+        known = _least(learned.get((str(model.endpoint), model.api_key_env or "")) for model in sharing)
         chat = open_chat(sharing[0], environ, limits.concurrency)
         opened[way] = Endpoint(str(sharing[0].endpoint), chat, limits, known)
     return [

@@ -133,7 +133,7 @@ class _Stages:
 
     def _take(self, step: Step) -> bool:
         """Takes a step; False where somebody else took it while this process waited for the experiment."""
-        claimed = claim(self.database, self.job, self.source_id, self.tell, step)
+        claimed = claim(self.database, self.job, self.source_id, self.tell, None if step is Step.COMPLETE else step)
         if claimed.outcome == "reused":
             self.last = claimed, reuse(self.database, claimed)
             return True

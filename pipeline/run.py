@@ -119,7 +119,7 @@ class Run:
             if price is not None
         }
         limits = {
-            (endpoint.name, str(model.api_key_env)): limit
+            (endpoint.name, model.api_key_env or ""): limit
             for model, endpoint in zip(self.models, self.endpoints, strict=False)
             # One at a time is no limit to remember: a single request that is refused for ever leads there.
             if (limit := endpoint.learned_limit or 0) > 1

@@ -156,7 +156,8 @@ def memberships(reader: Reader, experiment_ids: Sequence[int]) -> dict[int, list
 def generation_runs(reader: Reader, experiment_id: int) -> list[Row]:
     """The generation runs of an experiment, oldest first, with MLflow's run id where it was logged."""
     return reader.rows(
-        """SELECT r.uuid, b.name AS batch, r.outcome, r.status, r.started_at, r.duration_s, r.config_path, r.command,
+        """SELECT r.uuid, b.name AS batch, r.outcome, r.step, r.status, r.started_at, r.duration_s,
+                  r.config_path, r.command,
                   r.n_calls, r.n_cached, r.n_retried, r.n_rate_limited, r.prompt_tokens, r.completion_tokens,
                   r.cost_usd, r.error, o.mlflow_run_id
            FROM generation_run r JOIN batch b ON b.id = r.batch_id
@@ -181,7 +182,7 @@ def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
 def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
     """The first ``limit`` records of an experiment: original, rephrased, status, verdict."""
     return reader.rows(
-        """SELECT position, original, rephrased, status, verdict, error FROM sample_side_by_side
+        """SELECT position, original, rephrased, status, verdict, decided_by, error FROM sample_side_by_side
            WHERE shared_experiment_id = :id ORDER BY position LIMIT :limit""",
         id=experiment_id,
         limit=limit,
