@@ -149,7 +149,7 @@ def _lines(path: Path) -> Iterator[str]:
         yield from (line.rstrip("\r") for line in text.split("\n"))
         return
     try:
-        data = _read_json(text)
+        data = read_json(text)
     except ValueError as error:
         raise _unreadable(path, f"not JSON: {error}") from error
     if not isinstance(data, list):
@@ -200,7 +200,7 @@ def _line_problem(
     line: str, needed: Sequence[str], number: int, seen: dict[str, int], fields: dict[str, None]
 ) -> str | None:
     try:
-        record = _read_json(line)
+        record = read_json(line)
     except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(record, dict):
@@ -218,7 +218,7 @@ def _line_problem(
     return None
 
 
-def _read_json(text: str) -> Any:
+def read_json(text: str) -> Any:
     """What ``text`` stands for. Raises ValueError, also for what Python reads and neither JSON nor a database holds."""
     try:
         value = json.loads(text, parse_constant=_no_constant)

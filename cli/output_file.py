@@ -1,0 +1,36 @@
+"""Writes a file that the user named: whole or not at all, and over another one only where that was asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tracker.errors import Conflict, StorageError
+
+
+def write_output(path: Path, text: str, *, force: bool) -> None:
+    """Puts ``text`` into ``path``. Raises StorageError, and Conflict where something is there without ``force``."""
+    if os.path.lexists(path) and not force:
+        raise Conflict(f"{path} is there already.", hint="--force overwrites it.")
+    # A link's file is replaced, not the link; a device or a pipe takes the text as it comes.
+    final = path.resolve()
+    try:
+        if final.exists() and not final.is_file():
+            final.write_text(text, encoding="utf-8")
+        else:
+            _replace(final, text)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _replace(final: Path, text: str) -> None:
+    beside = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        with beside.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(final)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

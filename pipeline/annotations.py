@@ -1,0 +1,132 @@
+"""What people decided at an experiment's checkpoints, as JSON Lines: a line for each sample and annotator.
+
+The names and words are those of the tools that people knew before: ``idx``, ``original_<field>``,
+``rephrased_<field>``, and the verdicts ``same`` and ``not the same``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline.two_stage import ANNOTATION, REVIEW, State, load, numbers, positions
+from tracker import listings
+from tracker.catalogue import Reader, Row
+from tracker.errors import UnknownReference, WrongStep
+from tracker.fingerprint import Json, content_key
+from tracker.paths import Workspace
+
+_DECISIONS = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id ORDER BY id"
+_LINES = """
+    SELECT r.position, r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
+    WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
+
+
+def word(verdict: str) -> str:
+    """What people read and write for a stored verdict: ``not the same``."""
+    return verdict.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class History:
+    """The samples of an experiment's checkpoints, open or closed, and every decision on them, oldest first."""
+
+    state: State
+    lines: Mapping[int, str]
+    decisions: Mapping[int, list[Row]]
+
+    @property
+    def field(self) -> str:
+        """The name of the field that was rephrased."""
+        return str(self.state.experiment["field_to_rephrase"])
+
+    def idx(self, position: int) -> Json:
+        """The record's own idx, or None."""
+        return json.loads(self.lines[position]).get("idx")
+
+    @cached_property
+    def by_idx(self) -> dict[str, int]:
+        """The position of each record that has an idx, by the content key of that."""
+        found = ((self.idx(position), position) for position in self.lines)
+        return {content_key(idx): position for idx, position in found if idx is not None}
+
+    def checkpoint(self, position: int) -> str | None:
+        """The checkpoint whose ranges hold that sample."""
+        return next((name for name in (REVIEW, ANNOTATION) if position in self.state.ranges.of(name)), None)
+
+    def there(self, among: Collection[int] | None = None) -> list[int]:
+        """The positions that have a rephrased text to look at, in file order."""
+        found = sorted({*self.state.there(REVIEW), *self.state.there(ANNOTATION)})
+        return [at for at in found if among is None or at in among]
+
+    def newest(self, position: int, *, settling: bool = True) -> dict[str, Row]:
+        """The newest decision of each annotator, oldest first; without ``settling`` the newest that settles nothing."""
+        found: dict[str, Row] = {}
+        for row in self.decisions.get(position, ()):
+            if settling or not row["settles"]:
+                found.pop(row["annotator"], None)
+                found[row["annotator"]] = row
+        return found
+
+
+def load_history(reader: Reader, workspace: Workspace, ref: str) -> History:
+    """The history of an experiment. Raises UnknownReference, and WrongStep for one without checkpoints."""
+    experiment = listings.experiment(reader, ref, workspace)
+    state = load(reader, experiment)
+    decisions: dict[int, list[Row]] = {}
+    for row in reader.rows(_DECISIONS, id=experiment["id"]):
+        decisions.setdefault(row["position"], []).append(row)
+    lines = reader.rows(_LINES, dataset=experiment["source_dataset_id"], end=experiment["n_records"])
+    return History(state, {row["position"]: row["line"] for row in lines}, decisions)
+
+
+def within(state: State, samples: str | None) -> range | None:
+    """The positions of ``21-80``. Raises UnknownReference where an end of it is in no checkpoint."""
+    if samples is None:
+        return None
+    wanted = positions(samples)
+    if not {wanted.start, wanted.stop - 1} <= {*state.ranges.of(REVIEW), *state.ranges.of(ANNOTATION)}:
+        raise UnknownReference("samples", samples, hint=ranges_in_words(state))
+    return wanted
+
+
+def ranges_in_words(state: State) -> str:
+    """Which samples people look at, in a sentence."""
+    review, few_shot, test = (numbers(part) for part in (state.ranges.review, state.ranges.few_shot, state.ranges.test))
+    return f"The review of {state.reference} is of {review}, its annotation of {few_shot} and {test}."
+
+
+def exported(history: History, samples: str | None = None, annotator: str | None = None) -> Iterator[dict[str, Json]]:
+    """A line for each annotator's newest decision, and one without a verdict for a sample that has none.
+
+    With ``annotator`` only that person's, so that what they have not answered is there to be filled in. Raises
+    WrongStep where no sample is rephrased yet, UnknownReference.
+    """
+    there = history.there(within(history.state, samples))
+    if not there:
+        reference = history.state.reference
+        raise WrongStep(
+            f"{reference} has no rephrased samples to look at{' there' if samples else ''} yet.",
+            hint=f"What is next: synthtrack experiment show {reference}",
+        )
+    for position in there:
+        found = history.newest(position)
+        rows = list(found.values()) if annotator is None else [found[annotator]] if annotator in found else []
+        yield from (_line(history, position, row, annotator) for row in rows or [{}])
+
+
+def _line(history: History, position: int, row: Row, annotator: str | None) -> dict[str, Json]:
+    sample, idx = history.state.samples[position], history.idx(position)
+    return {
+        "sample": position + 1,
+        **({} if idx is None else {"idx": idx}),
+        f"original_{history.field}": sample["original"],
+        f"rephrased_{history.field}": sample["rephrased"],
+        "verdict": word(row["verdict"]) if row else None,
+        "annotator": row.get("annotator", annotator),
+        "note": row.get("note", ""),
+        "settles": bool(row.get("settles")),
+        "decided_at": row.get("decided_at"),
+    }

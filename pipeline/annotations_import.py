@@ -1,0 +1,210 @@
+"""Takes people's decisions from a file of JSON Lines: finds everything that is wrong with it, saves all or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.annotations import History, load_history, ranges_in_words, within, word
+from pipeline.annotations_row import MEANINGS, Given, other_text, parsed, position_of
+from pipeline.two_stage import DISPUTED, State, load, numbers
+from tracker import listings
+from tracker.catalogue import reading
+from tracker.errors import DataError, Problem, WrongStep
+from tracker.fingerprint import Json
+from tracker.paths import Workspace
+
+_SHOWN = 20
+
+
+@dataclass
+class Read:
+    """What a file comes to: the answers that are new, everything that is wrong, and what was left out.
+
+    ``renamed`` counts the rows that name another annotator than the one who was asked for; ``early`` are the
+    checkpoints of samples that are not rephrased yet, ``n_elsewhere`` the rows of samples in no checkpoint.
+    """
+
+    answers: list[Given] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    renamed: Counter[str] = field(default_factory=Counter)
+    early: set[str] = field(default_factory=set)
+    n_unchanged: int = 0
+    n_unanswered: int = 0
+    n_outside: int = 0
+    n_elsewhere: int = 0
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did, the experiment as it is afterwards, and the positions that are disputed in it."""
+
+    read: Read
+    state: State
+
+    @property
+    def by_annotator(self) -> Counter[str]:
+        return Counter(given.annotator for given in self.read.answers)
+
+    @property
+    def disputed(self) -> list[int]:
+        return sorted(at for at, row in self.state.decisions.items() if row["verdict"] == DISPUTED)
+
+
+def import_annotations(
+    workspace: Workspace, ref: str, text: str, name: str, *, annotator: str | None = None, samples: str | None = None
+) -> Imported:
+    """Saves the answers in ``text``, the content of the file ``name``: all that are new, or none.
+
+    ``annotator``: whose they are, whatever the rows say. Raises DataError with every problem of the file, WrongStep
+    where its answers belong to a checkpoint that is closed or not reached yet, UnknownReference.
+    """
+    from tracker.database import open_database
+    from tracker.decisions import Answer, save
+
+    with reading(workspace) as reader:
+        history = load_history(reader, workspace, ref)
+    state = history.state
+    found = read(history, text, name, annotator=annotator, among=within(state, samples))
+    answers: dict[str, list[Answer]] = {}
+    for given in found.answers:
+        answer = Answer(
+            given.position, given.verdict, given.note or "", bool(given.settles), given.annotator,
+            decided_at=given.decided_at,
+        )  # fmt: skip
+        answers.setdefault(str(history.checkpoint(given.position)), []).append(answer)
+    # Before the problems of the file: there is no use in mending what can never be taken.
+    _check_steps(state, found.early | set(answers))
+    if found.problems:
+        raise _error(state, found, name)
+    if answers:
+        with open_database(workspace) as database:
+            for checkpoint, new in answers.items():
+                save(database, int(state.experiment["id"]), checkpoint, new, annotator="", via="import")
+    with reading(workspace) as reader:
+        return Imported(found, load(reader, listings.experiment(reader, ref, workspace)))
+
+
+def _check_steps(state: State, checkpoints: Collection[str]) -> None:
+    from pipeline.checkpoints import check_step
+
+    for checkpoint in sorted(checkpoints):
+        try:
+            check_step(state, checkpoint, state.there(checkpoint))
+        except WrongStep as error:
+            if len(checkpoints) == 1:
+                raise
+            hint = f"{ranges_in_words(state)} --range takes the rows of one of them alone."
+            raise WrongStep(error.message, hint=f"{error.hint}\n{hint}") from error
+
+
+def _error(state: State, found: Read, name: str) -> DataError:
+    shown = found.problems[:_SHOWN]
+    if len(found.problems) > _SHOWN:
+        shown.append(Problem(name, f"... and {len(found.problems) - _SHOWN} more"))
+    hint = f"{ranges_in_words(state)} --range {numbers(state.ranges.test)} takes the rows of those samples alone."
+    return DataError(
+        "The annotations cannot be imported; nothing was.", shown, hint=hint if found.n_elsewhere else None
+    )
+
+
+def read(
+    history: History, text: str, name: str, *, annotator: str | None = None, among: Collection[int] | None = None
+) -> Read:
+    """What the file ``name`` that holds ``text`` comes to; rows of samples that are not ``among`` are only counted."""
+    file = _File(history, name, annotator, among)
+    # Not splitlines: U+2028 and its like are legal inside JSON strings.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            file.add(number, line)
+    return file.close()
+
+
+class _File:
+    def __init__(self, history: History, name: str, annotator: str | None, among: Collection[int] | None) -> None:
+        self._history = history
+        self._name = name
+        self._annotator = annotator
+        self._among = among
+        self._n_rows = 0
+        self._nameless: list[int] = []
+        self._seen: dict[tuple[int, str], Given] = {}
+        self._read = Read()
+
+    def add(self, number: int, line: str) -> None:
+        self._n_rows += 1
+        try:
+            row = parsed(line)
+            position = position_of(self._history, row)
+        except ValueError as error:
+            self._problem(number, str(error))
+            return
+        if self._among is not None and position not in self._among:
+            self._read.n_outside += 1
+        elif row.get("verdict") is None or not str(row["verdict"]).strip():
+            self._read.n_unanswered += 1
+        else:
+            self._answer(number, row, position)
+
+    def close(self) -> Read:
+        if not self._n_rows:
+            self._read.problems.append(Problem(self._name, "no rows"))
+        if self._nameless:
+            more = f" here and in {len(self._nameless) - 1} more rows" if len(self._nameless) > 1 else ""
+            self._problem(self._nameless[0], f"no annotator{more}: --annotator NAME says whose answers these are")
+        return self._read
+
+    def _problem(self, number: int, what: str) -> None:
+        self._read.problems.append(Problem(f"{self._name}:{number}", what))
+
+    def _answer(self, number: int, row: dict[str, Json], position: int) -> None:
+        told: dict[str, Any] = {}
+        wrong = list(self._misplaced(row, position))
+        for name, meaning in MEANINGS.items():
+            try:
+                told[name] = meaning(row.get(name))
+            except ValueError as error:
+                wrong.append(str(error))
+        for what in wrong:
+            self._problem(number, what)
+        named = told.get("annotator")
+        who = self._annotator or named
+        if who is None and "annotator" in told:
+            self._nameless.append(number)
+        elif not wrong and who is not None:
+            if named not in {None, who}:
+                self._read.renamed[str(named)] += 1
+            self._take(Given(number, position, **{**told, "annotator": who}))
+
+    def _misplaced(self, row: Mapping[str, Json], position: int) -> Iterator[str]:
+        """What keeps a row from being an answer to that sample."""
+        checkpoint = self._history.checkpoint(position)
+        sample = self._history.state.samples.get(position)
+        if checkpoint is None:
+            self._read.n_elsewhere += 1
+            yield f"sample {position + 1} is in no checkpoint"
+        elif sample is None or not sample["rephrased"]:
+            self._read.early.add(checkpoint)
+            yield f"sample {position + 1} is not rephrased yet"
+        else:
+            for kind in ("original", "rephrased"):
+                name = f"{kind}_{self._history.field}"
+                yield from other_text(name, row.get(name), sample[kind], position)
+
+    def _take(self, given: Given) -> None:
+        first = self._seen.setdefault((given.position, given.annotator), given)
+        if first.verdict != given.verdict:
+            verdicts = f"{word(given.verdict)!r}, and {word(first.verdict)!r} in line {first.line}"
+            self._problem(given.line, f"{given.annotator} says of sample {given.position + 1} {verdicts}")
+            return
+        own = [row for row in self._history.decisions.get(given.position, ()) if row["annotator"] == given.annotator]
+        known = (row for row in own if row is own[-1] or row["decided_at"] == given.decided_at)
+        if first is not given or any(given.is_said_by(row) for row in known):
+            self._read.n_unchanged += 1
+        elif given.decided_at in {row["decided_at"] for row in own}:
+            # Changed in the file after it was exported: that moment is another answer's.
+            self._read.answers.append(replace(given, decided_at=None))
+        else:
+            self._read.answers.append(given)
