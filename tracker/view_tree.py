@@ -66,7 +66,7 @@ def stamp(root: Path, paths: Iterable[str], mtime_ns: int) -> None:
 def _descend(directory: str, prefix: str, depth: int, tree: dict[str, Entry], read: Container[str]) -> None:
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for item in entries:
-            if item.name.startswith(TEMPORARY) and not _is_leftover(item.path):
+            if item.name.startswith(TEMPORARY) and not is_leftover(item.path):
                 continue
             path = prefix + item.name
             # Links come by the hundred thousand, and what they are is known without a stat.
@@ -155,7 +155,7 @@ class Tree:
             if path not in later:
                 self._move_aside(path)
         for path in changes.leftovers:
-            _remove(self._root / path)
+            remove(self._root / path)
         for path in changes.directories:
             self._write_directory(path, content, mtime_ns, in_the_way=path in aside)
         for path in changes.files:
@@ -166,24 +166,24 @@ class Tree:
 
     def _write_directory(self, path: str, content: Mapping[str, bytes], mtime_ns: int, *, in_the_way: bool) -> None:
         final, beside = self._place(path)
-        with _removed_on_error(beside):
+        with removed_on_error(beside):
             beside.mkdir()
             made = {beside: None}
             for name, data in content.items():
                 file = beside / name.removeprefix(f"{path}/")
                 file.parent.mkdir(exist_ok=True)
                 made[file.parent] = None
-                _write(file, data, mtime_ns)
+                write_file(file, data, mtime_ns)
             for directory in reversed(made):
-                _sync_directory(directory)
+                sync_directory(directory)
             if in_the_way:
                 self._move_aside(path)
             beside.rename(final)
 
     def _write_file(self, path: str, data: bytes, mtime_ns: int, *, in_the_way: bool) -> None:
         final, beside = self._place(path)
-        with _removed_on_error(beside):
-            _write(beside, data, mtime_ns)
+        with removed_on_error(beside):
+            write_file(beside, data, mtime_ns)
             if in_the_way:
                 self._keep(path)
             beside.replace(final)
@@ -196,7 +196,7 @@ class Tree:
             final, beside = self._place(parent)
             self._touched[final] = None
             if not os.path.lexists(final):
-                with _removed_on_error(beside):
+                with removed_on_error(beside):
                     beside.mkdir()
                     _link_all(beside, here)
                     beside.rename(final)
@@ -208,7 +208,7 @@ class Tree:
 
     def _replace_link(self, path: str, target: str) -> None:
         final, beside = self._place(path)
-        with _removed_on_error(beside):
+        with removed_on_error(beside):
             beside.symlink_to(target)
             self._keep(path)
             beside.replace(final)
@@ -227,8 +227,7 @@ class Tree:
                 if not stat.S_ISDIR(status.st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         self._touched[directory] = None
-        beside = directory / f"{TEMPORARY}{os.getpid()}-{_HOST}-{next(_numbers)}"
-        return self._root / path, beside
+        return self._root / path, place_beside(directory)
 
     def _keep(self, path: str) -> None:
         """Puts what is to be replaced into the trash, without a moment in which its place is empty if that can be."""
@@ -261,11 +260,21 @@ class Tree:
         """Syncs every directory that was changed, once, and clears it of leftovers."""
         for directory in self._touched:
             with contextlib.suppress(FileNotFoundError):
-                for item in directory.glob(f"{TEMPORARY}*"):
-                    if _is_leftover(str(item)):
-                        _remove(item)
-                _sync_directory(directory)
+                clear_leftovers(directory)
+                sync_directory(directory)
         self._touched.clear()
+
+
+def place_beside(directory: Path) -> Path:
+    """A free name for what is being written in ``directory``; ``is_leftover`` tells when its process is gone."""
+    return directory / f"{TEMPORARY}{os.getpid()}-{_HOST}-{next(_numbers)}"
+
+
+def clear_leftovers(directory: Path) -> None:
+    """Removes what killed processes left in ``directory``."""
+    for item in directory.glob(f"{TEMPORARY}*"):
+        if is_leftover(str(item)):
+            remove(item)
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -286,7 +295,8 @@ def _link_all(directory: Path, links: Iterable[tuple[str, str]]) -> None:
         os.close(handle)
 
 
-def _write(path: Path, data: bytes, mtime_ns: int) -> None:
+def write_file(path: Path, data: bytes, mtime_ns: int) -> None:
+    """Writes a new file, synced, with that time (nanoseconds since the epoch)."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -294,7 +304,8 @@ def _write(path: Path, data: bytes, mtime_ns: int) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Makes what was made and renamed in ``directory`` outlive a power cut."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -303,16 +314,18 @@ def _sync_directory(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _removed_on_error(beside: Path) -> Iterator[None]:
+def removed_on_error(beside: Path) -> Iterator[None]:
+    """Removes what stands at ``beside`` where the rest fails."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            _remove(beside)
+            remove(beside)
         raise
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file, a link or a whole directory, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
             shutil.rmtree(path)
@@ -320,7 +333,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _is_leftover(path: str) -> bool:
+def is_leftover(path: str) -> bool:
     """Whether a temporary file's process is gone; one of another host is taken for dead after an hour."""
     pid, _, rest = os.path.basename(path).removeprefix(TEMPORARY).partition("-")  # noqa: PTH119  hot, and text
     if rest.rpartition("-")[0] == _HOST and pid.isdigit() and int(pid) != os.getpid():
