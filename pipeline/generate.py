@@ -160,7 +160,11 @@ class _Stages:
     def _close(self, state: State, checkpoint: str, claimed: Claimed) -> None:
         verdicts = {at: str(state.decisions[at]["verdict"]) for at in state.there(checkpoint) if at in state.decisions}
         learned = state.learned(checkpoint)
-        decisions.close(self.database, claimed.experiment_id, checkpoint, verdicts, learned, run_id=claimed.run_id)
+        test = state.test() if checkpoint == ANNOTATION else None
+        decisions.close(
+            self.database, claimed.experiment_id, checkpoint, verdicts, learned, run_id=claimed.run_id,
+            judge_test_id=test["id"] if test else None,
+        )  # fmt: skip
 
     def _test(self, state: State) -> None:
         """Lets the judge be tested; one that was tested on just this test set is not asked again."""

@@ -99,10 +99,12 @@ def close(
     examples: Sequence[int],
     *,
     run_id: int,
+    judge_test_id: int | None = None,
 ) -> None:
     """Closes a checkpoint: ``verdicts`` become the samples' own, ``examples`` (positions) what is learned from it.
 
-    Nothing where it is closed already. Raises Conflict where what people decided is no longer ``verdicts``.
+    ``judge_test_id``: the test that lets the judge decide what people have not. Nothing where it is closed already.
+    Raises Conflict where what people decided is no longer ``verdicts``.
     """
     now = clock.to_text(clock.now())
     with database.writing() as connection:
@@ -132,7 +134,7 @@ def close(
         connection.execute(
             CHECKPOINT.insert().values(
                 shared_experiment_id=experiment_id, name=checkpoint, generation_run_id=run_id, closed_at=now,
-                examples=json.dumps(list(examples)),
+                examples=json.dumps(list(examples)), judge_test_id=judge_test_id,
             )
         )  # fmt: skip
 

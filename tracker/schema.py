@@ -301,6 +301,11 @@ class Checkpoint(SQLModel, table=True):
     examples: str = Field(
         sa_type=Text, description="JSON array: positions of the samples that became few-shot examples"
     )
+    judge_test_id: int | None = Field(
+        default=None,
+        foreign_key="judge_test.id",
+        description="annotation: the test that let the judge decide the rest; maybe one of another experiment",
+    )
 
 
 class JudgeTest(SQLModel, table=True):

@@ -97,23 +97,6 @@ def upgrade() -> None:
     op.create_index(op.f("ix_publication_directory"), "publication", ["directory"], unique=False)
     op.create_index(op.f("ix_publication_shared_experiment_id"), "publication", ["shared_experiment_id"], unique=False)
     op.create_table(
-        "checkpoint",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("shared_experiment_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("generation_run_id", sa.Integer(), nullable=False),
-        sa.Column("closed_at", sa.String(), nullable=False),
-        sa.Column("examples", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["generation_run_id"], ["generation_run.id"], name=op.f("fk_checkpoint_generation_run_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["shared_experiment_id"], ["shared_experiment.id"], name=op.f("fk_checkpoint_shared_experiment_id")
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoint")),
-        sa.UniqueConstraint("shared_experiment_id", "name", name=op.f("uq_checkpoint_shared_experiment_id_name")),
-    )
-    op.create_table(
         "judge_test",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("shared_experiment_id", sa.Integer(), nullable=False),
@@ -140,6 +123,25 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_judge_test_judge_key"), "judge_test", ["judge_key"], unique=False)
     op.create_index(op.f("ix_judge_test_shared_experiment_id"), "judge_test", ["shared_experiment_id"], unique=False)
+    op.create_table(
+        "checkpoint",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("shared_experiment_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("generation_run_id", sa.Integer(), nullable=False),
+        sa.Column("closed_at", sa.String(), nullable=False),
+        sa.Column("examples", sa.Text(), nullable=False),
+        sa.Column("judge_test_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["generation_run_id"], ["generation_run.id"], name=op.f("fk_checkpoint_generation_run_id")
+        ),
+        sa.ForeignKeyConstraint(["judge_test_id"], ["judge_test.id"], name=op.f("fk_checkpoint_judge_test_id")),
+        sa.ForeignKeyConstraint(
+            ["shared_experiment_id"], ["shared_experiment.id"], name=op.f("fk_checkpoint_shared_experiment_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoint")),
+        sa.UniqueConstraint("shared_experiment_id", "name", name=op.f("uq_checkpoint_shared_experiment_id_name")),
+    )
     op.create_table(
         "judge_test_sample",
         sa.Column("judge_test_id", sa.Integer(), nullable=False),
