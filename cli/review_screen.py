@@ -1,0 +1,207 @@
+"""A checkpoint on the terminal: what each key does, and that every answer is saved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cli import terminal
+from cli.review_look import Look
+from cli.review_text import told
+from cli.terminal import Terminal
+from pipeline.two_stage import NOT_THE_SAME, SAME, SKIPPED
+from tracker.errors import Interrupted, Unsupported
+
+if TYPE_CHECKING:
+    from pipeline.checkpoints import Card, Sheet
+
+LEAST_COLUMNS, LEAST_LINES = 40, 12
+_ANSWERS = {"y": SAME, "n": NOT_THE_SAME, "s": SKIPPED}
+_HEAD_AND_FOOT = 5
+_OTHER_WAYS = "answer in the browser with --web, or with options: {options}."
+
+
+def ask(sheet: Sheet, *, note: str = "", options: str) -> list[str]:
+    """Asks for the open samples, one screen each, until all are answered or the person leaves; what to tell them then.
+
+    Raises Unsupported where there is no terminal, or too small a one (``options`` are what else there is), Interrupted
+    at Ctrl-C, WrongStep where the checkpoint is closed meanwhile. What was answered before is saved.
+    """
+    other_ways = _OTHER_WAYS.format(options=options)
+    if not Terminal.is_there():
+        raise Unsupported("Samples can be shown one by one on a terminal only.", hint=f"Instead, {other_ways}")
+    screen = Terminal()
+    if not _fits(screen):
+        raise Unsupported(
+            f"The terminal has {screen.size.columns} columns and {screen.size.lines} lines; at least {LEAST_COLUMNS} "
+            f"and {LEAST_LINES} are needed.",
+            hint=f"Widen it; or {other_ways}",
+        )
+    asking = _Asking(sheet, screen, note)
+    try:
+        with screen:
+            asking.run()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Interrupted. Every answer that was given is saved.",
+            hint="The same command goes on where this one stopped.",
+        ) from None
+    return [f"The note on sample {position + 1} was not kept: it had no answer." for position in asking.notes]
+
+
+def _fits(screen: Terminal) -> bool:
+    return screen.size.columns >= LEAST_COLUMNS and screen.size.lines >= LEAST_LINES
+
+
+class _Asking:
+    """One person at one sheet: which sample they look at, and the notes that wait for an answer."""
+
+    def __init__(self, sheet: Sheet, screen: Terminal, note: str) -> None:
+        self.sheet, self.screen, self.default_note = sheet, screen, note
+        self.at = sheet.cards.index(sheet.open[0])
+        self.top = 0
+        self.said = ""
+        self.notes: dict[int, str] = {}
+
+    @property
+    def card(self) -> Card:
+        return self.sheet.cards[self.at]
+
+    @property
+    def look(self) -> Look:
+        return Look(self.screen.size.columns, terminal.has_colour())
+
+    @property
+    def room(self) -> int:
+        return max(1, self.screen.size.lines - _HEAD_AND_FOOT)
+
+    def run(self) -> None:
+        """Until everything is answered, or the person leaves."""
+        while True:
+            self.draw()
+            key = self.screen.key().lower()
+            if key in {"q", terminal.END}:
+                return
+            if key == terminal.RESIZED or not _fits(self.screen):
+                continue
+            self.said = ""
+            if key in _ANSWERS:
+                self.answer(_ANSWERS[key])
+                if not self.go_on():
+                    return
+            else:
+                self.do(key)
+
+    def do(self, key: str) -> None:
+        """What a key does that is no answer."""
+        scroll = {
+            terminal.UP: -1, terminal.DOWN: 1, terminal.PAGE_UP: -self.room, terminal.PAGE_DOWN: self.room,
+            " ": self.room,
+        }  # fmt: skip
+        if key in {"b", terminal.LEFT}:
+            self.move(-1, "This is the first sample.")
+        elif key == terminal.RIGHT:
+            self.move(1, "This is the last sample.")
+        elif key in {"e", "+"}:
+            self.take_note()
+        elif key in scroll:
+            self.top += scroll[key]
+        elif key == "?":
+            self.tell(self.look.help(self.sheet))
+
+    def move(self, by: int, at_end: str) -> None:
+        if 0 <= self.at + by < len(self.sheet.cards):
+            self.at, self.top = self.at + by, 0
+        else:
+            self.said = at_end
+
+    def go_on(self) -> bool:
+        """To the next sample that waits, after this one and then from the beginning; False: there is none."""
+        waiting = [at for at, card in enumerate(self.sheet.cards) if self.sheet.waits(card)]
+        if waiting:
+            self.at, self.top = next((at for at in waiting if at > self.at), waiting[0]), 0
+        return bool(waiting)
+
+    def answer(self, verdict: str) -> None:
+        card = self.card
+        others = self.sheet.answer(card, verdict, note=self.note_on(card))
+        self.notes.pop(card.position, None)
+        self.said = f"Sample {card.number}: {self.sheet.words[verdict]}."
+        news = told(self.sheet, card, others)
+        if news is not None:
+            # Nobody can have answered what they have not read.
+            self.screen.discard()
+            self.tell(self.look.paragraphs(news))
+
+    def note_on(self, card: Card) -> str:
+        """The note that an answer to this sample is saved with."""
+        own = card.of(self.sheet.annotator)
+        return self.notes.get(card.position, (own["note"] if own else "") or self.default_note)
+
+    def take_note(self) -> None:
+        card, own = self.card, self.card.of(self.sheet.annotator)
+        text = self.typed_line("Note: ", self.note_on(card))
+        if text is None:
+            return
+        if own is None:
+            self.notes[card.position] = text
+            return
+        from tracker.decisions import Answer
+
+        # The verdict as it was: a note settles nothing, and ends no settlement.
+        again = Answer(card.position, own["verdict"], text, own["settles"])
+        self.sheet.save([again], via="terminal")
+        self.said = f"The note on sample {card.number} is saved."
+
+    def typed_line(self, prompt: str, text: str) -> str | None:
+        """What the person makes of ``text``; None: they leave it as it was."""
+        if self.screen.is_dumb:
+            return self.screen.line(prompt)
+        while True:
+            self.draw(self.look.typed(prompt, text))
+            key = self.screen.key()
+            if key in {terminal.ESCAPE, terminal.END}:
+                return None
+            if key == terminal.ENTER:
+                return text.strip()
+            text = terminal.edited(text, key)
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """Shows something until a key is pressed that does not scroll it."""
+        top = 0
+        while True:
+            room = self.screen.size.lines - 2
+            shown = lines[top:] if self.screen.is_dumb else _filled(lines[top : top + room], room)
+            more = top + room < len(lines)
+            self.screen.draw([*shown, "", self.look.line("Any key goes on.", "↓" if more else "")])
+            key = self.screen.key()
+            if key == terminal.RESIZED:
+                continue
+            if not (key in {terminal.DOWN, " "} and more):
+                return
+            top += 1
+
+    def draw(self, typed: str | None = None) -> None:
+        """The sample on the screen; ``typed``: the line that is being typed, instead of the keys."""
+        if not _fits(self.screen):
+            self.screen.draw(["Too small: widen it,", "or q to quit."])
+            return
+        look = self.look
+        lines = look.body(self.sheet, self.card, note=self.notes.get(self.card.position))
+        room = len(lines) if self.screen.is_dumb else self.room
+        self.top = max(0, min(self.top, len(lines) - room))
+        below = len(lines) - room - self.top
+        unseen = [f"↑ {self.top}"] * (self.top > 0) + [f"↓ {below} more lines"] * (below > 0)
+        said = self.said if typed is None else "Enter keeps the note, Escape leaves it as it was."
+        self.screen.draw(
+            [
+                *look.head(self.sheet),
+                *_filled(lines[self.top : self.top + room], room),
+                look.line(said, "  ".join(unseen)),
+                look.keys(self.sheet) if typed is None else typed,
+            ]
+        )
+
+
+def _filled(lines: Sequence[str], room: int) -> list[str]:
+    return [*lines, *[""] * (room - len(lines))]

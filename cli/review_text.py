@@ -1,0 +1,174 @@
+"""What is said of a checkpoint in words: how far it is, who decided what, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from cli import render
+from pipeline.two_stage import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED
+from tracker.catalogue import Row
+
+if TYPE_CHECKING:
+    from pipeline.checkpoints import Card, Sheet
+
+COMMANDS = {REVIEW: "review", ANNOTATION: "annotate"}
+FLAGS = {
+    REVIEW: {SAME: "--approve", NOT_THE_SAME: "--reject", SKIPPED: "--skip"},
+    ANNOTATION: {SAME: "--same", NOT_THE_SAME: "--not-same", SKIPPED: "--skip"},
+}
+"""The option that gives a verdict at each checkpoint."""
+_CELL = 44
+
+
+def verdict_of(sheet: Sheet, card: Card) -> str | None:
+    """The verdict that stands, or disputed, or None; for who annotates independently, their own."""
+    from pipeline.checkpoints import is_disputed, standing
+
+    if sheet.independent:
+        own = card.of(sheet.annotator)
+        return None if own is None else str(own["verdict"])
+    return DISPUTED if is_disputed(card.decisions) else standing(card.decisions)
+
+
+def visible_decisions(sheet: Sheet, card: Card) -> list[Row]:
+    """What this person may see: everybody's decisions, or their own where they annotate independently."""
+    return [row for row in card.decisions if not sheet.independent or row["annotator"] == sheet.annotator]
+
+
+def progress(sheet: Sheet) -> str:
+    """``7 of 20 · 5 approved · 1 rejected · 1 skipped``."""
+    counts = Counter(verdict_of(sheet, card) for card in sheet.cards)
+    parts = [f"{len(sheet.cards) - len(sheet.open)} of {len(sheet.cards)}"]
+    parts += [f"{counts[verdict]} {word}" for verdict, word in sheet.words.items()]
+    parts += [f"{counts[DISPUTED]} disputed"] if counts[DISPUTED] else []
+    return " · ".join(parts)
+
+
+def told(sheet: Sheet, card: Card, others: Sequence[Row]) -> str | None:
+    """What a person must know once they have answered: ``others`` were quicker, or they differ from who was first."""
+    from pipeline.checkpoints import is_disputed
+
+    if sheet.independent:
+        return None
+    disputed = is_disputed(card.decisions)
+    if not others and not disputed:
+        return None
+    newest = {row["annotator"]: row for row in others}
+    lines = [_moment_ago(sheet, row) for row in newest.values()]
+    if disputed:
+        own = card.of(sheet.annotator)
+        lines += [
+            f"{_did(sheet, row)} before."
+            for row in card.decisions
+            if row["annotator"] not in newest and own is not None and row["verdict"] not in {own["verdict"], SKIPPED}
+        ]
+        lines.append(
+            f"All answers are kept, and sample {card.number} is disputed until one of you settles it by answering "
+            "it once more."
+        )
+    elif newest.keys() - {sheet.annotator}:
+        word = sheet.words.get(verdict_of(sheet, card) or "", "undecided")
+        lines.append(f"All answers are kept; sample {card.number} now stands as {word}.")
+    return "\n".join(lines)
+
+
+def _moment_ago(sheet: Sheet, row: Row) -> str:
+    if row["annotator"] == sheet.annotator:
+        return (
+            f"Under your name sample {row['position'] + 1} was answered elsewhere a moment ago: "
+            f"{sheet.words[row['verdict']]}. The answer here has taken its place."
+        )
+    return f"{_did(sheet, row)} a moment ago."
+
+
+def _did(sheet: Sheet, row: Row) -> str:
+    word, number = sheet.words[row["verdict"]], row["position"] + 1
+    if sheet.checkpoint == REVIEW or row["verdict"] == SKIPPED:
+        return f"{row['annotator']} {word} sample {number}"
+    return f"{row['annotator']} said {word!r} of sample {number}"
+
+
+def command(sheet: Sheet) -> str:
+    """What asks for the samples of this checkpoint."""
+    return shlex.join(["synthtrack", COMMANDS[sheet.checkpoint], sheet.reference])
+
+
+def summary(sheet: Sheet, following: str | None) -> list[str]:
+    """What stands now, what waits, and the next command."""
+    by_verdict: dict[str | None, list[int]] = {}
+    for card in sheet.cards:
+        by_verdict.setdefault(verdict_of(sheet, card), []).append(card.number)
+    parts = []
+    for verdict, word in sheet.words.items():
+        numbers = by_verdict.get(verdict, [])
+        which = f" ({spans(numbers)})" if numbers and verdict != SAME else ""
+        parts.append(f"{len(numbers)} {word}{which}")
+    of_whom = f" by {render.harmless(sheet.annotator)}" if sheet.independent else ""
+    samples = render.counted(len(sheet.cards), "sample")
+    symbol = "📊" if sheet.open else "✅"
+    lines = [f"{symbol} {sheet.checkpoint.capitalize()} of {sheet.reference}{of_whom}, {samples}: {', '.join(parts)}"]
+    flags = FLAGS[sheet.checkpoint]
+    if by_verdict.get(None):
+        lines.append(f"   Waiting: {len(by_verdict[None])} ({spans(by_verdict[None])})")
+    if disputed := by_verdict.get(DISPUTED):
+        ways = " or ".join(f"{flags[verdict]} {disputed[0]}" for verdict in (SAME, NOT_THE_SAME))
+        lines.append(f"   Disputed: {len(disputed)} ({spans(disputed)}); the next answer settles it, here or by {ways}")
+    if not sheet.open:
+        lines.append(
+            f"   To change an answer, until it is used: {command(sheet)} {flags[NOT_THE_SAME]} N, {flags[SAME]} N"
+        )
+    if following is not None:
+        lines.append(f"   Next: {following}")
+    return lines
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """``1, 3-5`` of 1, 3, 4, 5."""
+    found = []
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        found.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+    return ", ".join(found)
+
+
+def as_json(sheet: Sheet, following: str | None) -> Row:
+    return {
+        "experiment": sheet.reference,
+        "checkpoint": sheet.checkpoint,
+        "annotator": sheet.annotator,
+        "n_waiting": len(sheet.open),
+        "next_command": following,
+        "samples": [_sample(sheet, card) for card in sheet.cards],
+    }
+
+
+def _sample(sheet: Sheet, card: Card) -> Row:
+
+    columns = ("annotator", "verdict", "settles", "note", "decided_at", "via")
+    return {
+        "number": card.number,
+        "field": sheet.field,
+        "original": card.original,
+        "rephrased": card.rephrased,
+        "verdict": verdict_of(sheet, card),
+        "decisions": [{name: row[name] for name in columns} for row in visible_decisions(sheet, card)],
+    }
+
+
+def listed(sheet: Sheet) -> str:
+
+    rows = []
+    for card in sheet.cards:
+        verdict = verdict_of(sheet, card) or "-"
+        said = "\n".join(
+            f"{row['annotator']}: {sheet.words[row['verdict']]}" + (f" ({row['note']})" if row["note"] else "")
+            for row in visible_decisions(sheet, card)
+        )
+        cells = (str(card.number), card.original, card.rephrased, sheet.words.get(verdict, verdict), said)
+        rows.append([render.harmless(cell) for cell in cells])
+    headers = ("#", f"Original {sheet.field}", f"Rephrased {sheet.field}", "Stands", "Answers")
+    return render.table(headers, rows, widths=[None, _CELL, _CELL, None, None])
