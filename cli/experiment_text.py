@@ -125,19 +125,7 @@ def _file(row: Row, each: Row) -> str:
 
 def judge_tests(rows: list[Row]) -> str:
     """The tests of judges, oldest first."""
-    headers = (
-        "#",
-        "When",
-        "Model",
-        "Temp",
-        "Accuracy",
-        "Right",
-        "Required",
-        "Passed",
-        "Judge",
-        "Test set",
-        "MLflow run",
-    )
+    headers = ("#", "When", "Model", "Temp", "Accuracy", "Right", "Required", "Passed", "Judge", "Test set", "MLflow")
     return table(
         headers,
         [
@@ -151,22 +139,14 @@ def judge_tests(rows: list[Row]) -> str:
 
 
 def _runs(runs: list[Row]) -> str:
-    has_steps = any(run["step"] for run in runs)
-    headers = (
-        "Started",
-        "Batch",
-        "Outcome",
-        *(("Step",) if has_steps else ()),
-        "Status",
-        "Calls",
-        "Cost",
-        "MLflow run",
-    )
+    step = ("Step",) if any(run["step"] for run in runs) else ()
+    headers = ("Started", "Batch", "Outcome", *step, "Status", "Calls", "Cost", "MLflow run")
     return table(
         headers,
         [
             (moment(run["started_at"]), run["batch"], run["outcome"], *((run["step"] or "-",) if step else ()),
-             run["status"], run["n_calls"], usd(run["cost_usd"]) if run["n_calls"] else "-", run["mlflow_run_id"] or "not logged")
+             run["status"], run["n_calls"], usd(run["cost_usd"]) if run["n_calls"] else "-",
+             run["mlflow_run_id"] or "not logged")
             for run in runs
         ],
     )  # fmt: skip

@@ -187,7 +187,7 @@ Started              Batch                       Outcome    Status    Calls    C
 📊 First 1 record
 #    Original                Rephrased                                   Result
 ---  ----------------------  ------------------------------------------  ---------------
-0    The man opened door 0.  Door 0 was opened by the man, who had been  accepted (same)
+1    The man opened door 0.  Door 0 was opened by the man, who had been  accepted (same)
                              standing in front of it.
 """
     )

@@ -46,11 +46,13 @@ OTHER: Mapping[str, str] = {
     "requests_per_minute": "7", "tokens_per_minute": "7", "max_retries": "7",
     "price.input_per_mtok": "1", "price.output_per_mtok": "1",
     "field_to_rephrase": "choice1", "rephrase_prompt": "Again {premise}",
-    "validation_prompt": "Same? {original_premise}",
+    "validation_prompt": "Same? {original_premise}", "strategy": "two_stage", "review_size": "7",
+    "few_shot_range": "21-30", "test_range": "41-50", "required_accuracy": "0.5",
 }  # fmt: skip
 # These are operational where they are declared, and yet in the identity: as the name or the content they stand for.
 RESOLVED = {"dataset.dataset_name", "base_url"}
-ONLY_ONE = {"strategy": "one value so far"}
+STAGED = "generation.strategy=two_stage"
+ONLY_TWO_STAGE = ("generation.review_size", "validation.few_shot_range", "validation.test_range")
 
 
 def fields(spec: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, bool]]:
@@ -91,14 +93,43 @@ def changed(name: str) -> GenerationConfig:
     return config(*assignments)
 
 
-@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {f"generation.{name}" for name in ONLY_ONE}))
+@pytest.mark.parametrize("name", sorted({*SETTINGS} - {*ONLY_TWO_STAGE}))
 def test_every_setting_shapes_the_identity_unless_it_is_marked(name: str) -> None:
     in_identity = not SETTINGS[name] or name in RESOLVED or name.partition(".")[2] in RESOLVED
     assert (identity_of(changed(name)).digest != identity_of(config()).digest) == in_identity
 
 
+@pytest.mark.parametrize("name", ONLY_TWO_STAGE)
+def test_the_ranges_of_checkpoints_shape_what_has_checkpoints(name: str) -> None:
+    assert identity_of(changed(name)) == identity_of(config())
+    assert identity_of(config(STAGED, f"{name}={other(name)}")) != identity_of(config(STAGED))
+
+
+def test_the_usual_ranges_are_what_their_absence_means() -> None:
+    usual = ("generation.review_size=20", "validation.few_shot_range=21-40", "validation.test_range=[41, 80]")
+    assert identity_of(config(STAGED, *usual)) == identity_of(config(STAGED))
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        ((STAGED, "validation=null"), "two_stage needs a judge"),
+        ((STAGED, "validation.test_range=40-80"), "few_shot_range and validation.test_range overlap"),
+        ((STAGED, "generation.review_size=21"), "review_size samples and validation.few_shot_range overlap"),
+        (("validation.test_range=80-41",), "two sample numbers from 1, as 21-40"),
+        (("validation.test_range=0-4",), "two sample numbers from 1, as 21-40"),
+        (("validation.test_range=some",), "two sample numbers from 1, as 21-40"),
+        (("generation.review_size=0",), "greater than or equal to 1"),
+        (("validation.required_accuracy=95",), "less than or equal to 1"),
+    ],
+)
+def test_checkpoints_that_cannot_be(assignments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config(*assignments)
+
+
 def test_another_value_is_known_for_every_setting() -> None:
-    assert not [name for name in SETTINGS if name.rpartition(".")[2] not in {*ONLY_ONE} and not other(name)]
+    assert not [name for name in SETTINGS if not other(name)]
 
 
 def test_the_identity_of_a_whole_experiment_is_what_it_was() -> None:
