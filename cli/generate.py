@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options, render
+from cli.progress import command_line, log_to_mlflow, progress_bar
 from tracker import listings
 from tracker.catalogue import reading
 from tracker.errors import BudgetReached, ConfigError, Error, Interrupted, PartialResult, Problem, StorageError
@@ -23,13 +20,8 @@ if TYPE_CHECKING:
     from pipeline.generate import Outcome
     from pipeline.job import Job
     from pipeline.preview import Preview
-    from pipeline.run import Display, Progress
     from pipeline.two_stage import State
     from tracker.catalogue import Row
-
-
-_WORDS = {"accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested"}
-_BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
 
 @click.command()
@@ -156,24 +148,6 @@ def _n_failed(outcome: Outcome) -> int:
     return outcome.run["n_failed"] if outcome.run is not None else 0
 
 
-def log_to_mlflow(workspace: Workspace) -> None:
-    """Brings MLflow up to date at the end of a command; where that fails the command has not."""
-    from pipeline.job import has_record
-    from tracker.mlflow_log import drain
-
-    if not has_record(workspace):
-        return
-    try:
-        drained = drain(workspace)
-    except Error as error:
-        # What was made is made, and what kept it from being made is to be said first.
-        render.note(f"⚠️  MLflow: {error.message} `synthtrack mlflow sync` tries again.")
-        return
-    if drained.failed:
-        runs = render.counted(drained.failed, "run")
-        render.note(f"⚠️  MLflow: {runs} not logged yet; `synthtrack mlflow sync` tries again.")
-
-
 def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
     if not given:
         raise click.UsageError("Missing argument 'CONFIG...': a YAML file or a directory of them.")
@@ -188,78 +162,6 @@ def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
             raise ConfigError("Nothing to generate.", [Problem(str(path), "no .yaml files in this directory")])
         found += inside
     return found
-
-
-def command_line() -> str:
-    """The command line as typed, without the value of a key and without what is no text."""
-    typed = [os.fsencode(word).decode("utf-8", "replace") for word in sys.argv[1:]]
-    words = [
-        f"{word.partition('=')[0]}=***" if "api_key" in word.replace("api_key_env", "") else word for word in typed
-    ]
-    return shlex.join(["synthtrack", *words])
-
-
-@contextmanager
-def progress_bar(name: str) -> Iterator[Display]:
-    """A progress bar on a terminal, from the first record on; elsewhere only the word that an interrupt was heard."""
-    if not render.is_terminal():
-        yield _heard(render.note)
-        return
-    from tqdm import tqdm
-
-    bar: tqdm[Any] | None = None
-    heard = _heard(lambda text: tqdm.write(text, file=sys.stderr))
-
-    def display(progress: Progress) -> None:
-        nonlocal bar
-        if bar is not None and bar.total != progress.total:
-            # The next step of a two_stage experiment.
-            bar.close()
-            bar = None
-        if bar is None:
-            bar = tqdm(
-                total=progress.total, initial=progress.before, desc=name, unit="rec", mininterval=0.2, file=sys.stderr,
-                leave=False, dynamic_ncols=True, bar_format=_BAR,
-            )  # fmt: skip
-        heard(progress)
-        bar.n = progress.done
-        bar.set_postfix_str(_postfix(progress), refresh=False)
-        bar.refresh()
-
-    try:
-        yield display
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _heard(write: Callable[[str], None]) -> Display:
-    told = False
-
-    def display(progress: Progress) -> None:
-        nonlocal told
-        if progress.interrupted and not told:
-            told = True
-            flying = render.counted(progress.counters.in_flight, "request")
-            write(f"Finishing {flying} in flight; Ctrl-C again stops at once.")
-
-    return display
-
-
-def _postfix(progress: Progress) -> str:
-    """What matters most first: a narrow terminal cuts the end."""
-    counters = progress.counters
-    parts = ["cost unknown"] if counters.unpriced else []
-    if counters.cost_usd is not None and not counters.unpriced:
-        made = progress.done - progress.before
-        whole = counters.cost_usd / made * (progress.total - progress.before) if made else None
-        parts.append(render.usd(counters.cost_usd) + (f" of about {render.usd(whole)}" if whole is not None else ""))
-    counts = progress.statuses
-    shown = ("accepted", "rejected") if not counts["undecided"] and not counts["tested"] else ("undecided", "tested")
-    parts.append(", ".join(f"{counts[status]} {_WORDS[status]}" for status in shown if counts[status]) or "0 done")
-    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
-    parts.append(f"{counters.prompt_tokens + counters.completion_tokens:,} tokens")
-    return ", ".join(parts)
 
 
 def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:

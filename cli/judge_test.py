@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options, render
+from cli.progress import command_line, log_to_mlflow, progress_bar
 from tracker.catalogue import Row
 from tracker.paths import Workspace
 
@@ -46,7 +47,6 @@ def judge_test(
     if list_only:
         _list(workspace, ref, as_json=as_json)
         return
-    from cli.generate import command_line, log_to_mlflow, progress_bar
     from pipeline.judge_test import judge_test as run
 
     path = config and workspace.find(config)
