@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workspaces import REPOSITORY, call, write_lines
+from pipeline.checkpoints import open_sheet
+from pipeline.offline_rules import same
+from pipeline.two_stage import ANNOTATION, REVIEW
+from tests.two_stage import decide
+from tests.workspaces import REPOSITORY, Done, call, rows, write_lines
+from tracker.paths import find_workspace
 
 EXAMPLES = REPOSITORY / "configs/stage1"
+TWO_STAGE = "configs/stage1/copa_two_stage_offline.yaml"
 PATHS = sorted(str(path.relative_to(REPOSITORY)) for path in EXAMPLES.rglob("*.yaml"))
 MADE: dict[str, dict[str, Any]] = {
     "BOOLQ": {"question": "is the sky blue", "answer": True, "passage": "The sky is blue by day."},
@@ -46,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_examples() -> None:
-    assert len(PATHS) >= 9
+    assert len(PATHS) >= 11
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -59,13 +65,42 @@ def test_an_example_passes_a_dry_run(path: str, root: Path) -> None:
     assert preview["validation_prompt"]
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if "provider: offline" in (REPOSITORY / path).read_text()])
+OFFLINE = [path for path in PATHS if "provider: offline" in (REPOSITORY / path).read_text()]
+
+
+@pytest.mark.parametrize("path", [path for path in OFFLINE if path != TWO_STAGE])
 def test_an_offline_example_runs(path: str, root: Path) -> None:
     done = call(root, "generate", path, "--no-mlflow")
     assert done.code == 0, done.err
     # One of the temperature study has the settings of the first example, and shares its data.
     assert ": made, complete" in done.out or "already made" in done.out
     assert "no LLM" in done.out
+
+
+@pytest.mark.parametrize(("n_stricter", "passes"), [(0, True), (4, True), (5, False)])
+def test_the_offline_example_of_two_stage_can_be_finished(n_stricter: int, passes: bool, tmp_path: Path) -> None:
+    """A person finds what the rules find, and on some of the test samples more."""
+    head = (REPOSITORY / TWO_STAGE).read_text(encoding="utf-8").partition("\n\n")[0]
+    reference = head.partition("synthtrack review ")[2].split()[0]
+    assert head.count(reference) == 2
+    assert call(tmp_path, "init").code == 0
+
+    def step() -> Done:
+        return call(tmp_path, "generate", TWO_STAGE, "--no-mlflow")
+
+    first = step()
+    assert first.code == 0, first.err
+    assert f"{reference}: made, waiting" in first.out
+    decide(tmp_path, reference, REVIEW, {8})
+    assert step().code == 0
+    with open_sheet(find_workspace(str(tmp_path)), reference, ANNOTATION) as sheet:
+        found = {card.number: same(card.original, card.rephrased) for card in sheet.cards}
+    assert list(found) == list(range(9, 33))
+    stricter = [number for number, agreed in found.items() if number >= 17 and agreed][:n_stricter]
+    decide(tmp_path, reference, ANNOTATION, {number for number, agreed in found.items() if not agreed} | {*stricter})
+    last = step()
+    assert last.code == (0 if passes else 15), last.err
+    assert rows(tmp_path, "SELECT status FROM shared_experiment") == [("complete" if passes else "unfinished",)]
 
 
 def test_a_directory_of_examples_is_previewed_at_once(root: Path) -> None:
