@@ -3,6 +3,7 @@
 # No annotations from __future__: the group below has that name, as its command does.
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from tracker.paths import Workspace
 def _checked_range(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
     if given is None:
         return None
-    first, _dash, last = given.replace(" ", "").partition("-")
-    last = last or first
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise click.BadParameter(f"{given!r} is no range of samples such as 21-40.")
-    return f"{int(first)}-{int(last)}"
+    matched = re.fullmatch(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", given, re.ASCII)
+    first, last = (int(matched[1]), int(matched[2] or matched[1])) if matched else (0, 0)
+    if not 1 <= first <= last:
+        raise click.BadParameter(f"{given!r} is no range of samples, such as 21-40.")
+    return f"{first}-{last}"
 
 
 def _checked_name(_: click.Context, __: click.Parameter, given: str | None) -> str | None:

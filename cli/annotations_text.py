@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from cli.next_command import next_command
 from cli.render import RULE, counted, harmless, table
+from cli.review_text import COMMANDS, FLAGS
 from pipeline.agreement import VERDICTS, Agreement, Pair, difference, standing
 from pipeline.annotations import word
 from pipeline.annotations_import import Imported
-from pipeline.two_stage import ANNOTATION, REVIEW
+from pipeline.two_stage import ANNOTATION
 from tracker.catalogue import Row
 from tracker.fingerprint import Json
-
-_COMMANDS = {REVIEW: ("review", "--approve", "--reject"), ANNOTATION: ("annotate", "--same", "--not-same")}
-"""Where a dispute at a checkpoint is settled: the command, and the options for each verdict."""
 
 
 def imported(found: Imported, runs: Sequence[Row]) -> Iterator[str]:
@@ -107,14 +105,22 @@ def _settling(found: Agreement) -> Iterator[str]:
     """How to settle what is disputed, where that is still possible."""
     history = found.history
     differing = {at for pair in found.pairs for at in pair.differing if standing(history, at) is None}
-    for checkpoint, (command, *answers) in _COMMANDS.items():
+    for checkpoint, command in COMMANDS.items():
         disputed = [at + 1 for at in sorted(differing) if history.checkpoint(at) == checkpoint]
         if disputed and checkpoint not in history.state.closed:
-            one = disputed[0]
-            asking = f"synthtrack {command} {shlex.quote(history.state.reference)}"
             yield from ("", f"💾 {counted(len(disputed), 'sample')} disputed: {', '.join(map(str, disputed))}")
-            yield f"   To settle {one}: {asking} --range {one}-{one}"
-            yield f"   or at once: {asking} {' or '.join(f'{answer} {one}' for answer in answers)}"
+            one, has_range = disputed[0], checkpoint == ANNOTATION
+            words = [
+                "synthtrack",
+                command,
+                history.state.reference,
+                *(["--range", f"{one}-{one}"] if has_range else []),
+            ]
+            yield f"   To settle {one}: {shlex.join(words)}"
+            # What nobody has decided would be approved by an option for another sample.
+            if has_range or all(at in history.decisions for at in history.state.there(checkpoint)):
+                flags = " or ".join(f"{FLAGS[checkpoint][verdict]} {one}" for verdict in VERDICTS)
+                yield f"   or at once, with: {flags}"
 
 
 def agreed_json(found: Agreement) -> dict[str, Json]:
