@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from cli.main import cli
 from docs.generate import configuration
 from pipeline.plan import make_plan
 from pipeline.records import read_source
@@ -56,3 +60,42 @@ def test_the_same_data_in_another_place_is_the_same_experiment(tmp_path: Path) -
     assert fingerprint(first) == fingerprint(second)
     named = "generation.endpoint=mine"
     assert fingerprint(first, named, "generation.base_url=http://localhost/v1") == fingerprint(first, named)
+
+
+PROMPTS = (Path(__file__).parents[1] / "docs/prompts.md").read_text(encoding="utf-8")
+SPANS = set(re.findall(r"`([^`\n]+)`", PROMPTS))
+
+
+def command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the words name, and what follows its name."""
+    found: click.Command = cli
+    while isinstance(found, click.Group):
+        below = found.get_command(click.Context(found), words[0]) if words else None
+        if below is None:
+            break
+        found, words = below, words[1:]
+    return found, words
+
+
+def options(given: click.Command) -> set[str]:
+    """Every option of a command and of those below it."""
+    found = {name for option in given.params for name in option.opts}
+    if isinstance(given, click.Group):
+        context = click.Context(given)
+        for name in given.list_commands(context):
+            below = given.get_command(context, name)
+            assert below is not None
+            found |= options(below)
+    return found
+
+
+@pytest.mark.parametrize("span", sorted(span for span in SPANS if span.startswith("synthtrack ")))
+def test_every_command_that_the_prompts_page_names_exists(span: str) -> None:
+    found, rest = command(shlex.split(span)[1:])
+    assert found is not cli
+    assert {word for word in rest if word.startswith("--")} <= options(found)
+
+
+def test_every_option_that_the_prompts_page_names_exists() -> None:
+    named = {span.split()[0] for span in SPANS if span.startswith("--")}
+    assert {"--reject", "--all-same"} <= named <= options(cli)
