@@ -60,6 +60,12 @@ def _range_of(_: click.Context, __: click.Parameter, given: str | None) -> str |
     return f"{int(matched[1])}-{int(matched[2])}"
 
 
+def _name_of(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not (given.strip() and given.isprintable()):
+        raise click.BadParameter(f"{given!r} is no name.")
+    return given and given.strip()
+
+
 def _numbers(flag: str, what: str) -> Callable[[Command], Command]:
     return click.option(flag, callback=_numbers_of, multiple=True, metavar="NUMBERS", help=what)
 
@@ -67,7 +73,9 @@ def _numbers(flag: str, what: str) -> Callable[[Command], Command]:
 def _shared(command: Command) -> Command:
     for option in reversed(
         (
-            click.option("--annotator", metavar="NAME", help="Who answers; default: the user of this machine."),
+            click.option(
+                "--annotator", callback=_name_of, metavar="NAME", help="Who answers; default: the user of this machine."
+            ),
             click.option(
                 "--note",
                 default="",
