@@ -101,13 +101,14 @@ class _Stages:
         """Does every step that needs no person."""
         while True:
             state = self._state()
-            step = self._step(state)
-            if step in self.ran:
+            step = _step(state)
+            if state is not None and step in self.ran:
                 # It was done just now, and records still fail.
                 if not self.job.options.accept_partial:
                     return self._stopped(state)
                 self.accepts_failures = True
-                step = self._step(state)
+                state = replace(state, accept_failures=True)
+                step = state.step()
             if state is not None and step in _CHECKPOINTS:
                 if not adopt(self.workspace, self.database, state, _CHECKPOINTS[step], self.tell):
                     return self._stopped(state)
@@ -126,10 +127,7 @@ class _Stages:
             state = load(reader, listings.experiment(reader, found["fingerprint"], self.workspace))
         judge = self.job.plan.config.validation
         assert judge is not None
-        return replace(state, required_accuracy=judge.required_accuracy)
-
-    def _step(self, state: State | None) -> Step:
-        return Step.REPHRASE_FIRST if state is None else state.step(accept_failures=self.accepts_failures)
+        return replace(state, required_accuracy=judge.required_accuracy, accept_failures=self.accepts_failures)
 
     def _take(self, step: Step) -> bool:
         """Takes a step; False where somebody else took it while this process waited for the experiment."""
@@ -139,7 +137,7 @@ class _Stages:
             return True
         state = self._state()
         assert state is not None
-        if self._step(state) is not step:
+        if state.step() is not step:
             store.finish(self.database, claimed, Totals(), status="waiting")
             return False
         plan = self.job.plan if step is Step.REPHRASE_FIRST else self._taught(state)
@@ -194,6 +192,10 @@ class _Stages:
             original_batch=experiment["original_batch"], run=run, changes=changes, in_tree=is_done,
             first_failure=_first_failure(self.workspace, experiment["id"]), state=state,
         )  # fmt: skip
+
+
+def _step(state: State | None) -> Step:
+    return Step.REPHRASE_FIRST if state is None else state.step()
 
 
 _CHECKPOINTS = {Step.REVIEW: REVIEW, Step.ANNOTATE: ANNOTATION}

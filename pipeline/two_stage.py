@@ -68,7 +68,8 @@ class State:
 
     ``samples`` are those of the checkpoints, by position, with ``original``, ``rephrased``, ``status``; ``decisions``
     what people's decisions come to (rows of sample_decision); ``closed`` the positions of the examples by checkpoint;
-    ``tests`` every test of any judge on this experiment, and of this judge on the same test set elsewhere.
+    ``tests`` every test of any judge on this experiment, and of this judge on the same test set elsewhere;
+    ``accept_failures``: records that failed stay so.
     """
 
     experiment: Row
@@ -82,23 +83,24 @@ class State:
     required_accuracy: float
     n_rephrased: int
     n_failed: int
+    accept_failures: bool = False
 
     @property
     def reference(self) -> str:
         return f"{self.experiment['dataset']}/{self.experiment['name']}"
 
-    def step(self, *, accept_failures: bool = False) -> Step:
+    def step(self) -> Step:
         """The next step; records that failed are to be tried again, unless their failures are accepted."""
         status = self.experiment["status"]
-        if status == "complete" or (accept_failures and status == "partial"):
+        if status == "complete" or (self.accept_failures and status == "partial"):
             return Step.COMPLETE
         if ANNOTATION in self.closed:
             return Step.VALIDATE
         if REVIEW not in self.closed:
-            if not all(self._is_there(at, accept_failures=accept_failures) for at in self.ranges.review):
+            if not all(self._is_there(at) for at in self.ranges.review):
                 return Step.REPHRASE_FIRST
             return Step.REVIEW if self.open(REVIEW) else Step.REPHRASE_REST
-        n_there = self.n_rephrased + (self.n_failed if accept_failures else 0)
+        n_there = self.n_rephrased + (self.n_failed if self.accept_failures else 0)
         if n_there < self.experiment["n_records"]:
             return Step.REPHRASE_REST
         return self._last_checkpoint()
@@ -108,9 +110,9 @@ class State:
             return Step.ANNOTATE
         return Step.VALIDATE if self.judge_passed else Step.JUDGE_TEST
 
-    def _is_there(self, position: int, *, accept_failures: bool) -> bool:
+    def _is_there(self, position: int) -> bool:
         sample = self.samples.get(position)
-        return sample is not None and (sample["status"] != "failed" or accept_failures)
+        return sample is not None and (sample["status"] != "failed" or self.accept_failures)
 
     def open(self, checkpoint: str) -> list[int]:
         """The positions that still wait for a person: without a decision, or disputed."""
