@@ -25,10 +25,12 @@ from tests.view_rows import COMPLETED, COPIED, Made, execute, workspace
 from tests.workspaces import rows
 from tracker import publications, view
 from tracker.catalogue import Row, reading
+from tracker.database import open_database
 from tracker.errors import Conflict, Corrupt, PartialResult, StorageError, UnknownReference, WrongStep
 from tracker.paths import Workspace
 from tracker.published_tree import METADATA
 from tracker.view_plan import TEMPORARY
+from tracker.view_tree import _HOST
 
 FIRST = Made()
 SECOND = Made(name="temp09", outcomes=("x", "rejected", "y"))
@@ -386,6 +388,34 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(here: Workspace, how: st
             assert holds(target(here)) == data(made)
             assert states(here)[0] == f"{ref} target as published"
         assert names(target(here).parent) == ["Copa"]
+
+
+def test_who_is_killed_between_row_and_directory_is_in_nobodys_way(here: Workspace) -> None:
+    run(here)
+    with reading(here) as reader, open_database(here) as database:
+        row = publications.published_at(reader, target(here))[0]
+        kept = ("shared_experiment_id", "dataset", "directory", "kind", "mode", "fingerprint", "published_by", "files")
+        publications.add(
+            database, {**{key: row[key] for key in kept}, "shared_experiment_id": 2, "published_at": COMPLETED,
+                       "files": {**row["files"], METADATA: "never written"}},
+        )  # fmt: skip
+    assert states(here)[0] == f"{TWO} target changed: {METADATA}"
+    (done,) = run(here, TWO)
+    assert (done.outcome, done.replaced) == ("replaced", ONE)
+    assert states(here)[0] == f"{TWO} target as published"
+
+
+def test_who_is_killed_between_two_renames_leaves_nothing_for_good(here: Workspace) -> None:
+    run(here)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for number in range(2):
+        shutil.copytree(target(here), target(here).with_name(f"{TEMPORARY}{dead.pid}-{_HOST}-{number}"))
+    shutil.rmtree(target(here))
+    assert states(here) == [f"{ONE} target missing"]
+    assert run(here)[0].outcome == "made"
+    assert names(target(here).parent) == ["Copa"]
+    assert holds(target(here)) == data(FIRST)
 
 
 def test_two_at_once_leave_one_complete_result(here: Workspace) -> None:
