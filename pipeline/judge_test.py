@@ -16,7 +16,7 @@ from pipeline.verdict import Verdict
 from tracker import clock, decisions, listings, spec, store
 from tracker.catalogue import Row, reading
 from tracker.database import Database, open_database
-from tracker.errors import JudgeFailed, PartialResult, WrongStep
+from tracker.errors import ConfigError, JudgeFailed, PartialResult, Problem, WrongStep
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
@@ -73,7 +73,8 @@ def judge_test(
 ) -> Tested:
     """Tests the experiment's judge, or the one that ``config`` and ``overrides`` describe, on what people decided.
 
-    Raises WrongStep where there is no whole test set yet, PartialResult where the judge did not answer.
+    Raises WrongStep where there is no whole test set yet, PartialResult where the judge did not answer, ConfigError
+    where ``config`` has no judge.
     """
     options = Options(overrides=overrides, command=command)
     with reading(workspace) as reader:
@@ -82,10 +83,17 @@ def judge_test(
         _check_step(state)
         runs = listings.generation_runs(reader, row["id"])
         path = next((run["config_path"] for run in reversed(runs) if run["config_path"]), None)
-        own = stored(workspace, reader, row, dataclasses.replace(options, overrides=()), path)
-        changed = stored(workspace, reader, row, options, path) if config is None and overrides else own
+        # The last run may have been given another one than the first.
+        required = f"validation.required_accuracy={state.required_accuracy}"
+        own = stored(workspace, reader, row, dataclasses.replace(options, overrides=(required,)), path)
+        changed = own
+        if config is None and overrides:
+            again = dataclasses.replace(options, overrides=(required, *overrides))
+            changed = stored(workspace, reader, row, again, path)
     if config is not None:
         changed = prepare(workspace, config, options)
+        if changed.plan.judge is None:
+            raise ConfigError("There is no judge to test.", [Problem(str(config), "no `validation` section")])
     job = dataclasses.replace(own, plan=_judged_by(own.plan, changed.plan), options=options)
     with open_database(workspace) as database:
         return run_test(workspace, database, job, state, display)
@@ -143,6 +151,7 @@ def _kept(database: Database, state: State, run: JudgeTest, row: Row, examples: 
         ],
     )  # fmt: skip
     is_own = key == state.judge_key
+    tests = [*state.tests, {"judge_key": key, "test_set_key": state.test_set_key, "accuracy": accuracy}]
     return Tested(
         reference=state.reference, model=validation.model, n_tested=len(expected), n_correct=n_correct,
         accuracy=accuracy, required_accuracy=validation.required_accuracy, passed=passed, is_own=is_own,
@@ -152,7 +161,7 @@ def _kept(database: Database, state: State, run: JudgeTest, row: Row, examples: 
              "expected": expected[at], "verdict": verdict.value}
             for at, (verdict, _) in sorted(run.verdicts.items()) if verdict != expected[at]
         ],
-        run=row, step=Step.VALIDATE if passed and is_own else state.step(),
+        run=row, step=dataclasses.replace(state, tests=tests).step(),
     )  # fmt: skip
 
 
@@ -170,14 +179,14 @@ def _judged_by(own: Plan, other: Plan) -> Plan:
 
 def _check_step(state: State) -> None:
     """Raises WrongStep where the test set is not whole, or holds nothing."""
-    if REVIEW not in state.closed:
+    if REVIEW not in state.closed or not state.there(ANNOTATION):
         following = f"review {state.reference}" if state.step() is Step.REVIEW else "generate CONFIG"
         raise WrongStep(
-            f"{state.reference} has no test set for its judge yet: it is at its first checkpoint.",
+            f"{state.reference} has no test set for its judge yet: nobody could annotate it.",
             hint=f"Next: synthtrack {following}",
         )
     waiting = state.open(ANNOTATION)
-    if ANNOTATION not in state.closed and (waiting or not state.there(ANNOTATION)):
+    if ANNOTATION not in state.closed and waiting:
         raise WrongStep(
             f"{len(waiting)} samples of {state.reference} wait for a person's verdict.",
             hint=f"Next: synthtrack annotate {state.reference}",
