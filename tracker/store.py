@@ -178,6 +178,7 @@ def begin_test(database: Database, experiment_id: int, batch: str, run: Row, pro
     It counts for ``batch`` where there is such a batch, else for the experiment's first.
     """
     with database.writing() as connection:
+        _end_dead_runs(database, connection, None)
         experiment = connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)).mappings().one()
         named = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch)).scalar()
         batch_id = int(named if named is not None else experiment["original_batch_id"])
