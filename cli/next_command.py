@@ -19,9 +19,8 @@ def generate_command(row: Row, runs: Sequence[Row]) -> str | None:
     """What makes or finishes an experiment's data: its last run's config again, in the same batch; None: complete."""
     if row["status"] == "complete":
         return None
-    # A judge can be tested with another config.
     last = next((run for run in reversed(runs) if run["outcome"] != "tested"), None)
-    words = ["synthtrack", "generate", (last and last["config_path"]) or "CONFIG"]
+    words = ["synthtrack", "generate", _config(runs)]
     if last is not None:
         words += ["--batch", last["batch"], *_overrides(last["command"])]
     if row["record_limit"] is not None:
@@ -34,10 +33,20 @@ def generate_command(row: Row, runs: Sequence[Row]) -> str | None:
 
 def next_command(state: State, runs: Sequence[Row]) -> str | None:
     """The command of a two_stage experiment's next step; None: complete."""
-    command = _OF_PEOPLE.get(state.step())
-    if command is None:
+    step = state.step()
+    if step not in _OF_PEOPLE:
         return generate_command(state.experiment, runs)
-    return shlex.join(["synthtrack", command, state.reference])
+    words = ["synthtrack", _OF_PEOPLE[step], state.reference]
+    if state.test() is not None and step == "judge_test":
+        # This judge has failed; another one is to be tried, once somebody has changed the config.
+        words += ["--config", _config(runs)]
+    return shlex.join(words)
+
+
+def _config(runs: Sequence[Row]) -> str:
+    """The config that the experiment was last made with; a judge can be tested with another one."""
+    paths = [run["config_path"] for run in runs if run["outcome"] != "tested" and run["config_path"]]
+    return paths[-1] if paths else "CONFIG"
 
 
 def _overrides(command: str) -> Iterator[str]:

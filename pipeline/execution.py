@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline.connect import api_key
 from pipeline.job import Job
@@ -60,7 +61,7 @@ def claim(
     database: Database, job: Job, source_id: int, tell: Callable[[str], None], step: str | None = None
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
-    wanted, process = _wanted(job, source_id, step), clock.this_process()
+    wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
     told: Busy | None = None
     while True:
         found = store.claim(database, wanted, process)
@@ -78,13 +79,14 @@ def claim(
         time.sleep(_POLL_S)
 
 
-def run_row(job: Job, step: str | None, n_records: int) -> Row:
+def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) -> Row:
     """The values of a run's columns that come from its job."""
     config = job.plan.config
     return {
-        "command": job.options.command, "config_path": job.path, "config": store.to_json(spec.public(config)),
+        "command": job.options.command, "config_path": workspace.relative(Path(job.path)),
+        "config": store.to_json(spec.public(config)), "versions": store.to_json(_versions()),
         "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
-        "versions": store.to_json(_versions()), "n_records": n_records, "step": step,
+        "n_records": n_records, "step": step,
     }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def is_seen(job: Job, claimed: Claimed) -> bool:
     return claimed.partial or job.options.accept_partial
 
 
-def _wanted(job: Job, source_id: int, step: str | None) -> Wanted:
+def _wanted(workspace: Workspace, job: Job, source_id: int, step: str | None) -> Wanted:
     plan, config = job.plan, job.plan.config
     generation, judge = config.generation, config.validation
     return Wanted(
@@ -133,7 +135,7 @@ def _wanted(job: Job, source_id: int, step: str | None) -> Wanted:
             "settings": store.to_json(spec.settings(config)), "config": store.to_json(spec.public(config)),
             "n_records": plan.n_records,
         },
-        run=run_row(job, step, plan.n_records),
+        run=run_row(workspace, job, step, plan.n_records),
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def run_test(
     examples: list[Json] = [*spec.settings(validation)["few_shot_examples"], *state.examples(ANNOTATION)]
     expected = state.test_set
     claimed = store.begin_test(
-        database, int(state.experiment["id"]), job.batch, run_row(job, Step.JUDGE_TEST, len(expected)),
+        database, int(state.experiment["id"]), job.batch, run_row(workspace, job, Step.JUDGE_TEST, len(expected)),
         clock.this_process(),
     )  # fmt: skip
     run = JudgeTest(
