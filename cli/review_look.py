@@ -95,7 +95,7 @@ class Look:
         """A line that is being typed: its end, where it is longer than the screen."""
         from rich.cells import cell_len
 
-        text = harmless(text)
+        text = harmless(text).replace("\n", "␊")
         while cell_len(prompt + text) >= self.columns:
             text = text[1:]
         return f"{prompt}{text}▏"

@@ -78,11 +78,11 @@ class _Asking:
     def run(self) -> None:
         """Until everything is answered, or the person leaves."""
         while True:
-            self.draw()
+            is_shown = self.draw()
             key = self.screen.key().lower()
             if key in {"q", terminal.END}:
                 return
-            if key == terminal.RESIZED or not _fits(self.screen):
+            if key == terminal.RESIZED or not is_shown:
                 continue
             self.said = ""
             if key in _ANSWERS:
@@ -146,6 +146,8 @@ class _Asking:
         if own is None:
             self.notes[card.position] = text
             return
+        if text == own["note"]:
+            return
         from tracker.decisions import Answer
 
         # The verdict as it was: a note settles nothing, and ends no settlement.
@@ -181,11 +183,11 @@ class _Asking:
                 return
             top += 1
 
-    def draw(self, typed: str | None = None) -> None:
-        """The sample on the screen; ``typed``: the line that is being typed, instead of the keys."""
+    def draw(self, typed: str | None = None) -> bool:
+        """Draws the sample, with ``typed``, a line that is being typed, instead of the keys; False: no room for it."""
         if not _fits(self.screen):
             self.screen.draw(["Too small: widen it,", "or q to quit."])
-            return
+            return False
         look = self.look
         lines = look.body(self.sheet, self.card, note=self.notes.get(self.card.position))
         room = len(lines) if self.screen.is_dumb else self.room
@@ -201,6 +203,7 @@ class _Asking:
                 look.keys(self.sheet) if typed is None else typed,
             ]
         )
+        return True
 
 
 def _filled(lines: Sequence[str], room: int) -> list[str]:
