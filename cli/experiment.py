@@ -14,6 +14,7 @@ from cli.render import show, show_json
 from tracker import listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
+from tracker.publications import publications_of
 
 
 @click.group()
@@ -151,5 +152,6 @@ def _all_of(reader: Reader, place: Workspace, row: Row, samples: int) -> Row:
         "files": listings.files(reader, row["source_dataset_id"]),
         "batches": [held | {"path": listings.data_path(place, row, held["batch"])} for held in held_by],
         "runs": runs,
+        "publications": publications_of(reader, row["id"]),
         "samples": listings.samples(reader, row["id"], samples),
     }

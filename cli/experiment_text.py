@@ -74,6 +74,10 @@ def shown(row: Row) -> Iterator[str]:
         yield f"      {held['path']}"
     yield from ("", "📁 Files" if row["completed_at"] else "📁 Files, once it is complete", f"   {row['shared_path']}")
     yield from (f"      {_file(row, each)}" for each in row["files"])
+    if row["publications"]:
+        yield from ("", f"📁 {counted(len(row['publications']), 'publication')}")
+    for each in row["publications"]:
+        yield f"   {each['directory']} ({each['mode']}, {moment(each['published_at'])}): {each['state']}"
     if row["runs"]:
         yield from ("", f"⚡ {counted(len(row['runs']), 'generation run')}", _runs(row["runs"]))
     if row.get("judge_tests"):

@@ -76,7 +76,7 @@ def test_every_command_of_the_readme_prints_what_it_says(server: Server, tmp_pat
 
 
 def test_every_command_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"synthtrack ([a-z]+)", README))
+    named = set(re.findall(r"synthtrack ([a-z]+(?:-[a-z]+)*)", README))
     assert named <= set(COMMANDS), "the README names a command that is not there"
     assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", README, re.MULTILINE))
 

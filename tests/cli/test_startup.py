@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.records import temperature_study
+from tests.two_stage import OFFLINE, drafted
 
 HEAVY = (
     "torch", "transformers", "mlflow", "datasets", "sqlalchemy", "sqlmodel", "pydantic", "pandas", "alembic", "openai",
-    "together", "numpy", "matplotlib",
+    "together", "numpy", "matplotlib", "flask",
 )  # fmt: skip
 LOADED = f"""
 import sys
@@ -31,6 +32,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["experiment", "compare", "Copa/temp07_topp10_gpt4o", "Copa/temp05_topp10_gpt4o"],
     ["path", "list"],
     ["path", "list", "--format", "table"],
+    ["publish", "list"],
     ["path", "resolve", "Data_v2/synthetic/_shared/Copa/temp07_topp10_gpt4o"],
 )
 
@@ -54,9 +56,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def staged_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drafted(tmp_path_factory.mktemp("staged"))
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
     assert start(root, *arguments).stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("arguments", [["experiment", "show"], ["judge-test", "--list"], ["annotations", "export"]])
+def test_looking_at_a_checkpoint_loads_nothing_heavy(staged_root: Path, arguments: list[str]) -> None:
+    assert start(staged_root, *arguments, OFFLINE).stderr == "0 []\n"
 
 
 def test_the_probe_sees_what_is_loaded(root: Path) -> None:
