@@ -1,0 +1,72 @@
+"""What the page of a checkpoint shows: samples with their differences and decisions, counts, the next command."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from cli.render import moment
+from cli.review_text import verdict_of, visible_decisions
+from pipeline.checkpoints import VERDICTS, Card, Sheet
+from pipeline.differences import Piece, differences
+from pipeline.two_stage import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED
+from tracker.catalogue import Row
+from tracker.fingerprint import Json
+
+WAITS = "waits"
+BUTTONS = {
+    REVIEW: {SAME: "Approve", NOT_THE_SAME: "Reject", SKIPPED: "Skip"},
+    ANNOTATION: {SAME: "Same", NOT_THE_SAME: "Not the same", SKIPPED: "Skip"},
+}
+
+
+def described(sheet: Sheet, *, following: str | None, closed: str | None) -> dict[str, Json]:
+    """A sheet for the page; ``following`` is the next command, ``closed`` why nobody can answer any more."""
+    counts = Counter(verdict_of(sheet, card) or WAITS for card in sheet.cards)
+    return {
+        "seen": sheet.seen,
+        "closed": closed,
+        "next": following,
+        "counts": {name: counts[name] for name in (*VERDICTS, DISPUTED, WAITS)},
+        "cards": [_card(sheet, card) for card in sheet.cards],
+    }
+
+
+def _card(sheet: Sheet, card: Card) -> dict[str, Json]:
+    original, rephrased = differences(card.original, card.rephrased)
+    own = card.of(sheet.annotator)
+    return {
+        "number": card.number,
+        "state": verdict_of(sheet, card) or WAITS,
+        "waits": sheet.waits(card),
+        "original": _pieces(original),
+        "rephrased": _pieces(rephrased),
+        "fields": [[name, _text(value)] for name, value in card.record.items() if name != sheet.field],
+        "note": own["note"] if own else "",
+        "decisions": [_decision(sheet, row) for row in visible_decisions(sheet, card)],
+    }
+
+
+def _decision(sheet: Sheet, row: Row) -> str:
+    settles = ", which settles it" if row["settles"] else ""
+    where = {"web": "in the browser", "terminal": "in the terminal", "option": "by a command", "import": "imported"}
+    via = where.get(row["via"], "taken over from another experiment")
+    word = sheet.words[row["verdict"]]
+    return f"{_who(sheet, row)}: {word}{settles}, {moment(row['decided_at'])} UTC, {via}{_quoted(row['note'])}"
+
+
+def _who(sheet: Sheet, row: Row) -> str:
+    return f"You ({sheet.annotator})" if row["annotator"] == sheet.annotator else str(row["annotator"])
+
+
+def _quoted(remark: str) -> str:
+    return f", \u201c{remark}\u201d" if remark else ""
+
+
+def _pieces(pieces: Sequence[Piece]) -> list[Json]:
+    return [[piece.text, piece.changed] for piece in pieces]
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
