@@ -110,7 +110,7 @@ def test_every_sample_says_who_decided_it(story: Story) -> None:
             "accepted" if verdict == SAME else "rejected",
             verdict,
             "person" if number in PEOPLE else "judge",
-        )  # fmt: skip
+        )
         for number, verdict in VERDICTS.items()
     }
 
