@@ -501,13 +501,11 @@ def test_an_answer_that_comes_too_late_is_not_lost_in_silence(root: Path, sheet:
         press(page, "e", *"why", "Enter")
         close_review(sheet)
         press(page, "y")
-        expect(page.get_by_role("alert")).to_contain_text(
-            "Your answer to sample 1 (approved) is not known to be saved."
-        )
+        expect(page.get_by_role("alert")).to_contain_text("Your answer to sample 1 (approved) is not saved.")
         expect(page.get_by_role("alert")).to_contain_text(f"The review of {OFFLINE} is closed")
         expect(page.locator("#heading")).to_have_text("Sample 1")
         expect(page.locator("#note")).to_have_value("why")
         server.end()
         press(page, "n")
-        expect(page.get_by_role("alert")).to_contain_text("synthtrack does not answer.")
+        expect(page.get_by_role("alert")).to_contain_text("(rejected) may not be saved. synthtrack does not answer.")
     assert rows(root, DECISIONS) == []
