@@ -53,9 +53,10 @@ def adopt(workspace: Workspace, database: Database, state: State, checkpoint: st
         answers = [_answer(row) for _, row in pairs]
         decisions.save(database, int(state.experiment["id"]), checkpoint, answers, annotator="", via="adopted")
         who = ", ".join(sorted({str(answer.annotator) for answer in answers}))
+        number = "1 decision" if len(answers) == 1 else f"{len(answers)} decisions"
         tell(
-            f"Took over {len(answers)} decisions of {who} from {dataset}/{name}: it differs in its judge only, and the "
-            "texts are the same."
+            f"Took over {number} of {who} from {dataset}/{name}: it differs in its judge only, and the texts are the "
+            "same."
         )
     return len(found)
 
