@@ -30,8 +30,7 @@ from tests.two_stage import (
 from tests.workspaces import SAME as SAYS_SAME
 from tests.workspaces import call, rows, train_file, write_config
 
-OTHER_PROMPT = f"Do they mean the same?
-{RANGES['validation__validation_prompt']}"
+OTHER_PROMPT = f"Do they mean the same?\n{RANGES['validation__validation_prompt']}"
 SECOND, SECOND_OFFLINE = f"{SERVED}_2", f"{OFFLINE}_2"
 OTHER_JUDGE = ("--set", "validation.seed=1")
 THIRD_JUDGE = ("--set", "validation.seed=2")
