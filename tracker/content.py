@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tracker.catalogue import Row
+from tracker.checkpoints import WORDS, Checkpoints, ranges, standing
 from tracker.errors import Corrupt
 from tracker.fingerprint import Json, bytes_digest
 
@@ -20,19 +21,26 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def experiment_files(
-    experiment: Row, dataset: Row, splits: Sequence[Row], records: Iterable[Row], run: Row | None
+    experiment: Row,
+    dataset: Row,
+    splits: Sequence[Row],
+    records: Iterable[Row],
+    run: Row | None,
+    *,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, bytes]:
     """Every file of the experiment's directory, by path below it.
 
     ``experiment`` is its row with ``original_batch`` (a name), ``splits`` are the rows of the source data set in order
     of id, ``records`` the records of the rephrased split in file order, with ``line``, ``status`` and ``rephrased`` of
-    their sample, ``run`` the run that completed it. Raises Corrupt where these contradict each other.
+    their sample, ``run`` the run that completed it, ``checkpoints`` those of strategy two_stage. Raises Corrupt where
+    these contradict each other.
     """
     from tracker.configs import to_yaml
 
     files = {
         FINGERPRINT: f"{experiment['fingerprint']}\n".encode(),
-        METADATA: _json_bytes(metadata(experiment, dataset, splits, run)),
+        METADATA: _json_bytes(metadata(experiment, dataset, splits, run, checkpoints)),
         CONFIG: to_yaml(json.loads(experiment["config"])).encode(),
     }
     for split in splits:
@@ -42,9 +50,12 @@ def experiment_files(
     return files
 
 
-def metadata(experiment: Row, dataset: Row, splits: Sequence[Row], run: Row | None) -> dict[str, Json]:
+def metadata(
+    experiment: Row, dataset: Row, splits: Sequence[Row], run: Row | None, checkpoints: Checkpoints | None = None
+) -> dict[str, Json]:
     """The complete metadata of an experiment. Money is US dollars, null where no price is known."""
     accepted, rejected = experiment["n_accepted"], experiment["n_rejected"]
+    settings = json.loads(experiment["settings"])
     return {
         **{key: experiment[key] for key in ("fingerprint", "digest", "scheme", "dataset", "name", "semantic_name")},
         **{key: experiment[key] for key in ("status", "purpose", "description", "original_batch")},
@@ -52,7 +63,7 @@ def metadata(experiment: Row, dataset: Row, splits: Sequence[Row], run: Row | No
         "models": {"generation": experiment["model"], "validation": experiment["validation_model"]},
         "provider": experiment["provider"],
         "llm": experiment["provider"] != "offline",
-        "settings": json.loads(experiment["settings"]),
+        "settings": settings,
         "source": {
             **{key: dataset[key] for key in ("name", "task_name", "digest", "origin")},
             "field": experiment["field_to_rephrase"],
@@ -71,10 +82,12 @@ def metadata(experiment: Row, dataset: Row, splits: Sequence[Row], run: Row | No
             "rephrased": accepted,
             "original_kept_rejected": rejected,
             "original_kept_failed": experiment["n_failed"],
+            **({} if checkpoints is None else _deciders(checkpoints)),
         },
         "tokens": {"prompt": experiment["prompt_tokens"], "completion": experiment["completion_tokens"]},
         "cost_usd": experiment["cost_usd"],
         "versions": json.loads(run["versions"]) if run else None,
+        **({} if checkpoints is None else _people(settings, checkpoints)),
     }
 
 
@@ -151,6 +164,45 @@ def _line(record: Row, field: str) -> str:
 def _source(split: Row) -> dict[str, Json]:
     keys = ("filename", "digest", "n_records", "n_bytes")
     return {**{key: split[key] for key in keys}, "rephrased": split["content"] is None}
+
+
+def _deciders(checkpoints: Checkpoints) -> dict[str, int]:
+    return {f"verdicts_by_{who}": checkpoints.decided_by.get(who, 0) for who in ("person", "judge")}
+
+
+def _people(settings: Mapping[str, Json], checkpoints: Checkpoints) -> dict[str, Json]:
+    test = checkpoints.test
+    keys = ("model", "temperature", "accuracy", "n_tested", "n_correct", "required_accuracy", "created_at")
+    return {
+        "checkpoints": {name: of | _checkpoint(checkpoints, name) for name, of in ranges(settings).items()},
+        "decisions": [
+            {
+                "sample": position + 1,
+                "checkpoint": name,
+                "verdict": standing(answers),
+                "answers": [_answer(row) for row in answers],
+            }
+            for name in WORDS
+            for position, answers in checkpoints.counting(name).items()
+        ],
+        "judge_test": test and {"experiment": f"{test['dataset']}/{test['name']}", **{key: test[key] for key in keys}},
+    }
+
+
+def _checkpoint(checkpoints: Checkpoints, name: str) -> dict[str, Json]:
+    closed = checkpoints.closed.get(name)
+    return {
+        "closed_at": closed and closed["closed_at"],
+        **checkpoints.figures(name),
+        "cohen_kappa": checkpoints.kappa(name),
+        "annotators": checkpoints.annotators(name),
+        "examples": [position + 1 for position in checkpoints.examples(name)],
+    }
+
+
+def _answer(row: Row) -> dict[str, Json]:
+    said = {key: row[key] for key in ("annotator", "verdict", "note", "decided_at")}
+    return said | {"settles": bool(row["settles"]), "adopted": row["adopted_from_id"] is not None}
 
 
 def _json_bytes(value: Json) -> bytes:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from tracker.catalogue import Reader, Row
+from tracker.checkpoints import load as load_checkpoints
 from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE, experiment_files
 from tracker.errors import Corrupt
 from tracker.paths import SHARED, name_problem
@@ -51,6 +52,7 @@ class Record:
     """The rows behind the tree; the source data set used last is kept at hand."""
 
     def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._rows = reader.rows
         self._dataset: tuple[Row, list[Row]] | None = None
 
@@ -92,8 +94,11 @@ class Record:
         records = self._rows(_RECORDS, id=experiment["id"], dataset=dataset["id"], end=end)
         runs = self._rows(_COMPLETED_BY, id=experiment["id"])
         _check_names(experiment["dataset"], experiment["name"], *(split["filename"] for split in splits))
+        two_stage = experiment["strategy"] == "two_stage"
+        checkpoints = load_checkpoints(self._reader, experiment["id"]) if two_stage else None
         try:
-            content = experiment_files(experiment, dataset, splits, records, runs[0] if runs else None)
+            run = runs[0] if runs else None
+            content = experiment_files(experiment, dataset, splits, records, run, checkpoints=checkpoints)
         except (ValueError, KeyError) as error:
             where = f"{experiment['dataset']}/{experiment['name']}"
             raise Corrupt(f"The rows of {where} cannot be read: {error}.", hint=RESTORE) from error

@@ -1,0 +1,112 @@
+"""What the answers at a checkpoint come to."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.two_stage import OFFLINE, annotated, decide, drafted, reviewed
+from tests.workspaces import rows
+from tracker.catalogue import reading
+from tracker.checkpoints import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED, Checkpoints, kappa, load
+from tracker.database import open_database
+from tracker.decisions import Answer, save
+from tracker.paths import find_workspace
+
+MOMENTS = [f"2026-11-20T10:00:0{second}.000000Z" for second in range(6)]
+
+
+def answer(
+    annotator: str, verdict: str, *, position: int = 0, settles: bool = False, moment: int = 0
+) -> dict[str, Any]:
+    return {
+        "checkpoint": ANNOTATION, "position": position, "annotator": annotator, "verdict": verdict, "settles": settles,
+        "decided_at": MOMENTS[moment],
+    }  # fmt: skip
+
+
+def checkpoints(*answers: dict[str, Any], closed: dict[str, Any] | None = None) -> Checkpoints:
+    return Checkpoints(closed or {}, answers, {"accuracy": 1.0}, {})
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([("alice", SAME)], SAME),
+        ([("alice", SAME), ("alice", NOT_THE_SAME)], NOT_THE_SAME),
+        ([("alice", SAME), ("bob", NOT_THE_SAME)], DISPUTED),
+        ([("alice", SAME), ("bob", SKIPPED)], SAME),
+        ([("alice", SKIPPED), ("bob", SKIPPED)], SKIPPED),
+        ([("alice", SAME), ("bob", NOT_THE_SAME), ("bob", SAME)], SAME),
+        ([("alice", SAME), ("bob", NOT_THE_SAME, True)], NOT_THE_SAME),
+        ([("bob", NOT_THE_SAME, True), ("alice", SAME)], NOT_THE_SAME),
+        ([("bob", NOT_THE_SAME, True), ("alice", SAME, True)], SAME),
+    ],
+)
+def test_the_verdict_that_stands_is_the_one_of_the_sql_view(
+    answers: list[tuple[Any, ...]], expected: str, tmp_path: Path
+) -> None:
+    root = drafted(tmp_path)
+    workspace = find_workspace(str(root))
+    with open_database(workspace) as database:
+        for annotator, verdict, *settles in answers:
+            save(database, 1, REVIEW, [Answer(0, verdict, settles=bool(settles))], annotator=annotator, via="option")
+    with reading(workspace) as reader:
+        found = load(reader, 1)
+    assert found.verdicts(REVIEW) == {0: expected}
+    assert rows(root, "SELECT verdict FROM sample_decision") == [(expected,)]
+
+
+def test_an_open_checkpoint_is_as_it_stood_a_closed_one_is_whole() -> None:
+    found = checkpoints(answer("alice", SAME, moment=1), answer("alice", NOT_THE_SAME, moment=3))
+    assert found.at(MOMENTS[0], [ANNOTATION]).names == []
+    assert found.at(MOMENTS[2], [ANNOTATION]).verdicts(ANNOTATION) == {0: SAME}
+    assert found.at(MOMENTS[4], [ANNOTATION]).verdicts(ANNOTATION) == {0: NOT_THE_SAME}
+    assert found.at(MOMENTS[4], [REVIEW]).names == []
+    # Answers that were imported are dated as their file says.
+    closed = checkpoints(*found.answers, closed={ANNOTATION: {"closed_at": MOMENTS[2], "examples": "[0]"}})
+    assert closed.at(MOMENTS[2], [ANNOTATION]).verdicts(ANNOTATION) == {0: NOT_THE_SAME}
+    assert closed.at(MOMENTS[2], [ANNOTATION]).test is not None
+    assert closed.at(MOMENTS[1], [ANNOTATION]).test is None
+
+
+def test_the_figures_are_called_as_at_the_checkpoint(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)), rejected={9})
+    decide(root, OFFLINE, ANNOTATION, {9, 10}, annotator="bob")
+    with reading(find_workspace(str(root))) as reader:
+        found = load(reader, 1)
+    assert found.names == [REVIEW, ANNOTATION]
+    assert found.figures(REVIEW) == {"n_approved": 3, "n_rejected": 1, "n_skipped": 0}
+    assert found.figures(ANNOTATION) == {"n_same": 10, "n_not_the_same": 1, "n_skipped": 0}
+    assert found.verdicts(ANNOTATION)[9] == DISPUTED
+    assert (found.annotators(REVIEW), found.annotators(ANNOTATION)) == (["alice"], ["alice", "bob"])
+    assert (found.examples(REVIEW), found.examples(ANNOTATION)) == ([0, 2, 3], [])
+    assert found.decided_by == {"person": 4}
+
+
+def test_kappa_is_of_two_annotators_on_what_both_answered_independently() -> None:
+    pairs = [(SAME, SAME), (SAME, NOT_THE_SAME), (NOT_THE_SAME, NOT_THE_SAME), (SKIPPED, SAME)]
+    said = [
+        answer(who, pair[n], position=at) for at, pair in enumerate(pairs) for n, who in enumerate(("alice", "bob"))
+    ]
+    expected = (2 / 3 - 4 / 9) / (1 - 4 / 9)
+    assert checkpoints(*said).kappa(ANNOTATION) == pytest.approx(expected)
+    assert checkpoints(*said, answer("bob", SAME, position=1, settles=True)).kappa(ANNOTATION) == pytest.approx(
+        expected
+    )
+    assert checkpoints(*said, answer("carol", SKIPPED)).kappa(ANNOTATION) == pytest.approx(expected)
+    assert checkpoints(*said, answer("carol", SAME)).kappa(ANNOTATION) is None
+    assert checkpoints(*said[::2]).kappa(ANNOTATION) is None
+
+
+def test_kappa_of_known_tables() -> None:
+    # Cohen's own kind of table: 20 and 15 agreed, 5 and 10 not; (0.7 - 0.5) / (1 - 0.5).
+    table = [(SAME, SAME, 20), (SAME, NOT_THE_SAME, 5), (NOT_THE_SAME, SAME, 10), (NOT_THE_SAME, NOT_THE_SAME, 15)]
+    verdicts = list(itertools.chain.from_iterable([(first, second)] * n for first, second, n in table))
+    assert kappa(verdicts) == pytest.approx(0.4)
+    assert kappa([]) is None
+    assert kappa([(SAME, SAME)] * 3) is None
+    assert kappa([(SAME, NOT_THE_SAME), (NOT_THE_SAME, SAME)]) == -1
