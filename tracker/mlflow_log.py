@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tracker import clock, outbox, plots, run_report
+from tracker import clock, outbox, plots, run_note, run_report, step_report
 from tracker.catalogue import reading
 from tracker.configs import to_yaml
 from tracker.errors import StorageError
+from tracker.fingerprint import Json
 from tracker.outbox import Entry
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace, without_password
 from tracker.run_report import RunReport
@@ -258,9 +259,11 @@ class _Store:
             for step, value in run_report.acceptance_curve(report)
         ]
         params = [Param(name, value) for name, value in run_report.parameters(report).items()]
-        tags = [RunTag(name, value) for name, value in run_report.tags(report, self._workspace).items()]
+        tags = [RunTag(name, value) for name, value in run_report.tags(report).items()]
+        tags.append(RunTag("mlflow.note.content", run_note.note(report, self._workspace)))
         # What `log_table` notes; it would append to the table of a run that is logged again.
-        tags.append(RunTag("mlflow.loggedArtifacts", json.dumps([{"path": "samples.json", "type": "table"}])))
+        tables = [{"path": name, "type": "table"} for name in _tables(report)]
+        tags.append(RunTag("mlflow.loggedArtifacts", json.dumps(tables)))
         self._client.log_batch(run_id, metrics, params[:_MAX_PARAMS], tags)
         for start in range(_MAX_PARAMS, len(params), _MAX_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
@@ -350,8 +353,8 @@ def _inputs(report: RunReport, workspace: Workspace) -> list[DatasetInput]:
     )
     data = str(workspace.experiment_dir(run["dataset"], run["name"]))
     wanted = [("source", run["dataset"], run["source_digest"], run["source_origin"])]
-    if run["data_digest"]:
-        wanted.append(("generated", report.reference, run["data_digest"], data))
+    if report.data_digest:
+        wanted.append(("generated", report.reference, report.data_digest, data))
     profile = json.dumps({"num_rows": run["e_n_records"]})
     return [
         DatasetInput(
@@ -372,12 +375,25 @@ def _files(report: RunReport, workspace: Workspace) -> Mapping[str, bytes]:
     found = {
         "config/config.json": json.dumps(config, indent=2, ensure_ascii=False).encode(),
         "config/generation_config.yaml": to_yaml(config).encode(),
-        "samples.json": json.dumps(run_report.table(report), ensure_ascii=False).encode(),
+        **{name: json.dumps(rows, ensure_ascii=False).encode() for name, rows in _tables(report).items()},
     }
-    if not report.reused:
+    if report.step is not None and report.step.test is not None:
+        found["plots/confusion.png"] = plots.confusion(report.title, report.step.confusion)
+    elif not report.reused and not report.is_test:
         found["plots/overview.png"] = plots.overview(report.title, report.samples, report.attempts)
-        if run["experiment_status"] != "unfinished":
-            with reading(workspace) as reader:
-                files = Record(reader).data_files(run["shared_experiment_id"])
-            found |= {f"data/{name}": content for name, content in files.items()}
+    if report.judges and not report.reused and run["experiment_status"] != "unfinished":
+        with reading(workspace) as reader:
+            files = Record(reader).data_files(run["shared_experiment_id"])
+        found |= {f"data/{name}": content for name, content in files.items()}
+    return found
+
+
+def _tables(report: RunReport) -> dict[str, dict[str, Json]]:
+    """The tables of a run in the form of MLflow's ``log_table``, by name; of the first, runs are compared unasked."""
+    found = {}
+    if report.step is not None and report.step.test is not None:
+        found["judge_test.json"] = step_report.judge_table(report.step)
+    found["samples.json"] = run_report.table(report)
+    if report.step is not None and report.step.checkpoints.names:
+        found["decisions.json"] = step_report.decisions_table(report.step)
     return found

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 _PENDING = """
     SELECT o.id, r.id AS generation_run_id, r.uuid, r.purpose FROM mlflow_outbox o
     JOIN generation_run r ON r.id = o.generation_run_id
-    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running' ORDER BY o.id"""
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running'
+      AND (r.outcome <> 'tested' OR r.status <> 'complete'
+           OR EXISTS (SELECT 1 FROM judge_test t WHERE t.generation_run_id = r.id))
+    ORDER BY o.id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Entry:
 
 def pending(reader: Reader, *, everything: bool = False) -> list[Entry]:
     """The finished runs that are not logged yet (``everything``: all finished runs), oldest first."""
-    # A run that is still going gets its final counts first: MLflow parameters cannot be changed later.
+    # A run that is still going gets its final counts first, and a judge's test what came of it, a moment after its end:
+    # what MLflow holds of a run cannot be changed later.
     return [Entry(**row) for row in reader.rows(_PENDING, everything=int(everything))]
 
 

@@ -1,4 +1,4 @@
-"""The picture of a generation run: what the judge said, how far the wording moved, how long it took, what it used."""
+"""The pictures of a generation run: verdicts, wording, latency and tokens; of a judge's test, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracker.catalogue import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_COLOURS = {"accepted": "#2a7f62", "rejected": "#c8553d", "failed": "#8a8a8a"}
+_COLOURS = {"accepted": "#2a7f62", "rejected": "#c8553d", "undecided": "#3f6fa3", "failed": "#8a8a8a"}
 _DOTS = 5000
 _BAR_LABELS = {"same": "same", "not_the_same": "not the same", "unclear": "unclear", None: "not judged"}
 _BAR_COLOURS = {"same": "#2a7f62", "not_the_same": "#c8553d", "unclear": "#e0a030", None: "#8a8a8a"}
@@ -22,12 +23,7 @@ _BAR_COLOURS = {"same": "#2a7f62", "not_the_same": "#c8553d", "unclear": "#e0a03
 
 def overview(title: str, samples: Sequence[Row], attempts: Sequence[Row]) -> bytes:
     """A PNG with four panels: verdicts, similarity of original and rephrasing by status, latency, tokens."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: no global state, no window system, nothing to close.
-    figure = Figure(figsize=(11, 7.2), dpi=100)
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 7.2)
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     # A computed layout would take as long as the whole drawing.
     figure.subplots_adjust(left=0.07, right=0.98, top=0.89, bottom=0.08, wspace=0.2, hspace=0.36)
@@ -38,6 +34,48 @@ def overview(title: str, samples: Sequence[Row], attempts: Sequence[Row]) -> byt
     _tokens(bottom_right, attempts)
     for axes in (top_left, top_right, bottom_left, bottom_right):
         axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def confusion(title: str, counts: Mapping[str, Mapping[str, int]]) -> bytes:
+    """A PNG of a confusion matrix; ``counts`` by the person's verdict, then the judge's."""
+    from matplotlib.patches import Rectangle
+
+    figure = _figure(6.4, 3.6)
+    n = sum(sum(row.values()) for row in counts.values())
+    agreed = sum(row[person] for person, row in counts.items())
+    figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
+    figure.subplots_adjust(left=0.2, right=0.98, top=0.78, bottom=0.17)
+    axes = figure.subplots()
+    said = list(dict.fromkeys(judge for row in counts.values() for judge in row))
+    for y, (person, row) in enumerate(counts.items()):
+        for x, judge in enumerate(said):
+            share = row[judge] / max(1, sum(row.values()))
+            colour = _BAR_COLOURS["same"] if judge == person else _BAR_COLOURS["not_the_same"]
+            axes.add_patch(
+                Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, alpha=0.1 + 0.8 * share if row[judge] else 0)
+            )
+            axes.text(x, y, f"{row[judge]:,}", ha="center", va="center", fontsize=16)
+    axes.set_xticks(range(len(said)), [_BAR_LABELS[judge] for judge in said])
+    axes.set_yticks(range(len(counts)), [_BAR_LABELS[person] for person in counts])
+    axes.set(
+        xlim=(-0.5, len(said) - 0.5), ylim=(len(counts) - 0.5, -0.5), xlabel="the judge said", ylabel="people said"
+    )
+    axes.set_title(f"{agreed:,} of {n:,} as people said", fontsize=10, y=1.02)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Without pyplot: no global state, no window system, nothing to close.
+    figure = Figure(figsize=(width, height), dpi=100)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
     png = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes, which is no news for the terminal.

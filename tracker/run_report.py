@@ -1,4 +1,4 @@
-"""What MLflow is shown of a generation run, as plain data: names, parameters, metrics, tags and the note."""
+"""What MLflow is shown of a generation run, as plain data: names, parameters, metrics and tags."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 
+from tracker import step_report
 from tracker.catalogue import Reader, Row
 from tracker.fingerprint import Json, canonical_json
-from tracker.paths import Workspace
+from tracker.step_report import JUDGE_TEST, StepReport
 
 PARAMETER_LIMIT = 6000
 """Characters of a parameter's value; MLflow cuts longer ones without a word."""
@@ -25,10 +26,10 @@ TABLE_COLUMNS = ("original", "rephrased", "verdict", "status", "final")
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 _RUN = """
-    SELECT r.*, b.name AS batch, o.name AS original_batch, e.fingerprint, e.dataset, e.name, e.model, e.settings,
-           e.status AS experiment_status, e.data_digest, s.digest AS source_digest, s.origin AS source_origin,
-           e.n_records AS e_n_records, e.n_accepted AS e_n_accepted, e.n_rejected AS e_n_rejected,
-           e.n_unclear AS e_n_unclear, e.n_failed AS e_n_failed
+    SELECT r.*, b.name AS batch, o.name AS original_batch, e.fingerprint, e.dataset, e.name, e.model, e.strategy,
+           e.settings, e.status AS experiment_status, e.data_digest, s.digest AS source_digest,
+           s.origin AS source_origin, e.n_records AS e_n_records, e.n_accepted AS e_n_accepted,
+           e.n_rejected AS e_n_rejected, e.n_unclear AS e_n_unclear, e.n_failed AS e_n_failed
     FROM generation_run r
     JOIN batch b ON b.id = r.batch_id
     JOIN shared_experiment e ON e.id = r.shared_experiment_id
@@ -37,9 +38,9 @@ _RUN = """
     WHERE r.id = :id"""
 _MAKER = """
     SELECT r.uuid, x.mlflow_run_id FROM generation_run r LEFT JOIN mlflow_outbox x ON x.generation_run_id = r.id
-    WHERE r.shared_experiment_id = :experiment AND r.outcome <> 'reused' ORDER BY r.id DESC LIMIT 1"""
+    WHERE r.shared_experiment_id = :experiment AND r.outcome NOT IN ('reused', 'tested') ORDER BY r.id DESC LIMIT 1"""
 _SAMPLES = """
-    SELECT original, rephrased, verdict, status, final FROM sample_side_by_side
+    SELECT position, original, rephrased, verdict, decided_by, status, updated_at FROM sample
     WHERE shared_experiment_id = :experiment ORDER BY position"""
 _ATTEMPTS = """
     SELECT latency_s, prompt_tokens, completion_tokens FROM attempt
@@ -57,13 +58,14 @@ _COUNTS = ("n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed")
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A generation run with all that is shown of it."""
+    """A generation run with all that is shown of it; ``step`` where it is one of strategy two_stage."""
 
     run: Row
     samples: list[Row]
     attempts: list[Row]
     first_record: Json
     maker: Row | None
+    step: StepReport | None = None
 
     @property
     def reused(self) -> bool:
@@ -76,15 +78,37 @@ class RunReport:
 
     @property
     def title(self) -> str:
-        """The essentials, because a run's name is what every table and chart of MLflow shows."""
-        return f"{self.reference} · {self.run['batch']} · {self.run['outcome']}"
+        """The essentials, because a run's name is what every table and chart of MLflow shows.
+
+        A step that makes no data begins with its name: of long names a table shows the beginning.
+        """
+        experiment = f"{self.reference} · {self.run['batch']}"
+        if self.step is not None and not self.judges:
+            return f"{self.step.title} · {experiment}"
+        return f"{experiment} · {(self.step and self.step.name) or self.run['outcome']}"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether a judge was tested, which makes no data."""
+        return self.step is not None and self.step.name == JUDGE_TEST
+
+    @property
+    def judges(self) -> bool:
+        """Whether records were accepted and rejected, so that there is a rate, and data in the end."""
+        return self.step is None or not (self.is_test or self.step.rephrases)
+
+    @property
+    def data_digest(self) -> str | None:
+        """That of the data that this run made or reused."""
+        return self.run["data_digest"] if self.judges else None
 
     @property
     def status(self) -> str:
         """MLflow's word for how the run ended. A partial run is finished where its failures were accepted."""
         if self.run["status"] == "partial":
-            return "FINISHED" if self.run["experiment_status"] == "partial" else "FAILED"
-        return {"complete": "FINISHED", "interrupted": "KILLED"}.get(self.run["status"], "FAILED")
+            return "FINISHED" if self.run["experiment_status"] == "partial" and not self.is_test else "FAILED"
+        ends = {"complete": "FINISHED", "waiting": "FINISHED", "interrupted": "KILLED"}
+        return ends.get(self.run["status"], "FAILED")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,12 +122,14 @@ def load_report(reader: Reader, generation_run_id: int) -> RunReport:
     experiment = run["shared_experiment_id"]
     first = reader.rows(_FIRST_RECORD, experiment=experiment)
     makers = reader.rows(_MAKER, experiment=experiment) if run["outcome"] == "reused" else []
+    samples, step = reader.rows(_SAMPLES, experiment=experiment), step_report.load_step(reader, run)
     return RunReport(
         run=run,
-        samples=reader.rows(_SAMPLES, experiment=experiment),
+        samples=samples if step is None or step.name is None else step_report.samples_then(samples, run),
         attempts=reader.rows(_ATTEMPTS, id=generation_run_id),
         first_record=json.loads(first[0]["line"]) if first else {},
         maker=makers[0] if makers else None,
+        step=step,
     )
 
 
@@ -130,31 +156,48 @@ def parameters(report: RunReport) -> dict[str, str]:
         "fingerprint": run["fingerprint"],
         "source_digest": run["source_digest"][:DIGEST_LIMIT],
         "outcome": run["outcome"],
+        **({"step": report.step.name} if report.step and report.step.name else {}),
     }
     return {name: value[:PARAMETER_LIMIT] for name, value in shown.items()}
 
 
 def metrics(report: RunReport) -> dict[str, float]:
-    """The figures of the run; what is unknown is absent."""
-    run, counts = report.run, report.counts
+    """The figures of the run; what is unknown is absent, and so is what this step says nothing of."""
+    figures = _results(report) | {name: report.run[name] for name in _FIGURES}
+    found = {f"generation/{name}": value for name, value in figures.items()}
+    if report.step is not None:
+        judge, people = step_report.judge_metrics(report.step), step_report.people_metrics(report.step)
+        found = judge | found | people if report.is_test else found | people | judge
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _results(report: RunReport) -> dict[str, float | None]:
+    counts = report.counts
+    if report.is_test:
+        return {}
+    if not report.judges:
+        n_records, n_failed = counts["n_records"], counts["n_failed"]
+        return {"n_rephrased": n_records - n_failed, "n_failed": n_failed}
     judged = counts["n_accepted"] + counts["n_rejected"]
     # First, because the compare page draws the first metric unasked.
-    rate = {"acceptance_rate": counts["n_accepted"] / judged if judged else None}
-    figures = rate | counts | {name: run[name] for name in _FIGURES}
-    return {f"generation/{name}": float(value) for name, value in figures.items() if value is not None}
+    return {"acceptance_rate": counts["n_accepted"] / judged if judged else None, **counts}
 
 
 def acceptance_curve(report: RunReport) -> list[tuple[int, float]]:
     """(records so far, share of them accepted), at most 100 points, the last one over all records."""
-    judged = [sample["status"] == "accepted" for sample in report.samples if sample["status"] != "failed"]
+    if not report.judges:
+        return []
+    judged = [
+        sample["status"] == "accepted" for sample in report.samples if sample["status"] in {"accepted", "rejected"}
+    ]
     total = len(judged)
     accepted = list(accumulate(judged))
     steps = sorted({round(total * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)} - {0})
     return [(step, accepted[step - 1] / step) for step in steps]
 
 
-def tags(report: RunReport, workspace: Workspace) -> dict[str, str]:
-    """What a run is found by, and its note."""
+def tags(report: RunReport) -> dict[str, str]:
+    """What a run is found by."""
     run, maker = report.run, report.maker or {}
     found = {
         RUN_TAG: run["uuid"],
@@ -165,55 +208,32 @@ def tags(report: RunReport, workspace: Workspace) -> dict[str, str]:
         "synthtrack.original_batch": run["original_batch"],
         "synthtrack.purpose": run["purpose"],
         "synthtrack.outcome": run["outcome"],
+        "synthtrack.step": report.step and report.step.name,
         "synthtrack.status": run["status"],
         "synthtrack.source_digest": run["source_digest"],
-        "synthtrack.data_digest": run["data_digest"],
+        "synthtrack.data_digest": report.data_digest,
         "synthtrack.made_by": maker.get("uuid"),
         "synthtrack.made_by_mlflow_run": maker.get("mlflow_run_id"),
         "synthtrack.error": (run["error"] or "")[:2000] or None,
         "synthtrack.host": run["host"],
         "synthtrack.command": run["command"][:2000],
         # MLflow shows what follows the last slash, which of a whole command would be anything.
-        "mlflow.source.name": "synthtrack generate",
+        "mlflow.source.name": "synthtrack judge-test" if _is_judge_test(run["command"]) else "synthtrack generate",
         "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": note(report, workspace),
     }
     return {name: value for name, value in found.items() if value}
 
 
-def note(report: RunReport, workspace: Workspace) -> str:
-    """The run in Markdown: what it made, of what, and where to go from here."""
-    run, counts = report.run, report.counts
-    lines = [f"## {report.reference}", "", f"{_story(report)}", ""]
-    if run["description"]:
-        lines += [run["description"], ""]
-    if run["error"]:
-        lines += [f"**{run['status']}**: {run['error'][:1000]}", ""]
-    cost = "unknown" if run["cost_usd"] is None else f"${run['cost_usd']:,.4f}"
-    rows = {
-        "Batch": f"`{run['batch']}`",
-        "Purpose": run["purpose"],
-        "Fingerprint": f"`{run['fingerprint']}`",
-        "Source": f"`{run['source_origin']}`, SHA-256 `{run['source_digest']}`",
-        "Data": f"SHA-256 `{run['data_digest']}`" if run["data_digest"] else "not finished",
-        "Model": f"`{run['model']}`",
-        "Records": f"{counts['n_records']:,}: {counts['n_accepted']:,} accepted, {counts['n_rejected']:,} kept the"
-        f" original ({counts['n_unclear']:,} unclear), {counts['n_failed']:,} failed",
-        "This run": f"{run['n_calls']:,} requests, {run['n_cached']:,} answers reused,"
-        f" {run['prompt_tokens']:,} + {run['completion_tokens']:,} tokens, cost {cost}",
-    }
-    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items()), ""]
-    if len(report.samples) > TABLE_LIMIT:
-        lines += [f"`samples.json` holds the first {TABLE_LIMIT:,} of {len(report.samples):,} records.", ""]
-    link = workspace.relative(workspace.link(run["batch"], run["dataset"], run["name"]))
-    commands = (f"experiment show {report.reference}", f"path resolve {link}", f"batch show {run['batch']}")
-    return "\n".join([*lines, "```", *(f"synthtrack {command}" for command in commands), "```"])
-
-
 def table(report: RunReport) -> dict[str, Json]:
     """The samples in the form of MLflow's ``log_table``: same columns in every run, at most 2,000 rows."""
-    rows = [[sample[column] for column in TABLE_COLUMNS] for sample in report.samples[:TABLE_LIMIT]]
-    return {"columns": list(TABLE_COLUMNS), "data": rows}
+    rows = [sample | {"final": _final(sample)} for sample in report.samples[:TABLE_LIMIT]]
+    return {"columns": list(TABLE_COLUMNS), "data": [[row[column] for column in TABLE_COLUMNS] for row in rows]}
+
+
+def _final(sample: Row) -> Json:
+    if sample["status"] == "undecided":
+        return None
+    return sample["rephrased" if sample["status"] == "accepted" else "original"]
 
 
 def directory_name(purpose: str) -> str:
@@ -228,15 +248,6 @@ def columns(record: Json) -> Iterator[tuple[str, str]]:
         yield name, kinds.get(type(value), "string")
 
 
-def _story(report: RunReport) -> str:
-    run = report.run
-    if not report.reused:
-        return {"made": "Made", "resumed": "Resumed and continued"}[run["outcome"]] + f" by batch `{run['batch']}`."
-    maker = report.maker or {}
-    where = f" (MLflow run `{maker['mlflow_run_id']}`, which holds the data)" if maker.get("mlflow_run_id") else ""
-    return f"Reused: batch `{run['original_batch']}` had made this data already{where}. No request was sent."
-
-
 def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
     for name, value in config.items():
         if isinstance(value, dict):
@@ -245,9 +256,9 @@ def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json
             yield f"{prefix}{name}", value
 
 
+def _is_judge_test(command: str) -> bool:
+    return "judge-test" in command.split()
+
+
 def _parameter(value: Json) -> str:
     return value if isinstance(value, str) else canonical_json(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

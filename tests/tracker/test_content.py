@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.checkpoints import open_sheet
+from tests.two_stage import OFFLINE, annotated, drafted, generated, reviewed, staged
 from tests.view_rows import COPIED, LINES, Made, execute, workspace
+from tests.workspaces import call, rows, write_config
 from tracker.catalogue import reading
+from tracker.checkpoints import ANNOTATION, NOT_THE_SAME, SAME
 from tracker.content import replace_field, synthetic_data
+from tracker.decisions import Answer
 from tracker.errors import Corrupt
+from tracker.paths import find_workspace
+from tracker.run_report import load_report, metrics
 from tracker.view import refresh
 
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -173,3 +182,80 @@ def test_rows_that_contradict_each_other_are_named(tmp_path: Path, statement: st
         refresh(here, reader, [1])
     assert not (here.synthetic_dir / Made().home).exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["workspace"]
+
+
+def _metadata(root: Path, reference: str) -> dict[str, Any]:
+    path = root / "Data_v2/synthetic/_shared" / reference / "experiment_metadata.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_what_people_decided_is_in_the_metadata(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)))
+    with open_sheet(find_workspace(str(root)), OFFLINE, ANNOTATION, annotator="bob") as sheet:
+        sheet.save([Answer(4, NOT_THE_SAME, note="who fell?", settles=True)], via="option")
+    generated(root)
+    found = _metadata(root, OFFLINE)
+    assert found["provenance"]["verdicts_by_person"] == 16
+    assert found["provenance"]["verdicts_by_judge"] == 8
+    closed = dict(rows(root, "SELECT name, closed_at FROM checkpoint"))
+    assert found["checkpoints"] == {
+        "review": {
+            "samples": "1-4", "closed_at": closed["review"], "n_approved": 3, "n_rejected": 1, "n_skipped": 0,
+            "cohen_kappa": None, "annotators": ["alice"], "examples": [1, 3, 4],
+        },
+        "annotation": {
+            "few_shot_range": "5-8", "test_range": "9-16", "closed_at": closed["annotation"], "n_same": 11,
+            "n_not_the_same": 1, "n_skipped": 0, "cohen_kappa": None, "annotators": ["alice", "bob"],
+            "examples": [6, 7, 8],
+        },
+    }  # fmt: skip
+    assert [each["sample"] for each in found["decisions"]] == list(range(1, 17))
+    five = found["decisions"][4]
+    assert {key: five[key] for key in ("checkpoint", "verdict")} == {"checkpoint": ANNOTATION, "verdict": NOT_THE_SAME}
+    assert [
+        {key: each[key] for key in ("annotator", "verdict", "note", "settles", "adopted")} for each in five["answers"]
+    ] == [
+        {"annotator": "alice", "verdict": SAME, "note": "", "settles": False, "adopted": False},
+        {"annotator": "bob", "verdict": NOT_THE_SAME, "note": "who fell?", "settles": True, "adopted": False},
+    ]
+    ((created_at,),) = rows(root, "SELECT created_at FROM judge_test")
+    assert found["judge_test"] == {
+        "experiment": OFFLINE, "model": "rules-v1", "temperature": 0.0, "accuracy": 1.0, "n_tested": 8, "n_correct": 8,
+        "required_accuracy": 0.95, "created_at": created_at,
+    }  # fmt: skip
+    shutil.rmtree(root / "Data_v2")
+    assert call(root, "view", "rebuild").code == 0
+    assert _metadata(root, OFFLINE) == found
+    assert call(root, "view", "check").code == 0
+
+
+def test_what_was_taken_over_is_marked_and_the_test_is_named_by_its_experiment(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)))
+    prompt = "{{VALIDATION_FEWSHOT}} Is {rephrased_premise} the same as {original_premise}?"
+    tried = call(root, "judge-test", OFFLINE, "--set", f"validation.validation_prompt={prompt!r}", "--no-mlflow")
+    assert tried.code == 0, tried.err
+    write_config(root, staged(validation__validation_prompt=prompt))
+    generated(root)
+    ((name,),) = rows(root, "SELECT name FROM shared_experiment WHERE status = 'complete'")
+    found = _metadata(root, f"Copa/{name}")
+    assert f"Copa/{name}" != OFFLINE
+    assert found["judge_test"]["experiment"] == OFFLINE
+    assert {each["adopted"] for decision in found["decisions"] for each in decision["answers"]} == {True}
+    ((run,),) = rows(root, "SELECT MAX(id) FROM generation_run WHERE step = 'validate'")
+    with reading(find_workspace(str(root))) as reader:
+        assert metrics(load_report(reader, run))["judge_test/accuracy"] == 1
+
+
+def test_who_accepts_a_lower_accuracy_is_told_which_test_that_was(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)), rejected={9})
+    assert call(root, "judge-test", OFFLINE, "--no-mlflow").code == 15
+    generated(root, "--set", "validation.required_accuracy=0.8")
+    test = _metadata(root, OFFLINE)["judge_test"]
+    assert (test["accuracy"], test["required_accuracy"]) == (7 / 8, 0.95)
+
+
+def test_nothing_of_people_is_in_the_metadata_where_nobody_was_asked(tmp_path: Path) -> None:
+    found = json.loads(_written(tmp_path, Made())["experiment_metadata.json"])
+    assert list(found)[-1] == "versions"
+    assert list(found["provenance"])[-1] == "original_kept_failed"

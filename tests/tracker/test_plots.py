@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tracker.plots import overview, word_overlap
+from tracker.plots import confusion, overview, word_overlap
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,14 @@ def test_word_overlap_counts_shared_words(original: str, rephrased: str, expecte
 
 FAILED = {"original": "a", "rephrased": None, "verdict": None, "status": "failed"}
 UNJUDGED = {"original": "", "rephrased": "b", "verdict": None, "status": "accepted"}
+UNDECIDED = {"original": "a", "rephrased": "b", "verdict": None, "status": "undecided"}
 UNKNOWN = {"latency_s": 0.0, "prompt_tokens": None, "completion_tokens": None}
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("samples", "attempts"),
-    [([], []), ([FAILED], [UNKNOWN]), ([UNJUDGED, FAILED], [UNKNOWN, {**UNKNOWN, "prompt_tokens": 3}])],
+    [([], []), ([FAILED], [UNKNOWN]), ([UNJUDGED, UNDECIDED, FAILED], [UNKNOWN, {**UNKNOWN, "prompt_tokens": 3}])],
 )
 def test_the_picture_is_drawn_however_little_there_is(
     samples: list[dict[str, Any]], attempts: list[dict[str, Any]]
@@ -38,3 +39,12 @@ def test_the_picture_is_drawn_however_little_there_is(
     png = overview(r"Copa/temp07 · $\nosuch$ 批次 · made", samples, attempts)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", png[16:24]) == (1100, 720)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [0, 3, 1234])
+def test_the_confusion_of_a_judge_is_drawn_whatever_it_said(n: int) -> None:
+    row = {"same": n, "not_the_same": 0, "unclear": 1}
+    png = confusion(r"judge_test 2 · Copa/temp07 · $\nosuch$ 批次", {"same": row, "not_the_same": row})
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", png[16:24]) == (640, 360)

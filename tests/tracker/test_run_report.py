@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tracker.paths import Workspace
-from tracker.run_report import RunReport, acceptance_curve, columns, directory_name, metrics, note
+from tracker.run_note import note
+from tracker.run_report import RunReport, acceptance_curve, columns, directory_name, metrics
 
 COUNTS = ("n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed")
 
