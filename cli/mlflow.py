@@ -85,7 +85,7 @@ def _show_links(space: Workspace, base: str, *, open_browser: bool) -> None:
 
     show(f"MLflow:  {experiments_link(base)}")
     for comparison in comparisons(space, base):
-        show(f"\nCompare {counted(comparison.n_runs, 'run')} of {comparison.batch}:\n  {comparison.url}")
+        show(f"\nCompare {counted(comparison.n_runs, comparison.kind)} of {comparison.batch}:\n  {comparison.url}")
         show(f"Their samples side by side:\n  {comparison.samples_url}")
     if open_browser:
         click.launch(experiments_link(base))

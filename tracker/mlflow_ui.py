@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tracker.catalogue import reading
+from tracker.catalogue import Row, reading
 from tracker.errors import Conflict, StorageError
 from tracker.mlflow_log import QUIET, experiment_ids
 from tracker.paths import Workspace
@@ -29,24 +29,35 @@ MAX_COMPARED = 20
 """Runs of one comparison: more columns than that cannot be read."""
 _MODE = "workflowType=machine_learning"
 
+# A step of strategy two_stage that makes no data compares with no data set.
 _RUNS = """
-    SELECT b.name AS batch, r.purpose, o.mlflow_run_id FROM mlflow_outbox o
-    JOIN generation_run r ON r.id = o.generation_run_id JOIN batch b ON b.id = r.batch_id
-    WHERE o.mlflow_run_id IS NOT NULL AND o.id IN (
-        SELECT MAX(x.id) FROM mlflow_outbox x JOIN generation_run y ON y.id = x.generation_run_id
-        WHERE x.mlflow_run_id IS NOT NULL AND y.batch_id IN (
-            SELECT z.batch_id FROM mlflow_outbox w JOIN generation_run z ON z.id = w.generation_run_id
-            WHERE w.mlflow_run_id IS NOT NULL GROUP BY z.batch_id HAVING COUNT(DISTINCT z.shared_experiment_id) > 1
-            ORDER BY MAX(w.id) DESC LIMIT :batches)
-        GROUP BY y.batch_id, y.shared_experiment_id)
-    ORDER BY b.id DESC, o.id"""
+    WITH logged AS (
+        SELECT o.id, o.mlflow_run_id, r.batch_id, r.shared_experiment_id, r.purpose
+        FROM mlflow_outbox o JOIN generation_run r ON r.id = o.generation_run_id
+        WHERE o.mlflow_run_id IS NOT NULL AND (r.step IS NULL OR r.step = 'validate'))
+    SELECT b.name AS batch, l.purpose, l.mlflow_run_id FROM logged l JOIN batch b ON b.id = l.batch_id
+    WHERE l.id IN (SELECT MAX(id) FROM logged GROUP BY batch_id, shared_experiment_id)
+      AND l.batch_id IN (
+        SELECT batch_id FROM logged GROUP BY batch_id HAVING COUNT(DISTINCT shared_experiment_id) > 1
+        ORDER BY MAX(id) DESC LIMIT :batches)
+    ORDER BY b.id DESC, l.id"""
+_TESTS = """
+    WITH logged AS (
+        SELECT o.id, o.mlflow_run_id, r.batch_id, r.purpose
+        FROM mlflow_outbox o JOIN judge_test t ON t.generation_run_id = o.generation_run_id
+        JOIN generation_run r ON r.id = t.generation_run_id WHERE o.mlflow_run_id IS NOT NULL)
+    SELECT b.name AS batch, l.purpose, l.mlflow_run_id FROM logged l JOIN batch b ON b.id = l.batch_id
+    WHERE l.batch_id IN (
+        SELECT batch_id FROM logged GROUP BY batch_id HAVING COUNT(*) > 1 ORDER BY MAX(id) DESC LIMIT :batches)
+    ORDER BY b.id DESC, l.id"""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The runs of a batch side by side, the latest of each of its experiments."""
+    """Runs of a batch side by side: the latest of each of its experiments, or (``kind``) its judge tests."""
 
     batch: str
+    kind: str
     n_runs: int
     url: str
     samples_url: str
@@ -58,22 +69,26 @@ def experiments_link(base: str) -> str:
 
 
 def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Comparison]:
-    """A link for each batch of two or more experiments, those with the newest runs first."""
+    """A link for each batch of two or more experiments or judge tests, those with the newest runs first."""
+    kinds = {"run": _RUNS, "judge test": _TESTS}
     with reading(workspace) as reader:
-        rows = reader.rows(_RUNS, batches=batches)
+        rows = [row | {"kind": kind} for kind, sql in kinds.items() for row in reader.rows(sql, batches=batches)]
     ids = experiment_ids(workspace, {row["purpose"] for row in rows})
-    found = []
-    for batch in dict.fromkeys(row["batch"] for row in rows):
-        chosen = [row for row in rows if row["batch"] == batch and row["purpose"] in ids][-MAX_COMPARED:]
-        if len(chosen) > 1:
-            runs = [row["mlflow_run_id"] for row in chosen]
-            experiments = list(dict.fromkeys(ids[row["purpose"]] for row in chosen))
-            found.append(
-                Comparison(
-                    batch, len(runs), _compare_link(base, runs, experiments), _samples_link(base, batch, experiments[0])
-                )
-            )
-    return found
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["purpose"] in ids:
+            found.setdefault((row["batch"], row["kind"]), []).append(row)
+    return [
+        _comparison(base, batch, kind, of[-MAX_COMPARED:], ids) for (batch, kind), of in found.items() if len(of) > 1
+    ]
+
+
+def _comparison(base: str, batch: str, kind: str, rows: list[Row], ids: dict[str, str]) -> Comparison:
+    runs = [row["mlflow_run_id"] for row in rows]
+    experiments = list(dict.fromkeys(ids[row["purpose"]] for row in rows))
+    step = " AND tags.`synthtrack.step` = 'judge_test'" if kind == "judge test" else ""
+    samples = _samples_link(base, batch, experiments[0], step)
+    return Comparison(batch, kind, len(runs), _compare_link(base, runs, experiments), samples)
 
 
 def _compare_link(base: str, runs: list[str], experiments: list[str]) -> str:
@@ -82,9 +97,9 @@ def _compare_link(base: str, runs: list[str], experiments: list[str]) -> str:
     return f"{base}/#/compare-runs?{query}&{_MODE}"
 
 
-def _samples_link(base: str, batch: str, experiment: str) -> str:
+def _samples_link(base: str, batch: str, experiment: str, also: str) -> str:
     mark = '"' if "'" in batch else "'"
-    chosen = quote(f"tags.`synthtrack.batch` = {mark}{batch}{mark}", safe="")
+    chosen = quote(f"tags.`synthtrack.batch` = {mark}{batch}{mark}{also}", safe="")
     return f"{base}/#/experiments/{experiment}/runs?{_MODE}&compareRunsMode=ARTIFACT&searchFilter={chosen}"
 
 
