@@ -1,0 +1,257 @@
+"""The judge tried on what people decided: what it is asked, what counts as agreement, and when it is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline.judge_test import confusion, judge_test
+from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, Step
+from pipeline.verdict import Verdict
+from tests.llm_server import Server, running_server
+from tests.two_stage import (
+    AGREEING,
+    GENERATE,
+    N_RECORDS,
+    OFFLINE,
+    SERVED,
+    annotated,
+    decide,
+    drafted,
+    generated,
+    prompts,
+    recorded,
+    reviewed,
+    runs,
+    staged,
+    state_of,
+)
+from tests.workspaces import UNCLEAR, call, config, new_root, rows, train_file, write_config
+from tracker.errors import ConfigError, JudgeFailed, MissingKey, PartialResult, WrongStep
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    # pytest would take it for tests.
+    from pipeline.judge_test import Tested
+
+KEYS = {"OPENAI_API_KEY": "test-key"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A judge that says neither of sample 12."""
+    with running_server(recorded=recorded(tmp_path, s12=UNCLEAR), log=tmp_path / "bodies.jsonl") as found:
+        yield found
+
+
+def ready(tmp_path: Path, server: Server | None = None, **changes: Any) -> Workspace:
+    """A workspace whose judge is to be tested; the person agrees with the recorded judge on all but 10 and 12."""
+    place = drafted(tmp_path, None if server is None else server.base_url, **changes)
+    reference = OFFLINE if server is None else SERVED
+    annotated(reviewed(place, reference), reference, AGREEING | {10})
+    return Workspace(place, environ=KEYS)
+
+
+def try_judge(workspace: Workspace, *overrides: str, ref: str = SERVED, **more: Any) -> Tested:
+    return judge_test(workspace, ref, overrides=overrides, **more)
+
+
+def received(server: Server) -> int:
+    return int(server.stats()["received"])
+
+
+def test_agreement_is_counted_and_disagreements_are_told(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    tested = try_judge(workspace)
+    assert (tested.n_tested, tested.n_correct, tested.accuracy, tested.passed) == (8, 6, 0.75, False)
+    assert (tested.reference, tested.model, tested.required_accuracy) == (SERVED, "gpt-4o", 0.95)
+    assert (tested.is_own, tested.n_examples, tested.step) == (True, 4, Step.JUDGE_TEST)
+    assert tested.confusion == {
+        "same": {"same": 4, "not_the_same": 0, "unclear": 1},
+        "not_the_same": {"same": 1, "not_the_same": 2, "unclear": 0},
+    }
+    found = [tuple(row.values()) for row in tested.disagreements]
+    assert found == [
+        (10, "The man in house 009 fell.", "In house 009, the man had a fall.", NOT_THE_SAME, SAME),
+        (12, "The man in house 011 fell.", "In house 011, the man had a fall.", SAME, "unclear"),
+    ]
+    # What says neither is asked for once more.
+    assert (received(server), tested.run["n_calls"]) == (N_RECORDS + 9, 9)
+    asked = [prompt.about for prompt in prompts(tmp_path / "bodies.jsonl") if prompt.judging]
+    assert sorted(asked) == [9, 10, 11, 12, 12, 13, 14, 15, 16]
+    with pytest.raises(JudgeFailed, match=r"75\.0% of the test set; 95% is required"):
+        tested.check()
+
+
+def test_a_test_changes_nothing_but_what_is_known_of_the_judge(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    tables = ("shared_experiment", "sample", "decision", "checkpoint", "batch_membership")
+
+    def record() -> list[list[tuple[Any, ...]]]:
+        return [rows(workspace.root, f"SELECT * FROM {name}") for name in tables]
+
+    before = record()
+    try_judge(workspace)
+    assert record() == before
+    assert runs(workspace.root)[-1] == ("tested", "judge_test", "complete")
+    again = try_judge(workspace)
+    assert (again.run["n_calls"], again.run["n_cached"], again.accuracy) == (0, 9, 0.75)
+    assert rows(workspace.root, "SELECT n_tested, n_correct, passed FROM judge_test") == [(8, 6, 0)] * 2
+    counts = "n_records, n_accepted, n_rejected, n_failed, n_unclear"
+    assert (
+        rows(workspace.root, f"SELECT {counts} FROM generation_run WHERE outcome = 'tested'") == [(8, 0, 0, 0, 0)] * 2
+    )
+
+
+@pytest.mark.parametrize(("required", "passes"), [(0.7501, False), (0.75, True), (0.5, True)])
+def test_as_much_as_required_is_enough(tmp_path: Path, server: Server, required: float, passes: bool) -> None:
+    workspace = ready(tmp_path, server, validation__required_accuracy=required)
+    tested = try_judge(workspace)
+    assert (tested.passed, tested.step) == (passes, Step.VALIDATE if passes else Step.JUDGE_TEST)
+    assert state_of(workspace, SERVED).judge_passed is passes
+    assert call(workspace.root, *GENERATE).code == (0 if passes else 15)
+
+
+def test_another_judge_is_tried_without_being_taken(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    with running_server(recorded=recorded(tmp_path, s10="not the same")) as better:
+        tried = try_judge(workspace, "validation.seed=1", f"validation.base_url={better.base_url}")
+        assert received(better) == 8
+    assert (tried.accuracy, tried.passed, tried.is_own, tried.step) == (1.0, True, False, Step.JUDGE_TEST)
+    assert state_of(workspace, SERVED).test() is None
+    other = try_judge(workspace, "validation.model=gpt-5")
+    assert (other.model, other.accuracy, other.is_own) == ("gpt-5", 0.75, False)
+    own = try_judge(workspace)
+    assert own.is_own
+    found = rows(workspace.root, "SELECT model, accuracy, judge_key, test_set_key FROM judge_test ORDER BY id")
+    assert [row[:2] for row in found] == [("gpt-4o", 1.0), ("gpt-5", 0.75), ("gpt-4o", 0.75)]
+    assert (len({row[2] for row in found}), len({row[3] for row in found})) == (3, 1)
+
+
+def test_what_is_required_is_what_the_last_run_was_given(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    assert call(workspace.root, *GENERATE).code == 15
+    assert try_judge(workspace, "validation.required_accuracy=0.7").passed
+    assert state_of(workspace, SERVED).step() is Step.JUDGE_TEST, "trying is not deciding"
+    generated(workspace.root, "--set", "validation.required_accuracy=0.7")
+    tested = try_judge(workspace)
+    assert (tested.required_accuracy, tested.passed, tested.step) == (0.7, True, Step.COMPLETE)
+    assert try_judge(workspace, "validation.seed=1").required_accuracy == 0.7
+
+
+def test_a_finished_experiment_can_try_judges_too(tmp_path: Path) -> None:
+    workspace = ready(tmp_path, validation__required_accuracy=0.5)
+    generated(workspace.root)
+    data = train_file(workspace.root, "temp07_topp10_rulesv1").read_bytes()
+    tested = try_judge(workspace, "validation.seed=1", ref=OFFLINE)
+    assert (tested.n_tested, tested.step) == (8, Step.COMPLETE)
+    assert generated(workspace.root).out.startswith("⚡ ")
+    assert train_file(workspace.root, "temp07_topp10_rulesv1").read_bytes() == data
+    assert call(workspace.root, "view", "check").code == 0
+
+
+def test_it_needs_no_source_files(tmp_path: Path) -> None:
+    workspace = ready(tmp_path)
+    shutil.rmtree(workspace.root / "Data")
+    (workspace.root / "copa.yaml").unlink()
+    assert try_judge(workspace, ref=OFFLINE).n_tested == 8
+
+
+def test_the_judge_of_a_config(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    given: dict[str, Any] = {"validation__few_shot_examples": [{"original": "It rained in house 100."}]}
+    document = staged(server.base_url, validation__few_shot_range="17-18", generation__temperature=0.1, **given)
+    tested = try_judge(workspace, config=write_config(workspace.root, document, "other.yaml"))
+    assert (tested.is_own, tested.n_tested, tested.n_examples) == (False, 8, 5)
+    last = prompts(tmp_path / "bodies.jsonl")[-1]
+    assert last.examples == (101, 5, 6, 7, 8), "the people's examples are the experiment's"
+
+
+def test_a_config_without_a_judge(tmp_path: Path) -> None:
+    workspace = ready(tmp_path)
+    path = write_config(workspace.root, config() | {"validation": None}, "none.yaml")
+    with pytest.raises(ConfigError, match=r"There is no judge to test\.\n  .*none\.yaml: no `validation` section"):
+        try_judge(workspace, ref=OFFLINE, config=path)
+    assert ("tested", "judge_test", "complete") not in runs(workspace.root)
+
+
+def test_a_prompt_that_fails_for_some_answers(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    prompt = "{1 / (rephrased_premise != 'In house 010, the man had a fall.')} {rephrased_premise}"
+    with pytest.raises(PartialResult, match=r"no answer to 1 of 8 samples .*division by zero"):
+        try_judge(workspace, f"validation.validation_prompt={json.dumps(prompt)}")
+    assert runs(workspace.root)[-1] == ("tested", "judge_test", "partial")
+    assert rows(workspace.root, "SELECT COUNT(*) FROM judge_test") == [(0,)]
+
+
+def test_what_a_judge_did_not_answer_is_asked_for_again_and_nothing_else(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server, generation__max_retries=0)
+    with running_server(recorded=recorded(tmp_path), poison="Rephrased: In house 010") as broken:
+        place = f"validation.base_url={broken.base_url}"
+        for sent in (8, 9):
+            with pytest.raises(PartialResult, match=r"no answer to 1 of 8 samples \(the first: HTTP 500") as caught:
+                try_judge(workspace, place)
+            assert received(broken) == sent
+        assert "what it did answer is not paid for twice" in str(caught.value)
+        done = call(workspace.root, *GENERATE, "--accept-partial", "--set", f"generation.base_url={broken.base_url}")
+        assert (done.code, received(broken)) == (1, 10), "a test is whole, or none"
+    assert rows(workspace.root, "SELECT COUNT(*) FROM judge_test") == [(0,)]
+    before = received(server)
+    assert try_judge(workspace).n_correct == 7
+    assert received(server) - before == 1
+
+
+def test_a_missing_key_is_said_before_anything_is_begun(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    with pytest.raises(MissingKey, match="No API key for gpt-4o"):
+        try_judge(Workspace(workspace.root, environ={}))
+    assert runs(workspace.root)[-1][0] == "resumed"
+
+
+def refused(root: Path) -> WrongStep:
+    with pytest.raises(WrongStep) as caught:
+        judge_test(Workspace(root, environ={}), OFFLINE)
+    return caught.value
+
+
+def test_what_is_to_be_done_before(tmp_path: Path) -> None:
+    root = drafted(tmp_path)
+    error = refused(root)
+    assert "has no test set for its judge yet" in error.message
+    assert error.hint == f"Next: synthtrack review {OFFLINE}"
+    decide(root, OFFLINE, REVIEW)
+    assert refused(root).hint == "Next: synthtrack generate CONFIG"
+    generated(root)
+    decide(root, OFFLINE, ANNOTATION, samples="5-8")
+    error = refused(root)
+    assert error.message == f"8 samples of {OFFLINE} wait for a person's verdict."
+    assert error.hint == f"Next: synthtrack annotate {OFFLINE}"
+    decide(root, OFFLINE, ANNOTATION, samples="9-16")
+    decide(root, OFFLINE, ANNOTATION, {9, 10}, annotator="bob", samples="9-16")
+    assert refused(root).message.startswith("2 samples")
+    for annotator in ("alice", "bob"):
+        decide(root, OFFLINE, ANNOTATION, skipped=set(range(9, 17)), annotator=annotator)
+    error = refused(root)
+    assert "is empty: all of its samples were skipped" in error.message
+    assert [each for each in runs(root) if each[0] == "tested"] == []
+
+
+def test_an_experiment_that_nobody_checks_has_no_test(tmp_path: Path) -> None:
+    root = new_root(tmp_path, N_RECORDS)
+    write_config(root, config())
+    generated(root)
+    assert "was made with strategy direct_all: nobody reviews or annotates it" in refused(root).message
+
+
+def test_the_confusion_matrix() -> None:
+    expected = {0: SAME, 1: SAME, 2: NOT_THE_SAME, 3: SAME}
+    said = {0: Verdict.SAME, 1: Verdict.NOT_THE_SAME, 2: Verdict.UNCLEAR, 3: Verdict.SAME}
+    assert confusion(expected, said) == {
+        SAME: {"same": 2, "not_the_same": 1, "unclear": 0},
+        NOT_THE_SAME: {"same": 0, "not_the_same": 0, "unclear": 1},
+    }
