@@ -1,0 +1,192 @@
+"""`synthtrack judge-test`: what it prints, as text and as JSON, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.llm_server import Server, running_server
+from tests.two_stage import (
+    GENERATE,
+    N_RECORDS,
+    OFFLINE,
+    SERVED,
+    annotated,
+    drafted,
+    generated,
+    recorded,
+    reviewed,
+    staged,
+)
+from tests.workspaces import Done, call, config, new_root, rows, write_config
+
+JUDGE_TEST = ("judge-test", SERVED, "--no-mlflow")
+HINT = f"""\
+Change validation.validation_prompt or validation.model in the config. Try it:
+  synthtrack judge-test {SERVED} --config CONFIG
+Every attempt is kept: synthtrack judge-test {SERVED} --list
+Once it passes, `synthtrack generate CONFIG` goes on with it"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running_server(recorded=recorded(tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+def root(tmp_path: Path, server: Server) -> Path:
+    """A workspace whose judge is to be tested; the person disagrees with it on sample 14."""
+    return annotated(reviewed(drafted(tmp_path, server.base_url), SERVED), SERVED, {9})
+
+
+def received(server: Server) -> int:
+    return int(server.stats()["received"])
+
+
+def test_a_judge_that_did_not_pass(root: Path, server: Server) -> None:
+    done = call(root, *JUDGE_TEST)
+    assert (done.code, received(server)) == (15, N_RECORDS + 8)
+    assert (
+        done.out
+        == f"""\
+⚠️  {SERVED}: the judge gpt-4o did not pass
+   Accuracy: 87.5% (7 of 8); required: 95.0%; examples in its prompt: 4
+   Calls: 8 sent, 0 answered from the ledger; cost: unknown
+
+The person said    judge: same    judge: not the same    judge: unclear
+-----------------  -------------  ---------------------  ----------------
+same               6              1                      0
+not the same       0              1                      0
+
+Disagreements (1):
+
+   14: the person said same, the judge not the same
+      Original:  [-The man -]in house 013 [-fell-].
+      Rephrased: In house 013{{+, the man had a fall+}}.
+"""
+    )
+    said = f"The judge of {SERVED} agrees with the people on 87.5% of the test set; 95% is required."
+    assert said in done.err
+    assert HINT in done.err
+
+
+def test_generate_refuses_alike_and_asks_nothing_again(root: Path, server: Server) -> None:
+    first = call(root, *GENERATE)
+    assert (first.code, received(server)) == (15, N_RECORDS + 8)
+    assert HINT in first.err
+    before = rows(root, "SELECT COUNT(*) FROM generation_run")
+    again = call(root, *GENERATE)
+    assert (again.code, again.out, received(server)) == (15, "", N_RECORDS + 8)
+    assert HINT in again.err
+    assert rows(root, "SELECT COUNT(*) FROM generation_run") == before
+    assert call(root, *JUDGE_TEST).code == 15
+    as_json = call(root, *GENERATE, "--json")
+    (failed,) = json.loads(as_json.out)
+    assert (as_json.code, failed["outcome"], failed["exit_code"]) == (15, "failed", 15)
+    shown = call(root, "experiment", "show", SERVED).out
+    assert "Judge test: 7 of 8 as the person (87.5%; 95% required), not passed" in shown
+    assert not (root / "Data_v2").exists()
+
+
+def test_less_can_be_required_without_asking_again(root: Path, server: Server) -> None:
+    assert call(root, *GENERATE).code == 15
+    refused = call(root, *GENERATE, "--set", "validation.required_accuracy=0.9")
+    assert (refused.code, "87.5% of the test set; 90% is required" in refused.err) == (15, True)
+    done = generated(root, "--set", "validation.required_accuracy=0.875")
+    assert done.out.startswith(f"✅ {SERVED}: resumed, complete")
+    assert received(server) == N_RECORDS + 16
+    assert rows(root, "SELECT COUNT(*) FROM shared_experiment") == [(1,)]
+    assert rows(root, "SELECT passed, required_accuracy FROM judge_test") == [(0, 0.95)]
+    assert rows(root, "SELECT judge_test_id FROM checkpoint ORDER BY id") == [(None,), (1,)]
+    assert generated(root).out.startswith("⚡ "), "what is complete stays so, whatever is required"
+
+
+def test_a_judge_that_passed(root: Path) -> None:
+    done = call(root, *JUDGE_TEST, "--set", "validation.required_accuracy=0.8")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"✅ {SERVED}: the judge gpt-4o passed\n   Accuracy: 87.5% (7 of 8); required: 80.0%")
+    assert "is not the experiment's own" not in done.out
+    other = call(root, *JUDGE_TEST, "--set", "validation.required_accuracy=0.8", "--set", "validation.seed=1")
+    assert other.code == 0
+    assert "This judge is not the experiment's own: `synthtrack generate` with its config goes on with it." in other.out
+
+
+def test_as_json(root: Path) -> None:
+    done = call(root, *JUDGE_TEST, "--json")
+    assert done.code == 15, "whoever reads JSON is told by the exit code too"
+    found = json.loads(done.out)
+    assert {name: found[name] for name in ("reference", "model", "n_tested", "n_correct", "passed", "is_own")} == {
+        "reference": SERVED, "model": "gpt-4o", "n_tested": 8, "n_correct": 7, "passed": False, "is_own": True,
+    }  # fmt: skip
+    assert (found["accuracy"], found["required_accuracy"], found["step"]) == (0.875, 0.95, "judge_test")
+    assert found["confusion"]["same"] == {"same": 6, "not_the_same": 1, "unclear": 0}
+    assert [row["sample"] for row in found["disagreements"]] == [14]
+    assert (found["run"]["n_calls"], found["run"]["n_cached"]) == (8, 0)
+    assert found["run"]["uuid"] == rows(root, "SELECT uuid FROM generation_run ORDER BY id DESC LIMIT 1")[0][0]
+
+
+def test_every_attempt_is_listed(tmp_path: Path, root: Path, server: Server) -> None:
+    none = call(root, *JUDGE_TEST, "--list")
+    assert (none.code, none.out) == (0, f"The judge of {SERVED} was not tested yet.\n")
+    assert json.loads(call(root, *JUDGE_TEST, "--list", "--json").out) == []
+    call(root, *JUDGE_TEST)
+    call(root, *JUDGE_TEST, "--set", "validation.model=gpt-5", "--set", "validation.temperature=0.5")
+    prompt = "Equal?\n{original_premise}\n{rephrased_premise}"
+    document = staged(server.base_url, validation__validation_prompt=prompt, validation__required_accuracy=0.5)
+    write_config(root, document, "other.yaml")
+    assert call(root, *JUDGE_TEST, "--config", "other.yaml").code == 0
+    before = received(server)
+    found = json.loads(call(root, *JUDGE_TEST, "--list", "--json").out)
+    assert [(row["model"], row["temperature"], row["accuracy"], row["passed"]) for row in found] == [
+        ("gpt-4o", 0.0, 0.875, False), ("gpt-5", 0.5, 0.875, False), ("gpt-4o", 0.0, 0.875, True),
+    ]  # fmt: skip
+    assert found[2]["settings"]["validation_prompt"] == prompt
+    assert len({row["judge_key"] for row in found}) == 3
+    assert len({row["test_set_key"] for row in found}) == 1
+    lines = call(root, *JUDGE_TEST, "--list").out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["1", "2", "3"]
+    assert [("7 of 8" in line, "gpt-5" in line) for line in lines[2:]] == [(True, False), (True, True), (True, False)]
+    assert received(server) == before
+
+
+def test_a_test_set_without_errors_is_warned_of(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)))
+    done = call(root, "judge-test", OFFLINE, "--no-mlflow")
+    assert (done.code, "Disagreements" in done.out) == (0, False)
+    warning = "Nothing in the test set is `not the same`: this says nothing of whether the judge finds errors."
+    assert warning in done.out
+    assert warning not in call(annotated(root, rejected={9}), "judge-test", OFFLINE, "--no-mlflow").out
+
+
+def test_a_test_goes_to_mlflow_too(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)))
+    assert call(root, "judge-test", OFFLINE).code == 0
+    logged = "SELECT COUNT(*) FROM mlflow_outbox WHERE logged_at IS NOT NULL"
+    assert rows(root, logged) == [(3,)]
+
+
+def said(root: Path, *arguments: object) -> Done:
+    done = call(root, "judge-test", *arguments)
+    assert "Traceback" not in done.err
+    return done
+
+
+def test_what_cannot_be_tested(tmp_path: Path, root: Path) -> None:
+    write_config(root, config(), "direct.yaml")
+    assert call(root, "generate", "direct.yaml", "--no-mlflow").code == 0
+    direct = said(root, OFFLINE)
+    assert (direct.code, "nobody reviews or annotates it" in direct.err) == (14, True)
+    assert said(root, OFFLINE, "--list").code == 14
+    assert said(root, "Copa/temp08").code == 4
+    assert said(root, SERVED, "--set", "validation.nosuch=1").code == 3
+    assert said(root, SERVED, "--set", "validation=null").code == 3
+    assert said(root, SERVED, "--config", "missing.yaml").code == 3
+    assert said(root, SERVED, "--set", "validation.model=no-such-model").code == 8
+    assert rows(root, "SELECT status, error IS NULL FROM generation_run WHERE outcome = 'tested'") == [("failed", 0)]
+    assert rows(root, "SELECT COUNT(*) FROM judge_test") == [(0,)]
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    assert said(new_root(elsewhere, 4), SERVED).code == 4
