@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from pipeline.annotations import History, within
 from pipeline.differences import differences, marked
 from pipeline.two_stage import DISPUTED, NOT_THE_SAME, SAME, SKIPPED
+from tracker.checkpoints import kappa
 from tracker.fingerprint import Json
 
 VERDICTS = (SAME, NOT_THE_SAME)
@@ -55,21 +55,6 @@ class Agreement:
     samples: str | None
     answered: dict[str, int]
     pairs: list[Pair]
-
-
-def kappa(verdicts: Sequence[tuple[str, str]]) -> float | None:
-    """Cohen's kappa, (p_o - p_e) / (1 - p_e); None where it is undefined, as chance alone agrees always (or n is 0).
-
-    p_o is the observed share of agreement, p_e what two annotators with these shares of each verdict would agree on by
-    chance. J. Cohen (1960): A Coefficient of Agreement for Nominal Scales. Educational and Psychological Measurement
-    20 (1), 37-46.
-    """
-    n = len(verdicts)
-    agreed = sum(first == second for first, second in verdicts)
-    firsts, seconds = (Counter(side) for side in zip(*verdicts, strict=True)) if n else (Counter(), Counter())
-    by_chance = sum(firsts[verdict] * seconds[verdict] for verdict in firsts)
-    # Both shares times n squared, so that what is undefined is told apart without rounding.
-    return None if by_chance == n * n else (n * agreed - by_chance) / (n * n - by_chance)
 
 
 def agreement(history: History, samples: str | None = None) -> Agreement:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED, State, Step, load, numbers, positions
-from tracker import listings
+from tracker import checkpoints, listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database, open_database
 from tracker.decisions import Answer, closed, newest, save
@@ -134,14 +134,9 @@ class Sheet:
 
 
 def standing(decisions: Sequence[Row]) -> str | None:
-    """The verdict that decisions on one sample come to, as the view sample_decision has it; None: none, or disputed."""
-    settled = [row["verdict"] for row in decisions if row["settles"]]
-    if settled:
-        return str(settled[-1])
-    said = {str(row["verdict"]) for row in decisions} - {SKIPPED}
-    if len(said) > 1 or not decisions:
-        return None
-    return said.pop() if said else SKIPPED
+    """The verdict that decisions on one sample come to; None: none, or disputed."""
+    verdict = checkpoints.standing(decisions) if decisions else checkpoints.DISPUTED
+    return None if verdict == checkpoints.DISPUTED else verdict
 
 
 def is_disputed(decisions: Sequence[Row]) -> bool:

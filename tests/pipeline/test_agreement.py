@@ -1,68 +1,21 @@
 from __future__ import annotations
 
-import math
-import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.agreement import VERDICTS, agreement, difference, kappa, standing
+from pipeline.agreement import agreement, difference, standing
 from pipeline.annotations import History
 from pipeline.two_stage import NOT_THE_SAME, SAME, SKIPPED
 from tests.annotating import decision, having, history_of
 from tests.two_stage import drafted, reviewed
 from tracker.errors import UnknownReference
 
-Verdicts = list[tuple[str, str]]
-
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> History:
     root: Path = reviewed(drafted(tmp_path_factory.mktemp("agreement")))
     return having(history_of(root), [])
-
-
-def table(both_same: int, first_same: int, second_same: int, neither: int) -> Verdicts:
-    return [
-        *[(SAME, SAME)] * both_same,
-        *[(SAME, NOT_THE_SAME)] * first_same,
-        *[(NOT_THE_SAME, SAME)] * second_same,
-        *[(NOT_THE_SAME, NOT_THE_SAME)] * neither,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (table(20, 5, 10, 15), 0.4),  # p_o = 0.7, p_e = 0.5
-        (table(45, 15, 25, 15), 3 / 23),  # p_o = 0.6, p_e = 0.54
-        (table(25, 35, 5, 35), 7 / 27),  # p_o = 0.6, p_e = 0.46
-        (table(3, 0, 0, 2), 1.0),
-        (table(0, 3, 3, 0), -1.0),
-        (table(4, 0, 2, 0), 0.0),  # one of them always gives the same verdict
-        (table(0, 4, 0, 0), 0.0),
-    ],
-)
-def test_kappa_is_what_the_formula_gives_by_hand(verdicts: Verdicts, expected: float) -> None:
-    assert kappa(verdicts) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("verdicts", [[], table(7, 0, 0, 0), table(0, 0, 0, 1)])
-def test_kappa_is_undefined_where_both_always_say_the_same_thing(verdicts: Verdicts) -> None:
-    assert kappa(verdicts) is None
-
-
-@given(st.lists(st.tuples(st.sampled_from(VERDICTS), st.sampled_from(VERDICTS)), min_size=1))
-def test_kappa_is_that_of_scikit_learn(verdicts: Verdicts) -> None:
-    from sklearn.metrics import cohen_kappa_score
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of what it cannot divide
-        expected = cohen_kappa_score(*zip(*verdicts, strict=True), labels=list(VERDICTS))
-    found = kappa(verdicts)
-    assert math.isnan(expected) if found is None else found == pytest.approx(expected)
 
 
 def test_what_both_answered_is_compared_and_skips_are_left_out(plain: History) -> None:

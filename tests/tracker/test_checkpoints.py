@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.two_stage import OFFLINE, annotated, decide, drafted, reviewed
 from tests.workspaces import rows
@@ -17,6 +20,8 @@ from tracker.decisions import Answer, save
 from tracker.paths import find_workspace
 
 MOMENTS = [f"2026-11-20T10:00:0{second}.000000Z" for second in range(6)]
+
+Verdicts = list[tuple[str, str]]
 
 
 def answer(
@@ -102,11 +107,42 @@ def test_kappa_is_of_two_annotators_on_what_both_answered_independently() -> Non
     assert checkpoints(*said[::2]).kappa(ANNOTATION) is None
 
 
-def test_kappa_of_known_tables() -> None:
-    # Cohen's own kind of table: 20 and 15 agreed, 5 and 10 not; (0.7 - 0.5) / (1 - 0.5).
-    table = [(SAME, SAME, 20), (SAME, NOT_THE_SAME, 5), (NOT_THE_SAME, SAME, 10), (NOT_THE_SAME, NOT_THE_SAME, 15)]
-    verdicts = list(itertools.chain.from_iterable([(first, second)] * n for first, second, n in table))
-    assert kappa(verdicts) == pytest.approx(0.4)
-    assert kappa([]) is None
-    assert kappa([(SAME, SAME)] * 3) is None
-    assert kappa([(SAME, NOT_THE_SAME), (NOT_THE_SAME, SAME)]) == -1
+def table(both_same: int, first_same: int, second_same: int, neither: int) -> Verdicts:
+    return [
+        *[(SAME, SAME)] * both_same,
+        *[(SAME, NOT_THE_SAME)] * first_same,
+        *[(NOT_THE_SAME, SAME)] * second_same,
+        *[(NOT_THE_SAME, NOT_THE_SAME)] * neither,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (table(20, 5, 10, 15), 0.4),  # p_o = 0.7, p_e = 0.5
+        (table(45, 15, 25, 15), 3 / 23),  # p_o = 0.6, p_e = 0.54
+        (table(25, 35, 5, 35), 7 / 27),  # p_o = 0.6, p_e = 0.46
+        (table(3, 0, 0, 2), 1.0),
+        (table(0, 3, 3, 0), -1.0),
+        (table(4, 0, 2, 0), 0.0),  # one of them always gives the same verdict
+        (table(0, 4, 0, 0), 0.0),
+    ],
+)
+def test_kappa_is_what_the_formula_gives_by_hand(verdicts: Verdicts, expected: float) -> None:
+    assert kappa(verdicts) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("verdicts", [[], table(7, 0, 0, 0), table(0, 0, 0, 1)])
+def test_kappa_is_undefined_where_both_always_say_the_same_thing(verdicts: Verdicts) -> None:
+    assert kappa(verdicts) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from((SAME, NOT_THE_SAME)), st.sampled_from((SAME, NOT_THE_SAME))), min_size=1))
+def test_kappa_is_that_of_scikit_learn(verdicts: Verdicts) -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of what it cannot divide
+        expected = cohen_kappa_score(*zip(*verdicts, strict=True), labels=[SAME, NOT_THE_SAME])
+    found = kappa(verdicts)
+    assert math.isnan(expected) if found is None else found == pytest.approx(expected)
