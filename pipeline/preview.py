@@ -9,7 +9,7 @@ from pipeline.job import Job, existing, has_record, models_of
 from pipeline.plan import Plan, clean
 from pipeline.prices import price_of
 from pipeline.tokens import Tokenizer, prompt_tokens, tokenizer_for
-from pipeline.two_stage import load, positions
+from pipeline.two_stage import SKIPPED, load, positions
 from tracker import ledger, listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
@@ -50,16 +50,19 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
+        skipped: set[int] = set()
         if plan.is_two_stage and found is not None:
             state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
             # Until the review it is not known what the later records will be shown.
             plan = plan.taught(state.rephrase_examples, state.judge_examples)
             job = replace(job, plan=plan)
+            skipped.update(state.decided(list(state.decisions), SKIPPED))
         there = _there(reader, found)
         pending = [at for at in range(plan.n_records) if there.get(at, "failed") in {"failed", "undecided"}]
         asked = [at for at in pending if there.get(at) != "undecided"]
         rephrase = [at for at in asked if _rephrased(reader, plan, at) is None]
-        judge = [at for at in pending if not _is_decided_by_people(plan, at) and not _is_judged(reader, plan, at)]
+        left = [at for at in pending if at in skipped or not _is_decided_by_people(plan, at)]
+        judge = [at for at in left if not _is_judged(reader, plan, at)]
         return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked))
 
 
