@@ -245,6 +245,10 @@ def test_what_was_taken_over_is_marked_and_the_test_is_named_by_its_experiment(t
     ((run,),) = rows(root, "SELECT MAX(id) FROM generation_run WHERE step = 'validate'")
     with reading(find_workspace(str(root))) as reader:
         assert metrics(load_report(reader, run))["judge_test/accuracy"] == 1
+        # What was taken over is older than the steps before it, which knew nothing of it.
+        before = metrics(load_report(reader, run - 1))
+    assert "review/n_approved" in before
+    assert not {figure for figure in before if figure.startswith("annotation/")}
 
 
 def test_who_accepts_a_lower_accuracy_is_told_which_test_that_was(tmp_path: Path) -> None:

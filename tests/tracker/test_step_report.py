@@ -15,17 +15,18 @@ from mlflow.entities import Run
 
 from pipeline.checkpoints import open_sheet
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME
+from tests.mlflow_rows import BATCH, add_run, workspace_at
 from tests.two_stage import N_RECORDS, OFFLINE, RANGES, decide, drafted, generated, reviewed
 from tests.view_rows import execute
 from tests.workspaces import call, premises, rows, train_file
 from tracker.catalogue import reading
 from tracker.decisions import Answer
-from tracker.mlflow_log import drain
+from tracker.mlflow_log import drain, experiment_ids
 from tracker.mlflow_ui import comparisons
 from tracker.outbox import pending
 from tracker.paths import Workspace, find_workspace
 from tracker.run_note import note
-from tracker.run_report import load_report, metrics
+from tracker.run_report import RUN_TAG, load_report, metrics
 from tracker.step_report import samples_then
 
 OTHER_PROMPT = "Is {rephrased_premise} what {original_premise} says? {{VALIDATION_FEWSHOT}}"
@@ -262,6 +263,18 @@ def test_the_tests_of_a_batch_are_compared(flow: Flow) -> None:
     assert "synthtrack.step%60%20%3D%20%27judge_test%27" in found.samples_url
 
 
+def test_data_sets_are_compared_by_the_runs_that_made_them(tmp_path: Path) -> None:
+    workspace = workspace_at(tmp_path)
+    made = [add_run(workspace, n_records=5), add_run(workspace, number=1, n_records=5)]
+    add_run(workspace, n_records=5, step="rephrase_rest")
+    assert drain(workspace).logged == 3
+    (found,) = comparisons(workspace, "http://here")
+    assert (found.batch, found.kind, found.n_runs) == (BATCH, "run", 2)
+    ids = list(experiment_ids(workspace, {"temperature_study"}).values())
+    runs = MlflowClient(workspace.mlflow_uri).search_runs(ids)
+    assert {run.data.tags[RUN_TAG] for run in runs if run.info.run_id in found.url} == set(made)
+
+
 def test_what_is_logged_long_after_is_what_was_logged_at_once(flow: Flow, tmp_path: Path) -> None:
     again = Flow.__new__(Flow)
     again.root = tmp_path / "workspace"
@@ -270,6 +283,8 @@ def test_what_is_logged_long_after_is_what_was_logged_at_once(flow: Flow, tmp_pa
     again.workspace = Workspace(again.root, environ={})
     assert drain(again.workspace, rebuild=True).logged == len(flow.shown)
     assert dict(again.show()) == flow.shown
+    # Not the test that came after it, which made nothing.
+    assert again.runs()[6].data.tags["synthtrack.made_by"] == flow.shown["validate"]["tags"][RUN_TAG]
 
 
 def test_a_step_that_was_cut_short_shows_what_was_there() -> None:
