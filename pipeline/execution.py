@@ -62,20 +62,39 @@ def claim(
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
+    return _when_free(
+        lambda: store.claim(database, wanted, process),
+        f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
+        "Add --wait to wait for it and share its data, or run the same command later.",
+        tell if job.options.wait else None,
+    )
+
+
+def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:
+    """A run that tests a judge. Raises Conflict where another process asks the same judge now (or waits)."""
+    return _when_free(
+        lambda: store.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
+        f"The judge of {experiment['dataset']}/{experiment['name']} is being tested",
+        "Run the same command later: what was answered is not paid for twice.",
+        tell if job.options.wait else None,
+    )
+
+
+def _when_free(
+    attempt: Callable[[], Claimed | Busy], what: str, hint: str, tell: Callable[[str], None] | None
+) -> Claimed:
+    """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told."""
     told: Busy | None = None
     while True:
-        found = store.claim(database, wanted, process)
+        found = attempt()
         if isinstance(found, Claimed):
             return found
-        made = (
-            f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made now by "
-            f"{found.process} since {found.since[:19].replace('T', ' ')} UTC."
-        )
-        if not job.options.wait:
-            raise Conflict(made, hint="Add --wait to wait for it and share its data, or run the same command later.")
+        held = f"{what} now by {found.process} since {found.since[:19].replace('T', ' ')} UTC."
+        if tell is None:
+            raise Conflict(held, hint=hint)
         if found != told:
             told = found
-            tell(f"{made} Waiting for it.")
+            tell(f"{held} Waiting for it.")
         time.sleep(_POLL_S)
 
 

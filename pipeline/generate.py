@@ -169,7 +169,7 @@ class _Stages:
         known = state.test()
         if known is not None:
             raise judge_failed(state.reference, known["accuracy"], state.required_accuracy)
-        tested = run_test(self.workspace, self.database, self.job, state, self.display)
+        tested = run_test(self.workspace, self.database, self.job, state, self.display, tell=self.tell)
         self.tell(
             f"The judge agrees with the people on {tested.n_correct} of {tested.n_tested} samples "
             f"({tested.accuracy:.1%}; {tested.required_accuracy:.0%} is required)."

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.execution import check_models, make, run_row
+from pipeline.execution import begin_test, check_models, make, run_row
 from pipeline.job import Job, Options, prepare, stored
 from pipeline.plan import Plan
 from pipeline.run import Display, JudgeTest
 from pipeline.two_stage import ANNOTATION, ENOUGH, NOT_THE_SAME, REVIEW, SAME, State, Step, judge_key, load
 from pipeline.verdict import Verdict
-from tracker import clock, decisions, listings, spec, store
+from tracker import decisions, listings, spec, store
 from tracker.catalogue import Row, reading
 from tracker.database import Database, open_database
 from tracker.errors import ConfigError, JudgeFailed, PartialResult, Problem, WrongStep
@@ -74,7 +75,7 @@ def judge_test(
     """Tests the experiment's judge, or the one that ``config`` and ``overrides`` describe, on what people decided.
 
     Raises WrongStep where there is no whole test set yet, PartialResult where the judge did not answer, ConfigError
-    where ``config`` has no judge.
+    where ``config`` has no judge, Conflict where another process asks just this judge.
     """
     options = Options(overrides=overrides, command=command)
     with reading(workspace) as reader:
@@ -100,7 +101,13 @@ def judge_test(
 
 
 def run_test(
-    workspace: Workspace, database: Database, job: Job, state: State, display: Display = lambda _: None
+    workspace: Workspace,
+    database: Database,
+    job: Job,
+    state: State,
+    display: Display = lambda _: None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Tested:
     """Tests the judge of ``job`` on the state's test set, and keeps what came of it."""
     _check_step(state)
@@ -110,10 +117,8 @@ def run_test(
     check_models(workspace, job, [validation])
     examples: list[Json] = [*spec.settings(validation)["few_shot_examples"], *state.examples(ANNOTATION)]
     expected = state.test_set
-    claimed = store.begin_test(
-        database, int(state.experiment["id"]), job.batch, run_row(workspace, job, Step.JUDGE_TEST, len(expected)),
-        clock.this_process(),
-    )  # fmt: skip
+    began = run_row(workspace, job, Step.JUDGE_TEST, len(expected))
+    claimed = begin_test(database, job, state.experiment, began, tell)
     run = JudgeTest(
         workspace, database, job, claimed, plan.taught(state.rephrase_examples, examples), display,
         samples={at: state.samples[at] for at in expected},

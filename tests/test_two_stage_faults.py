@@ -202,16 +202,29 @@ def test_two_at_once_ask_for_everything_once(step: str, tmp_path: Path, server: 
     assert carried_on(root) == final_lines(root, KEPT)
 
 
-def test_two_at_once_at_the_judge_test_make_one_data_set(tmp_path: Path, server: Server) -> None:
+def test_two_at_once_at_the_judge_test_ask_for_everything_once(tmp_path: Path, server: Server, slow: Server) -> None:
     root = before_test(tmp_path, server.base_url)
-    both = [start(root, *GENERATE, "--wait") for _ in range(2)]
-    done = [finish(process) for process in both]
-    assert [each.code for each in done] == [0, 0], done
-    # A test takes no lease, so two that begin at once may both ask.
-    assert answered(server)[1] <= 8
-    assert sum("resumed, complete" in each.out for each in done) == 1
-    assert sum("already made, nothing generated" in each.out for each in done) == 1
+    command = asking(slow, GENERATE)
+    first = start(root, *command)
+    wait_for(slow, 1, first)
+    refused = call(root, *command)
+    shared = call(root, *command, "--wait")
+    done = finish(first)
+    said = f"The judge of {SERVED} is being tested now by PID {first.pid} on"
+    assert (refused.code, said in refused.err) == (5, True), refused.err
+    assert "not paid for twice" in refused.err
+    assert (done.code, shared.code, said in shared.err) == (0, 0, True), shared.err
+    assert answered(server, slow) == (N_RECORDS + 16, 0)
     assert final(root) == final_lines(root, KEPT)
+
+
+def test_other_judges_can_be_tested_at_once(tmp_path: Path, server: Server, slow: Server) -> None:
+    root = before_test(tmp_path, server.base_url)
+    first = start(root, *asking(slow, JUDGE_TEST))
+    wait_for(slow, 1, first)
+    assert call(root, *JUDGE_TEST, "--set", "validation.seed=1").code == 0
+    assert finish(first).code == 0
+    assert rows(root, "SELECT COUNT(*) FROM judge_test") == [(2,)]
 
 
 def test_who_waits_takes_over_from_who_dies(tmp_path: Path, server: Server, slow: Server) -> None:

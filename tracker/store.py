@@ -172,13 +172,19 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original), partial)
 
 
-def begin_test(database: Database, experiment_id: int, batch: str, run: Row, process: Process) -> Claimed:
+def begin_test(database: Database, experiment_id: int, batch: str, run: Row, process: Process) -> Claimed | Busy:
     """A run that tests the experiment's judge: it takes no lease and changes no data.
 
-    It counts for ``batch`` where there is such a batch, else for the experiment's first.
+    It counts for ``batch`` where there is such a batch, else for the experiment's first. Busy: somebody else is asking
+    the judge of just this config, and will have paid for its answers.
     """
     with database.writing() as connection:
         _end_dead_runs(database, connection, None)
+        tests = and_(RUN.c.shared_experiment_id == experiment_id, RUN.c.outcome == "tested", RUN.c.status == "running")
+        for asking in connection.execute(select(RUN).where(tests, RUN.c.config == run["config"])).mappings():
+            holder = Process(asking["host"], asking["pid"], asking["pid_started"])
+            if not holder.is_same(process):
+                return Busy(holder, asking["started_at"])
         experiment = connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)).mappings().one()
         named = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch)).scalar()
         batch_id = int(named if named is not None else experiment["original_batch_id"])
