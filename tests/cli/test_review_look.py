@@ -64,7 +64,7 @@ def test_every_line_fits_and_steers_nothing(sheet: Sheet, look: Look, texts: tup
 
 
 @settings(max_examples=60)
-@given(LOOKS, st.lists(st.sampled_from(["fell", "tripped", "猫", "the", "over-long" * 9]), min_size=1, max_size=30))
+@given(LOOKS, st.lists(st.sampled_from(["fell", "tripped", "猫", "seldom", "over-long" * 9]), min_size=1, max_size=30))
 def test_no_word_is_lost(sheet: Sheet, look: Look, words: list[str]) -> None:
     text = " ".join(words)
     shown = "".join(plain(look.body(sheet, card(text, text))))
