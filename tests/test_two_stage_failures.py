@@ -20,6 +20,7 @@ from tests.two_stage import (
     decided,
     drafted,
     final_lines,
+    generated,
     prompts,
     recorded,
     reviewed,
@@ -210,3 +211,14 @@ def test_a_judges_prompt_that_fails_for_an_answer(tmp_path: Path, number: int) -
         accepted, sent = asked(root, server, ACCEPT)
         assert (accepted.code, sent, status(root)) == (0, 0, ("partial", 1))
     assert final(root) == final_lines(root, {2, 9, 14, 19, 20, 24})
+
+
+def test_requests_that_fail_in_every_way_change_nothing(tmp_path: Path) -> None:
+    faulty = running_server(recorded=recorded(tmp_path), fault_rate=0.34, fault_seed=3, slow_seconds=0.5)
+    with faulty as server:
+        root = annotated(reviewed(drafted(tmp_path, server.base_url, generation__timeout=1), SERVED), SERVED, AGREEING)
+        generated(root)
+        assert len(server.stats()["faults"]) >= 4
+    assert final(root) == final_lines(root, {2, 9, 14, 19, 24})
+    assert rows(root, "SELECT COUNT(*) FROM attempt WHERE failure IS NULL") == [(N_RECORDS + 16,)]
+    assert rows(root, "SELECT COUNT(*) > 0 FROM attempt WHERE failure IS NOT NULL") == [(1,)]
