@@ -54,7 +54,7 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None, 
     makes it (unless ``wait``), Interrupted, BudgetReached, ProviderError, StorageError, JudgeFailed; whatever was
     answered until then is kept.
     """
-    if not _is_complete(workspace, job):
+    if _asks_models(workspace, job):
         check_models(workspace, job, models_of(job.plan.config))
     with open_database(workspace) as database:
         source_id = register(database, job.plan)
@@ -201,12 +201,18 @@ def _step(state: State | None) -> Step:
 _CHECKPOINTS = {Step.REVIEW: REVIEW, Step.ANNOTATE: ANNOTATION}
 
 
-def _is_complete(workspace: Workspace, job: Job) -> bool:
+def _asks_models(workspace: Workspace, job: Job) -> bool:
+    """Whether there is anything to ask a model: not where the data is there, or a person is to look first."""
     if not has_record(workspace):
-        return False
+        return True
     with reading(workspace) as reader:
         found = existing(reader, job.plan)
-    return found is not None and store.is_ready(found, accept_partial=job.options.accept_partial)
+        if found is None:
+            return True
+        if job.plan.is_two_stage:
+            state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
+            return state.step() not in {*_CHECKPOINTS, Step.COMPLETE}
+    return not store.is_ready(found, accept_partial=job.options.accept_partial)
 
 
 def _first_failure(workspace: Workspace, experiment_id: int) -> str | None:

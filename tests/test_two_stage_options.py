@@ -235,3 +235,10 @@ def test_another_batch_shares_a_finished_experiment_only(tmp_path: Path, server:
         root, "SELECT b.name, m.reused FROM batch_membership m JOIN batch b ON b.id = m.batch_id ORDER BY b.id"
     )
     assert found == [("first", 0), ("second", 1)]
+
+
+def test_no_key_is_needed_while_a_person_is_to_look(server: Server, tmp_path: Path) -> None:
+    root = drafted(tmp_path, server.base_url)
+    done = call(root, "generate", "copa.yaml", "--no-mlflow", environ={"OPENAI_API_KEY": None})
+    assert done.code == 0, done.err
+    assert f"Next: synthtrack review {SERVED}" in done.out
