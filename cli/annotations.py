@@ -57,14 +57,14 @@ def annotations() -> None:
 def export_annotations(
     place: Workspace, *, experiment: str, samples: str | None, annotator: str | None, output: Path | None, force: bool
 ) -> None:
-    """Every decision as a line of JSON, and a line to be filled in for each sample that has none.
+    """Every decision as a line of JSON, and a line to be filled in for each sample that still waits for one.
 
     Fill in `verdict` (same, not the same, skipped) and, if you like, `note`; `annotations import` takes the file.
     """
     from pipeline.annotations import exported, load_history
 
     with reading(place) as reader:
-        rows = list(exported(load_history(reader, place, experiment), samples, annotator))
+        rows = exported(load_history(reader, place, experiment), samples, annotator)
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     if output is None:
         show("\n".join(lines))

@@ -7,7 +7,7 @@ The names and words are those of the tools that people knew before: ``idx``, ``o
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,6 +56,11 @@ class History:
         """The checkpoint whose ranges hold that sample."""
         return next((name for name in (REVIEW, ANNOTATION) if position in self.state.ranges.of(name)), None)
 
+    def is_closed(self, position: int) -> bool:
+        """Whether the checkpoint of that sample takes no answers any more."""
+        finished = self.state.experiment["status"] in {"complete", "partial"}
+        return finished or self.checkpoint(position) in self.state.closed
+
     def there(self, among: Collection[int] | None = None) -> list[int]:
         """The positions that have a rephrased text to look at, in file order."""
         found = sorted({*self.state.there(REVIEW), *self.state.there(ANNOTATION)})
@@ -98,23 +103,33 @@ def ranges_in_words(state: State) -> str:
     return f"The review of {state.reference} is of {review}, its annotation of {few_shot} and {test}."
 
 
-def exported(history: History, samples: str | None = None, annotator: str | None = None) -> Iterator[dict[str, Json]]:
+def exported(history: History, samples: str | None = None, annotator: str | None = None) -> list[dict[str, Json]]:
     """A line for each annotator's newest decision, and one without a verdict for a sample that has none.
 
-    With ``annotator`` only that person's, so that what they have not answered is there to be filled in. Raises
-    WrongStep where no sample is rephrased yet, UnknownReference.
+    With ``annotator`` only that person's, so that what they have not answered is there to be filled in. What can be
+    answered no more has no such line. Raises WrongStep where there is nothing to export, UnknownReference.
     """
-    there = history.there(within(history.state, samples))
+    there, reference = history.there(within(history.state, samples)), history.state.reference
     if not there:
-        reference = history.state.reference
         raise WrongStep(
             f"{reference} has no rephrased samples to look at{' there' if samples else ''} yet.",
             hint=f"What is next: synthtrack experiment show {reference}",
         )
-    for position in there:
-        found = history.newest(position)
-        rows = list(found.values()) if annotator is None else [found[annotator]] if annotator in found else []
-        yield from (_line(history, position, row, annotator) for row in rows or [{}])
+    lines = [_line(history, at, row, annotator) for at in there for row in _rows(history, at, annotator)]
+    if not lines:
+        where = f"samples {samples} of {reference}" if samples else reference
+        raise WrongStep(
+            f"{annotator or 'Nobody'} decided nothing on {where}, and no more can be decided there.",
+            hint=f"What everybody decided: synthtrack annotations export {reference}",
+        )
+    return lines
+
+
+def _rows(history: History, position: int, annotator: str | None) -> list[Row]:
+    """The decisions of a sample that are exported; an empty one stands for what is to be filled in."""
+    found = history.newest(position)
+    rows = [row for name, row in found.items() if annotator in {None, name}]
+    return rows or ([] if history.is_closed(position) else [{}])
 
 
 def _line(history: History, position: int, row: Row, annotator: str | None) -> dict[str, Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from pipeline.annotations import History, load_history, ranges_in_words, within, word
 from pipeline.annotations_row import MEANINGS, Given, other_text, parsed, position_of
-from pipeline.two_stage import DISPUTED, State, load, numbers
+from pipeline.two_stage import ANNOTATION, DISPUTED, REVIEW, State, load, numbers
 from tracker import listings
 from tracker.catalogue import reading
 from tracker.errors import DataError, Problem, WrongStep
@@ -94,10 +95,23 @@ def _check_steps(state: State, checkpoints: Collection[str]) -> None:
         try:
             check_step(state, checkpoint, state.there(checkpoint))
         except WrongStep as error:
-            if len(checkpoints) == 1:
+            now = open_range(state)
+            if now is None:
                 raise
-            hint = f"{ranges_in_words(state)} --range takes the rows of one of them alone."
-            raise WrongStep(error.message, hint=f"{error.hint}\n{hint}") from error
+            hint = f"Open now are samples {now}: --range {now} takes the rows of these alone."
+            raise WrongStep(error.message, hint=f"{hint}\n{error.hint}") from error
+
+
+def open_range(state: State) -> str | None:
+    """From the first to the last sample of the checkpoint that is open, as ``--range`` takes it."""
+    from pipeline.checkpoints import check_step
+
+    for checkpoint in (REVIEW, ANNOTATION):
+        there = state.there(checkpoint)
+        with contextlib.suppress(WrongStep):
+            check_step(state, checkpoint, there)
+            return numbers(range(there[0], there[-1] + 1))
+    return None
 
 
 def _error(state: State, found: Read, name: str) -> DataError:

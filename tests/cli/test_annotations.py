@@ -80,6 +80,14 @@ def test_two_people_annotate_by_file_and_see_where_they_differ(root: Path) -> No
     assert [difference["sample"] for difference in pair["differences"]] == [9, 10]
 
 
+def test_who_was_not_asked_before_is_given_what_is_open_and_it_is_taken(root: Path) -> None:
+    lines = export(root, "--annotator", "bob")
+    assert [line["sample"] for line in lines] == list(range(5, 17))
+    done = take(root, [{**line, "verdict": "same"} for line in lines])
+    assert (done.code, done.err) == (0, "")
+    assert {row[:2] for row in decisions(root)} == {(number, "bob") for number in range(5, 17)}
+
+
 def test_what_is_said_to_settle_a_difference_settles_it(root: Path) -> None:
     decide(root, OFFLINE, ANNOTATION, annotator="alice")
     decide(root, OFFLINE, ANNOTATION, {9}, annotator="bob")
@@ -191,8 +199,11 @@ def test_a_checkpoint_that_is_closed_takes_nothing_new(root: Path) -> None:
     assert f"The review of {OFFLINE} is closed" in done.err
     both = take(root, answers(4, 5, "rejected", "alice"))
     assert both.code == 14
-    assert "--range takes the rows of one of them alone." in both.err
+    for told in (done, both):
+        assert "\nOpen now are samples 5-16: --range 5-16 takes the rows of these alone.\n" in told.err
     assert (decisions(root, REVIEW), decisions(root)) == (before, [])
+    taken = take(root, answers(4, 5, "rejected", "alice"), "--range", "5-16")
+    assert (taken.code, [row[0] for row in decisions(root)]) == (0, [5])
     known = take(root, export(root, "--range", "1-4"))
     assert (known.code, known.out.splitlines()[1]) == (0, "   there already: 4")
 
@@ -202,6 +213,7 @@ def test_an_annotation_that_is_not_reached_takes_nothing(at_review: Path) -> Non
     assert done.code == 14
     assert done.err.splitlines() == [
         f"Error: {OFFLINE} is not at its annotation yet.",
+        "Open now are samples 1-4: --range 1-4 takes the rows of these alone.",
         f"Next: synthtrack review {OFFLINE}",
     ]
 
@@ -221,7 +233,9 @@ def test_a_complete_experiment_still_tells_what_was_decided(root: Path) -> None:
     shown = call(root, "annotations", "agreement", OFFLINE)
     assert "bob: not the same (settled: same)" in shown.out
     assert take(root, lines).code == 0
-    assert take(root, answers(9, 9, "rejected", "carol")).code == 14
+    refused = take(root, answers(9, 9, "rejected", "carol"))
+    assert refused.code == 14
+    assert "Open now" not in refused.err
 
 
 @pytest.mark.parametrize("decided", [False, True])

@@ -42,19 +42,37 @@ def without_idx(history: History) -> History:
 
 
 def test_a_sample_without_a_decision_has_a_line_to_be_filled_in(plain: History) -> None:
-    first = next(exported(plain))
+    first = exported(plain)[0]
     assert first == {
-        "sample": 1,
-        "idx": 0,
-        "original_premise": "The man in house 000 fell.",
-        "rephrased_premise": "A man in house 000 fell.",
+        "sample": 5,
+        "idx": 4,
+        "original_premise": "The man in house 004 fell.",
+        "rephrased_premise": "A man in house 004 fell.",
         "verdict": None,
         "annotator": None,
         "note": "",
         "settles": False,
         "decided_at": None,
     }
-    assert [line["sample"] for line in exported(plain)] == list(range(1, 17))
+
+
+def test_what_is_closed_has_no_line_to_be_filled_in(plain: History) -> None:
+    assert [line["sample"] for line in exported(plain)] == list(range(5, 17))
+    history = having(plain, [decision(1, "bob"), decision(2, "alice")])
+    assert [line["sample"] for line in exported(history)] == [1, 2, *range(5, 17)]
+    assert [line["sample"] for line in exported(history, annotator="bob")] == [1, *range(5, 17)]
+    with pytest.raises(WrongStep, match=f"carol decided nothing on samples 1-4 of {OFFLINE}, and no more") as found:
+        exported(history, "1-4", "carol")
+    assert found.value.hint == f"What everybody decided: synthtrack annotations export {OFFLINE}"
+
+
+@pytest.mark.parametrize("status", ["complete", "partial"])
+def test_a_finished_experiment_has_no_line_to_be_filled_in(plain: History, status: str) -> None:
+    state = replace(plain.state, experiment={**plain.state.experiment, "status": status})
+    history = replace(having(plain, [decision(9, "bob")]), state=state)
+    assert [line["sample"] for line in exported(history)] == [9]
+    with pytest.raises(WrongStep, match=f"alice decided nothing on {OFFLINE}, and no more"):
+        exported(history, annotator="alice")
 
 
 def test_every_annotator_has_a_line_with_the_newest_decision(plain: History) -> None:
@@ -63,7 +81,7 @@ def test_every_annotator_has_a_line_with_the_newest_decision(plain: History) -> 
         decision(5, "alice", NOT_THE_SAME),
         decision(5, "bob", NOT_THE_SAME, note="another tense", settles=1),
     ]
-    lines = list(exported(having(plain, decided), "5-6"))
+    lines = exported(having(plain, decided), "5-6")
     told = [(line["sample"], line["annotator"], line["verdict"], line["note"], line["settles"]) for line in lines]
     assert told == [
         (5, "alice", "not the same", "", False),
@@ -75,7 +93,7 @@ def test_every_annotator_has_a_line_with_the_newest_decision(plain: History) -> 
 
 def test_a_person_gets_their_own_decisions_and_the_rest_to_be_filled_in(plain: History) -> None:
     history = having(plain, [decision(5, "alice"), decision(6, "alice"), decision(6, "bob", SKIPPED)])
-    lines = list(exported(history, "5-7", "bob"))
+    lines = exported(history, "5-7", "bob")
     assert [(line["sample"], line["annotator"], line["verdict"]) for line in lines] == [
         (5, "bob", None),
         (6, "bob", "skipped"),
@@ -84,13 +102,13 @@ def test_a_person_gets_their_own_decisions_and_the_rest_to_be_filled_in(plain: H
 
 
 def test_records_without_an_idx_of_their_own_get_none(plain: History) -> None:
-    assert "idx" not in next(exported(without_idx(plain)))
+    assert "idx" not in exported(without_idx(plain))[0]
 
 
 def test_only_what_is_rephrased_is_there(at_review: History) -> None:
     assert [line["sample"] for line in exported(at_review)] == [1, 2, 3, 4]
     with pytest.raises(WrongStep, match="no rephrased samples"):
-        list(exported(at_review, "5-16"))
+        exported(at_review, "5-16")
 
 
 def test_a_range_begins_and_ends_in_a_checkpoint(plain: History) -> None:
@@ -106,7 +124,7 @@ def test_a_range_begins_and_ends_in_a_checkpoint(plain: History) -> None:
 def test_a_range_may_go_over_a_gap_between_the_ranges(tmp_path: Path) -> None:
     root = drafted(tmp_path, validation__test_range="11-16")
     history = history_of(reviewed(root))
-    lines = list(exported(history, "8-11"))
+    lines = exported(history, "8-11")
     assert [line["sample"] for line in lines] == [8, 11]
 
 
@@ -155,5 +173,5 @@ def test_what_is_exported_is_read_as_it_was(plain: History, decided: list[dict[s
 
     again = read(history, text, "f")
     assert (again.answers, again.problems, again.n_unchanged) == ([], [], len(newest))
-    assert again.n_unanswered == 16 - len({row["position"] for row in newest})
+    assert again.n_unanswered == 12 - len({row["position"] for row in newest if row["position"] > 3})
     assert again.renamed == Counter()
