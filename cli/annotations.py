@@ -60,6 +60,7 @@ def export_annotations(
     """Every decision as a line of JSON, and a line to be filled in for each sample that still waits for one.
 
     Fill in `verdict` (same, not the same, skipped) and, if you like, `note`; `annotations import` takes the file.
+    `record` holds the record's other fields, to judge by.
     """
     from pipeline.annotations import exported, load_history
 

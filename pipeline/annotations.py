@@ -1,7 +1,8 @@
 """What people decided at an experiment's checkpoints, as JSON Lines: a line for each sample and annotator.
 
 The names and words are those of the tools that people knew before: ``idx``, ``original_<field>``,
-``rephrased_<field>``, and the verdicts ``same`` and ``not the same``.
+``rephrased_<field>``, and the verdicts ``same`` and ``not the same``. ``record`` holds the record's other fields, for
+who is to judge; nothing is read from it.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ class History:
         """The name of the field that was rephrased."""
         return str(self.state.experiment["field_to_rephrase"])
 
+    def record(self, position: int) -> dict[str, Json]:
+        """The record as it was before it was rephrased."""
+        found: dict[str, Json] = json.loads(self.lines[position])
+        return found
+
     def idx(self, position: int) -> Json:
         """The record's own idx, or None."""
-        return json.loads(self.lines[position]).get("idx")
+        return self.record(position).get("idx")
 
     @cached_property
     def by_idx(self) -> dict[str, int]:
@@ -139,6 +145,7 @@ def _line(history: History, position: int, row: Row, annotator: str | None) -> d
         **({} if idx is None else {"idx": idx}),
         f"original_{history.field}": sample["original"],
         f"rephrased_{history.field}": sample["rephrased"],
+        "record": {name: value for name, value in history.record(position).items() if name != history.field},
         "verdict": word(row["verdict"]) if row else None,
         "annotator": row.get("annotator", annotator),
         "note": row.get("note", ""),

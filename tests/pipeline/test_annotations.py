@@ -48,6 +48,7 @@ def test_a_sample_without_a_decision_has_a_line_to_be_filled_in(plain: History) 
         "idx": 4,
         "original_premise": "The man in house 004 fell.",
         "rephrased_premise": "A man in house 004 fell.",
+        "record": {"choice1": "He slipped.", "choice2": "He slept.", "question": "cause", "idx": 4, "label": 0},
         "verdict": None,
         "annotator": None,
         "note": "",
@@ -102,7 +103,9 @@ def test_a_person_gets_their_own_decisions_and_the_rest_to_be_filled_in(plain: H
 
 
 def test_records_without_an_idx_of_their_own_get_none(plain: History) -> None:
-    assert "idx" not in exported(without_idx(plain))[0]
+    line = exported(without_idx(plain))[0]
+    assert "idx" not in line
+    assert "idx" not in line["record"]
 
 
 def test_only_what_is_rephrased_is_there(at_review: History) -> None:

@@ -110,6 +110,12 @@ def test_what_is_not_answered_is_counted_and_needs_no_place(plain: History) -> N
     assert (problems(found), found.answers, found.n_unanswered) == ([], [], 4)
 
 
+@pytest.mark.parametrize("record", [{}, {"premise": "Else.", "idx": 99, "verdict": "yes"}, None, "text"])
+def test_nothing_is_read_from_the_record_that_is_shown(plain: History, record: Any) -> None:
+    found = read(plain, jsonl([row(sample=5, record=record)]), "f")
+    assert (problems(found), [given.position for given in found.answers]) == ([], [4])
+
+
 def test_a_range_leaves_out_the_other_rows_whatever_they_say(plain: History) -> None:
     lines = [row(sample=4, verdict="yes"), row(sample=5), row(sample=20, original_premise="Else.")]
     found = read(plain, jsonl(lines), "f", among=range(4, 8))
