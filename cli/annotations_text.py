@@ -63,17 +63,20 @@ def agreed(found: Agreement) -> Iterator[str]:
         who = "Only one person has" if found.answered else "Nobody has"
         yield from ("", f"{who} answered here: there is nothing to compare.")
         yield f"💾 For another annotator: synthtrack annotations export {shlex.quote(reference)} --annotator NAME"
-    for pair in found.pairs:
+    common = [pair for pair in found.pairs if pair.n]
+    for pair in common:
         yield from ("", *_pair(found, pair))
+    if len(common) < len(found.pairs):
+        other = "other " if common else ""
+        yield from ("", f"{counted(len(found.pairs) - len(common), f'{other}pair')} answered nothing in common.")
     yield from _settling(found)
 
 
 def _pair(found: Agreement, pair: Pair) -> Iterator[str]:
     first, second = (harmless(name) for name in pair.annotators)
     yield f"📊 {first} and {second}: {counted(pair.n, 'sample')} that both answered"
-    if pair.observed is None:
-        return
-    yield f"   Agreement: {pair.observed:.1%} ({pair.n - len(pair.differing)} of {pair.n})"
+    n_agreed = pair.n - len(pair.differing)
+    yield f"   Agreement: {n_agreed / pair.n:.1%} ({n_agreed} of {pair.n})"
     yield f"   Cohen's kappa: {_kappa(pair)}"
     heads = ["", *(f"{second}: {word(verdict)}" for verdict in VERDICTS)]
     rows = [[f"{first}: {word(one)}", *(pair.confusion[one][other] for other in VERDICTS)] for one in VERDICTS]
@@ -109,18 +112,11 @@ def _settling(found: Agreement) -> Iterator[str]:
         disputed = [at + 1 for at in sorted(differing) if history.checkpoint(at) == checkpoint]
         if disputed and checkpoint not in history.state.closed:
             yield from ("", f"💾 {counted(len(disputed), 'sample')} disputed: {', '.join(map(str, disputed))}")
-            one, has_range = disputed[0], checkpoint == ANNOTATION
-            words = [
-                "synthtrack",
-                command,
-                history.state.reference,
-                *(["--range", f"{one}-{one}"] if has_range else []),
-            ]
-            yield f"   To settle {one}: {shlex.join(words)}"
-            # What nobody has decided would be approved by an option for another sample.
-            if has_range or all(at in history.decisions for at in history.state.there(checkpoint)):
-                flags = " or ".join(f"{FLAGS[checkpoint][verdict]} {one}" for verdict in VERDICTS)
-                yield f"   or at once, with: {flags}"
+            one, words = disputed[0], shlex.join(["synthtrack", command, history.state.reference])
+            shown = f"{words} --range {one}-{one}" if checkpoint == ANNOTATION else words
+            same, not_the_same = (f"{FLAGS[checkpoint][verdict]} {one}" for verdict in VERDICTS)
+            yield f"   To settle {one}: {shown}"
+            yield f"   or at once: {words} --only {same} (or {not_the_same})"
 
 
 def agreed_json(found: Agreement) -> dict[str, Json]:

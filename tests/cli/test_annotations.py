@@ -65,9 +65,8 @@ def test_two_people_annotate_by_file_and_see_where_they_differ(root: Path) -> No
     assert "⚠️ Sample 9: alice: same; bob: not the same" in shown.out
     assert "Original:  [-The-] man in house 008 fell." in shown.out
     assert "Rephrased: {+A+} man in house 008 fell." in shown.out
-    assert f"To settle 9: synthtrack annotate {OFFLINE} --range 9-9\n   or at once, with: --same 9 or --not-same 9" in (
-        shown.out
-    )
+    assert f"To settle 9: synthtrack annotate {OFFLINE} --range 9-9\n" in shown.out
+    assert f"or at once: synthtrack annotate {OFFLINE} --only --same 9 (or --not-same 9)\n" in shown.out
 
     found = json.loads(call(root, "annotations", "agreement", OFFLINE, "--range", "5-16", "--json").out)
     assert found["annotators"] == {"alice": 12, "bob": 12}
@@ -159,16 +158,19 @@ def test_a_review_goes_by_file_too(at_review: Path) -> None:
     done = take(at_review, [*answers(1, 3, "approved", "bob"), *answers(4, 4, "rejected", "bob")])
     assert "⚠️ 1 sample disputed: 4" in done.out
     shown = call(at_review, "annotations", "agreement", OFFLINE)
-    assert f"To settle 4: synthtrack review {OFFLINE}\n   or at once, with: --approve 4 or --reject 4" in shown.out
+    assert f"To settle 4: synthtrack review {OFFLINE}\n" in shown.out
+    assert f"or at once: synthtrack review {OFFLINE} --only --approve 4 (or --reject 4)\n" in shown.out
     assert [row[1:3] for row in decisions(at_review, REVIEW)][-1] == ("bob", "not_the_same")
 
 
-def test_no_option_is_offered_that_would_approve_what_nobody_has_seen(at_review: Path) -> None:
+def test_the_option_that_is_offered_approves_nothing_that_nobody_has_seen(at_review: Path) -> None:
     for name, verdict in (("alice", "same"), ("bob", "rejected")):
         take(at_review, answers(4, 4, verdict, name))
     shown = call(at_review, "annotations", "agreement", OFFLINE)
-    assert "To settle 4" in shown.out
-    assert "at once" not in shown.out
+    [offered] = re.findall(r"or at once: synthtrack (.*) \(or", shown.out)
+    assert call(at_review, *offered.split()).code == 0
+    assert {row[0] for row in decisions(at_review, REVIEW)} == {4}
+    assert "To settle" not in call(at_review, "annotations", "agreement", OFFLINE).out
 
 
 def test_nothing_is_imported_where_anything_is_wrong(root: Path) -> None:
@@ -247,6 +249,22 @@ def test_one_annotator_or_none_is_told_in_words(at_review: Path, decided: bool) 
     assert ("Only one person has answered" if decided else "Nobody has answered") in done.out
     found = json.loads(call(at_review, "annotations", "agreement", OFFLINE, "--json").out)
     assert (found["annotators"], found["pairs"]) == ({"alice": 4} if decided else {}, [])
+
+
+def test_pairs_without_a_sample_in_common_are_counted_only(root: Path) -> None:
+    for name, samples in (("bob", "5-8"), ("carol", "9-12")):
+        decide(root, OFFLINE, ANNOTATION, annotator=name, samples=samples)
+    shown = call(root, "annotations", "agreement", OFFLINE)
+    assert (shown.code, "📊" in shown.out) == (0, False)
+    assert shown.out.endswith("\n3 pairs answered nothing in common.\n")  # alice, who reviewed, is the third person
+    decide(root, OFFLINE, ANNOTATION, annotator="dave", samples="9-12")
+    shown = call(root, "annotations", "agreement", OFFLINE)
+    assert [line for line in shown.out.splitlines() if "📊" in line] == [
+        "📊 carol and dave: 4 samples that both answered"
+    ]
+    assert shown.out.endswith("\n5 other pairs answered nothing in common.\n")
+    found = json.loads(call(root, "annotations", "agreement", OFFLINE, "--json").out)
+    assert [pair["n_samples"] for pair in found["pairs"]] == [0, 0, 0, 0, 0, 4]
 
 
 def test_an_undefined_kappa_is_told_as_such(root: Path) -> None:
