@@ -131,14 +131,14 @@ def _without_settings(row: Row) -> Row:
 def _next(reader: Reader, row: Row, runs: list[Row]) -> Row:
     if row["strategy"] != "two_stage":
         return {"next_command": generate_command(row, runs)}
-    from cli.steps import described
+    from cli.steps import described, overview
     from pipeline.two_stage import load
 
     state = load(reader, row)
     return {
         "next_command": next_command(state, runs),
         "step": state.step().value,
-        "progress": list(described(state)),
+        "progress": [overview(state), *described(state)],
         "judge_tests": listings.judge_tests(reader, row["id"]),
     }
 

@@ -165,6 +165,8 @@ def _samples(samples: list[Row]) -> str:
 
 
 def _verdict(sample: Row) -> str:
+    if sample["status"] == "undecided" and sample["decision"]:
+        return f"undecided (people: {sample['decision'].replace('_', ' ')}; not used yet)"
     verdict = f" ({sample['verdict'].replace('_', ' ')})" if sample["verdict"] else ""
     by = " by a person" if sample.get("decided_by") == "person" else ""
     return f"{sample['status']}{by}{verdict}"

@@ -305,6 +305,7 @@ def _show_preview(job: Job, each: Preview) -> None:
     if job.plan.is_two_stage:
         size = job.plan.config.generation.review_size
         render.show(f"   Strategy two_stage: people look after the first {size} records, and before the judge decides.")
+        render.show("   What they have not seen yet is reckoned as approved: it makes the later prompts longer.")
     render.show(
         f"   Calls: {each.rephrase_calls:,} to rephrase, about {each.judge_calls:,} to judge; "
         f"{each.already_paid:,} rephrasings are in the ledger already"
@@ -313,10 +314,11 @@ def _show_preview(job: Job, each: Preview) -> None:
         f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
     )
     render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}")
-    render.show("\n   Rephrase prompt of the first record:")
+    record = "the first record" if each.shown_record == 1 else f"record {each.shown_record:,}"
+    render.show(f"\n   Rephrase prompt of {record}:")
     render.show(_indent(each.rephrase_prompt))
     if each.validation_prompt is not None:
-        render.show("\n   Validation prompt of the first record, as if it came back unchanged:")
+        render.show(f"\n   Validation prompt of {record}, as if it came back unchanged:")
         render.show(_indent(each.validation_prompt))
 
 

@@ -17,12 +17,19 @@ _DOING = {
 }
 
 
+def overview(state: State) -> str:
+    """All steps in a line, as SQL and MLflow name them: what is done, and which is next."""
+    at = STEPS.index(state.step())
+    marks = {-1: " ✓", 0: " ←", 1: ""}
+    return "Steps: " + "  ".join(
+        f"{number + 1} {step}{marks[(number > at) - (number < at)]}" for number, step in enumerate(STEPS[:-1])
+    )
+
+
 def described(state: State) -> Iterator[str]:
     """The step an experiment is at, and how far people are with it."""
     step = state.step()
-    if step is Step.COMPLETE:
-        yield f"Steps: all {len(STEPS) - 1} done"
-    else:
+    if step is not Step.COMPLETE:
         yield f"Step {STEPS.index(step) + 1} of {len(STEPS) - 1}: {_DOING[step]}"
     review = state.there(REVIEW)
     if review and (REVIEW in state.closed or state.decisions or step is Step.REVIEW):

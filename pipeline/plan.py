@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 
 from pipeline import prompts
 from pipeline.chat import ChatRequest, Message
 from pipeline.prompts import Template, TemplateError
 from pipeline.records import Source
 from pipeline.specs import GenerationConfig, ModelSpec, experiment_identity, semantic_name
-from pipeline.two_stage import TWO_STAGE, positions
+from pipeline.two_stage import TWO_STAGE, numbers, positions
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json
@@ -155,23 +156,37 @@ def _template(
 
 
 def _check_ranges(plan: Plan, document: Document) -> None:
-    """A checkpoint of samples that are not there could never be passed."""
+    """A checkpoint of samples that are not there could never be passed; a judge is not tested on what it learned."""
     judge = plan.config.validation
     if not plan.is_two_stage or judge is None:
         return
-    ends = {
-        ("generation", "review_size"): plan.config.generation.review_size,
-        ("validation", "few_shot_range"): positions(judge.few_shot_range).stop,
-        ("validation", "test_range"): positions(judge.test_range).stop,
+    ranges = {
+        ("generation", "review_size"): range(plan.config.generation.review_size),
+        ("validation", "few_shot_range"): positions(judge.few_shot_range),
+        ("validation", "test_range"): positions(judge.test_range),
     }
+    words = {key: f"`{'.'.join(key)}` (samples {numbers(found)})" for key, found in ranges.items()}
     problems = [
-        Problem(document.where(key), f"`{'.'.join(key)}` reaches to sample {end}; there are {plan.n_records} records")
-        for key, end in ends.items()
-        if end > plan.n_records
+        Problem(document.where(key), f"{words[key]} goes beyond the data: there are {plan.n_records:,} records")
+        for key, found in ranges.items()
+        if found.stop > plan.n_records
+    ]
+    problems += [
+        Problem(document.where(second), f"{words[first]} and {words[second]} share samples: none can serve both ends")
+        for first, second in combinations(ranges, 2)
+        if ranges[first].start < ranges[second].stop and ranges[second].start < ranges[first].stop
     ]
     if problems:
-        hint = "Give ranges that fit, as review_size: 8, few_shot_range: 9-16, test_range: 17-32."
-        raise ConfigError(f"{document.source} has checkpoints beyond the data.", problems, hint=hint)
+        raise ConfigError(f"{document.source} has checkpoints that cannot be.", problems, hint=_fitting(plan.n_records))
+
+
+def _fitting(n_records: int) -> str:
+    """Ranges in the usual proportions that fit the data, as a hint."""
+    part = min(20, n_records // 5)
+    if part == 0:
+        return "Strategy two_stage needs at least 5 records: some to review, some to teach the judge, some to test it."
+    ends = f"few_shot_range: {part + 1}-{2 * part}, test_range: {2 * part + 1}-{4 * part}"
+    return f"For example generation.review_size: {part}, and in validation {ends}."
 
 
 def _render_all(plan: Plan, document: Document) -> None:

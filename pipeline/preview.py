@@ -9,7 +9,7 @@ from pipeline.job import Job, existing, has_record, models_of
 from pipeline.plan import Plan, clean
 from pipeline.prices import price_of
 from pipeline.tokens import Tokenizer, prompt_tokens, tokenizer_for
-from pipeline.two_stage import SKIPPED, load, positions
+from pipeline.two_stage import ANNOTATION, REVIEW, SKIPPED, State, load, positions
 from tracker import ledger, listings
 from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
@@ -39,6 +39,7 @@ class Preview:
     unpriced: list[str]
     rephrase_prompt: str
     validation_prompt: str | None
+    shown_record: int
 
 
 def preview(workspace: Workspace, job: Job) -> Preview:
@@ -47,16 +48,16 @@ def preview(workspace: Workspace, job: Job) -> Preview:
     if not has_record(workspace):
         everything = list(range(plan.n_records))
         judge = [at for at in everything if not _is_decided_by_people(plan, at)]
+        job = _taught(job, None)
         return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
-        skipped: set[int] = set()
+        state: State | None = None
         if plan.is_two_stage and found is not None:
             state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
-            # Until the review it is not known what the later records will be shown.
-            plan = plan.taught(state.rephrase_examples, state.judge_examples)
-            job = replace(job, plan=plan)
-            skipped.update(state.decided(list(state.decisions), SKIPPED))
+        job = _taught(job, state)
+        plan = job.plan
+        skipped = set() if state is None else set(state.decided(list(state.decisions), SKIPPED))
         there = _there(reader, found)
         pending = [at for at in range(plan.n_records) if there.get(at, "failed") in {"failed", "undecided"}]
         asked = [at for at in pending if there.get(at) != "undecided"]
@@ -64,6 +65,34 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         left = [at for at in pending if at in skipped or not _is_decided_by_people(plan, at)]
         judge = [at for at in left if not _is_judged(reader, plan, at)]
         return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked))
+
+
+def _taught(job: Job, state: State | None) -> Job:
+    """``job`` with the examples that people approved; those they have not seen yet count as approved.
+
+    Prompts grow by them, so an estimate without them would be far too low.
+    """
+    plan, judge = job.plan, job.plan.config.validation
+    if not plan.is_two_stage or judge is None:
+        return job
+    learned = {}
+    for checkpoint, among in (
+        (REVIEW, range(plan.config.generation.review_size)),
+        (ANNOTATION, positions(judge.few_shot_range)),
+    ):
+        known = state is not None and (
+            checkpoint in state.closed or (state.there(checkpoint) and not state.open(checkpoint))
+        )
+        if state is not None and known:
+            learned[checkpoint] = state.examples(checkpoint)
+        else:
+            texts = [plan.original(at) for at in among]
+            verdict = {} if checkpoint == REVIEW else {"verdict": "same"}
+            learned[checkpoint] = [{"original": text, "rephrased": text, **verdict} for text in texts]
+    taught = plan.taught(
+        [*plan.config.generation.few_shot_examples, *learned[REVIEW]], [*judge.few_shot_examples, *learned[ANNOTATION]]
+    )
+    return replace(job, plan=taught)
 
 
 def _preview(
@@ -78,6 +107,7 @@ def _preview(
     costs = [None if price is None else price.cost(*each) for price, each in zip(prices, estimates, strict=True)]
     unpriced = [f"{model.model} at {model.endpoint}" for model, cost in zip(models, costs, strict=True) if cost is None]
     known = [cost for cost in costs if cost is not None]
+    shown = (rephrase or judge or [0])[0]
     return Preview(
         fingerprint=plan.identity.fingerprint,
         reference=f"{plan.source.name}/{found['name'] if found else plan.semantic_name}",
@@ -94,8 +124,9 @@ def _preview(
         tokenizer=tokenizer.name,
         cost_usd=sum(known) if len(known) == len(costs) else None,
         unpriced=unpriced,
-        rephrase_prompt=_text(plan.rephrase_request(0)),
-        validation_prompt=None if plan.judge is None else _text(plan.judge_request(0, plan.original(0))),
+        rephrase_prompt=_text(plan.rephrase_request(shown)),
+        validation_prompt=None if plan.judge is None else _text(plan.judge_request(shown, plan.original(shown))),
+        shown_record=shown + 1,
     )
 
 

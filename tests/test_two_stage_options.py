@@ -84,29 +84,62 @@ def test_a_dry_run_tells_what_is_left_at_each_step(tmp_path: Path, server: Serve
     assert "Data reuse: Yes (original batch: first)" in call(root, *GENERATE, "--dry-run").out
 
 
+def dry_run(root: Path, *arguments: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = json.loads(call(root, *GENERATE, "--dry-run", "--json", *arguments).out)
+    return found[0]
+
+
 def test_a_dry_run_shows_what_was_learned(tmp_path: Path, server: Server) -> None:
-    root = reviewed(drafted(tmp_path, server.base_url), SERVED)
+    root = drafted(tmp_path, server.base_url)
+    decide(root, SERVED, REVIEW, {1, 2, 4})
+    found = dry_run(root)
+    learned = "Original: The man in house 002 fell.\nRephrased: In house 002, the man had a fall.\n"
+    assert found["rephrase_prompt"] == f"[user]\nExample 1:\n{learned}Rephrase: The man in house 004 fell."
+    assert found["shown_record"] == 5
+    assert "Rephrase prompt of record 5:" in call(root, *GENERATE, "--dry-run").out
+    generated(root)
     decide(root, SERVED, ANNOTATION, {6, 7, 8, *AGREEING})
-    (found,) = json.loads(call(root, *GENERATE, "--dry-run", "--json").out)
-    assert found["rephrase_prompt"] == "[user]\nRephrase: The man in house 000 fell."
+    found = dry_run(root)
     assert found["validation_prompt"].startswith(
         "[user]\nExample 1:\nOriginal: The man in house 004 fell.\nRephrased: In house 004, the man had a fall.\n"
-        "Verdict: same\nOriginal: The man in house 000 fell.\n"
+        "Verdict: same\nOriginal: The man in house 008 fell.\n"
     )
+
+
+def test_a_dry_run_reckons_with_examples_that_people_have_not_approved_yet(tmp_path: Path, server: Server) -> None:
+    root = new_root(tmp_path, N_RECORDS)
+    write_config(root, staged(server.base_url))
+    before = dry_run(root)["prompt_tokens"]
+    without = dry_run(root, "--set", "generation.strategy=direct_all")["prompt_tokens"]
+    generated(root)
+    annotated(reviewed(root, SERVED, set()), SERVED, AGREEING)
+    assert call(root, *GENERATE).code == 0
+    ((sent,),) = rows(root, "SELECT SUM(prompt_tokens) FROM generation_run")
+    assert 2 * without < before
+    assert 0.8 * sent < before < 1.25 * sent
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("--limit", "10"), "`validation.test_range` reaches to sample 16; there are 10 records"),
-        (("--limit", "3"), "`generation.review_size` reaches to sample 4; there are 3 records"),
+        (("--limit", "10"), "`validation.test_range` (samples 9-16) goes beyond the data: there are 10 records"),
+        (("--limit", "3"), "`generation.review_size` (samples 1-4) goes beyond the data: there are 3 records"),
         (
             ("--set", "validation.test_range=20-25"),
-            "`validation.test_range` reaches to sample 25; there are 24 records",
+            "`validation.test_range` (samples 20-25) goes beyond the data: there are 24 records",
         ),
-        (("--set", "validation.few_shot_range=23-99"), "`validation.few_shot_range` reaches to sample 99"),
-        (("--set", "generation.review_size=5"), "generation.review_size samples and validation.few_shot_range overlap"),
-        (("--set", "validation.test_range=8-9"), "validation.few_shot_range and validation.test_range overlap"),
+        (
+            ("--set", "validation.few_shot_range=23-99"),
+            "`validation.few_shot_range` (samples 23-99) goes beyond the data",
+        ),
+        (
+            ("--set", "generation.review_size=5"),
+            "`generation.review_size` (samples 1-5) and `validation.few_shot_range` (samples 5-8) share",
+        ),
+        (
+            ("--set", "validation.test_range=8-9"),
+            "`validation.few_shot_range` (samples 5-8) and `validation.test_range` (samples 8-9) share",
+        ),
         (("--set", "validation.test_range=9"), "must be two sample numbers from 1, as 21-40"),
         (("--set", "validation=null"), "strategy two_stage needs a judge: add a validation section"),
     ],

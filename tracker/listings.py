@@ -180,10 +180,13 @@ def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
 
 
 def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
-    """The first ``limit`` records of an experiment: original, rephrased, status, verdict."""
+    """The first ``limit`` records of an experiment: original, rephrased, status, verdict, and what people decided."""
     return reader.rows(
-        """SELECT position, original, rephrased, status, verdict, decided_by, error FROM sample_side_by_side
-           WHERE shared_experiment_id = :id ORDER BY position LIMIT :limit""",
+        """SELECT s.position, s.original, s.rephrased, s.status, s.verdict, s.decided_by, d.verdict AS decision, s.error
+           FROM sample_side_by_side s
+           LEFT JOIN sample_decision d
+               ON d.shared_experiment_id = s.shared_experiment_id AND d.position = s.position
+           WHERE s.shared_experiment_id = :id ORDER BY s.position LIMIT :limit""",
         id=experiment_id,
         limit=limit,
     )

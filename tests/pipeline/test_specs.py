@@ -114,8 +114,6 @@ def test_the_usual_ranges_are_what_their_absence_means() -> None:
     ("assignments", "words"),
     [
         ((STAGED, "validation=null"), "two_stage needs a judge"),
-        ((STAGED, "validation.test_range=40-80"), "few_shot_range and validation.test_range overlap"),
-        ((STAGED, "generation.review_size=21"), "review_size samples and validation.few_shot_range overlap"),
         (("validation.test_range=80-41",), "two sample numbers from 1, as 21-40"),
         (("validation.test_range=0-4",), "two sample numbers from 1, as 21-40"),
         (("validation.test_range=some",), "two sample numbers from 1, as 21-40"),
