@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.review_text import FLAGS, as_json, command, listed, summary, told
+from cli.review_text import FLAGS, Outcome, as_json, command, listed, summary, told
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED
 from tracker.paths import Workspace
 
@@ -28,6 +28,7 @@ class Asked:
 
     named: Mapping[str, list[int]]
     rest: bool
+    only: bool
     annotator: str | None
     note: str
     independent: bool
@@ -36,6 +37,11 @@ class Asked:
     port: int | None
     as_json: bool
     samples: str | None = None
+
+    @property
+    def by_name(self) -> bool:
+        """Whether options name samples."""
+        return any(self.named.values())
 
 
 def _numbers_of(_: click.Context, __: click.Parameter, given: Sequence[str]) -> list[int]:
@@ -73,6 +79,7 @@ def _numbers(flag: str, what: str) -> Callable[[Command], Command]:
 def _shared(command: Command) -> Command:
     for option in reversed(
         (
+            click.option("--only", is_flag=True, help="Decide the named samples only; all others wait as before."),
             click.option(
                 "--annotator", callback=_name_of, metavar="NAME", help="Who answers; default: the user of this machine."
             ),
@@ -121,8 +128,7 @@ def review(
     once; the next start goes on where this one stopped.
     """
     named = _named(REVIEW, {SAME: approve, NOT_THE_SAME: reject, SKIPPED: skip})
-    asked = Asked(named, approve_all or bool(reject and not approve), **shared)
-    _run(place, experiment, REVIEW, asked)
+    _run(place, experiment, REVIEW, _asked(named, approve_all, "--approve-all", **shared))
 
 
 @click.command()
@@ -150,8 +156,17 @@ def annotate(
     the next start goes on where this one stopped.
     """
     named = _named(ANNOTATION, {SAME: same, NOT_THE_SAME: not_same, SKIPPED: skip})
-    asked = Asked(named, all_same or bool(not_same and not same), samples=samples, **shared)
-    _run(place, experiment, ANNOTATION, asked)
+    _run(place, experiment, ANNOTATION, _asked(named, all_same, "--all-same", samples=samples, **shared))
+
+
+def _asked(named: Mapping[str, list[int]], every: bool, flag: str, *, only: bool, **shared: Any) -> Asked:
+    """What the options come to; ``flag`` is the one that gives ``every`` sample the verdict same."""
+    if only and every:
+        raise click.UsageError(f"--only and {flag} exclude each other.")
+    if only and not any(named.values()):
+        raise click.UsageError("--only goes with options that name samples, such as --skip 3.")
+    rest = every or bool(named[NOT_THE_SAME] and not named[SAME] and not only)
+    return Asked(named, rest, only, **shared)
 
 
 def _named(checkpoint: str, given: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
@@ -170,7 +185,7 @@ def _named(checkpoint: str, given: Mapping[str, Iterable[int]]) -> dict[str, lis
 def _run(place: Workspace, experiment: str, checkpoint: str, asked: Asked) -> None:
     from pipeline.checkpoints import open_sheet
 
-    by_options = asked.rest or any(asked.named.values())
+    by_options = asked.rest or asked.by_name
     listing = asked.listing or (asked.as_json and not by_options and not asked.web)
     if asked.web and (by_options or listing):
         raise click.UsageError("--web asks in the browser; leave out --list and what answers by itself.")
@@ -184,14 +199,16 @@ def _run(place: Workspace, experiment: str, checkpoint: str, asked: Asked) -> No
         samples=asked.samples,
         independent=asked.independent,
     ) as sheet:
+        others: list[int] = []
         if by_options:
-            _decide(sheet, asked)
+            others = _decide(sheet, asked)
         elif not listing:
             _ask(sheet, asked)
-        _show(sheet, asked, listing=listing)
+        _show(sheet, asked, others, listing=listing)
 
 
-def _decide(sheet: Sheet, asked: Asked) -> None:
+def _decide(sheet: Sheet, asked: Asked) -> list[int]:
+    """Saves the answers that the options come to; the numbers of the samples that no option named."""
     given = answers(sheet, asked.named, rest=asked.rest, note=asked.note)
     others = sheet.save(given, via="option")
     by_position = {card.position: card for card in sheet.cards}
@@ -200,6 +217,8 @@ def _decide(sheet: Sheet, asked: Asked) -> None:
         news = told(sheet, by_position[answer.position], theirs)
         if news:
             render.note(f"⚠️  {render.harmless(news)}")
+    named = {number for numbers in asked.named.values() for number in numbers}
+    return [answer.position + 1 for answer in given if answer.position + 1 not in named]
 
 
 def answers(sheet: Sheet, named: Mapping[str, list[int]], *, rest: bool, note: str) -> list[Answer]:
@@ -245,20 +264,28 @@ def _ask(sheet: Sheet, asked: Asked) -> None:
         flags = FLAGS[sheet.checkpoint]
         every = "--approve-all" if sheet.checkpoint == REVIEW else "--all-same"
         ways = (
-            f"{flags[NOT_THE_SAME]} 3,7,15 (and all others are {sheet.words[SAME]}), {every}, {flags[SAME]}, --skip; "
+            f"{flags[NOT_THE_SAME]} 3,7,15 (and all others are {sheet.words[SAME]}; with --only they wait), {every}, "
+            f"{flags[SAME]}, --skip; "
         )
         for line in ask(sheet, note=asked.note, options=f"{ways}--list shows the samples"):
             render.note(line)
 
 
-def _show(sheet: Sheet, asked: Asked, *, listing: bool) -> None:
-    following = _next_command(sheet, asked)
+def _show(sheet: Sheet, asked: Asked, others: list[int], *, listing: bool) -> None:
+    outcome = _outcome(sheet, asked, others)
     if asked.as_json:
-        render.show_json(as_json(sheet, following))
+        render.show_json(as_json(sheet, outcome))
     elif listing:
         render.show(listed(sheet))
     else:
-        render.show("\n".join(summary(sheet, following)))
+        render.show("\n".join(summary(sheet, outcome)))
+
+
+def _outcome(sheet: Sheet, asked: Asked, others: list[int]) -> Outcome:
+    # Under another name the answer would not take the place of the one before.
+    who = [] if asked.annotator is None else ["--annotator", asked.annotator]
+    correcting = " ".join([command(sheet), *map(shlex.quote, who), "--only"])
+    return Outcome(_next_command(sheet, asked), correcting, others, asked.by_name)
 
 
 def _next_command(sheet: Sheet, asked: Asked) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,21 @@ FLAGS = {
 }
 """The option that gives a verdict at each checkpoint."""
 _CELL = 44
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command at a checkpoint came to, besides the sheet.
+
+    ``following`` is the next command, ``correcting`` what a verdict's option and a number are put behind to give that
+    answer alone; ``others`` are the numbers that the options, which named samples or not (``by_name``), called the same
+    without naming them.
+    """
+
+    following: str | None
+    correcting: str
+    others: Sequence[int] = ()
+    by_name: bool = False
 
 
 def verdict_of(sheet: Sheet, card: Card) -> str | None:
@@ -97,7 +113,7 @@ def command(sheet: Sheet) -> str:
     return shlex.join(["synthtrack", COMMANDS[sheet.checkpoint], sheet.reference])
 
 
-def summary(sheet: Sheet, following: str | None) -> list[str]:
+def summary(sheet: Sheet, outcome: Outcome) -> list[str]:
     """What stands now, what waits, and the next command."""
     by_verdict: dict[str | None, list[int]] = {}
     for card in sheet.cards:
@@ -111,19 +127,27 @@ def summary(sheet: Sheet, following: str | None) -> list[str]:
     samples = render.counted(len(sheet.cards), "sample")
     symbol = "📊" if sheet.open else "✅"
     lines = [f"{symbol} {sheet.checkpoint.capitalize()} of {sheet.reference}{of_whom}, {samples}: {', '.join(parts)}"]
+    if outcome.others:
+        lines.append(f"   {_without_being_named(sheet, outcome)}")
     flags = FLAGS[sheet.checkpoint]
     if by_verdict.get(None):
         lines.append(f"   Waiting: {len(by_verdict[None])} ({spans(by_verdict[None])})")
     if disputed := by_verdict.get(DISPUTED):
-        ways = " or ".join(f"{flags[verdict]} {disputed[0]}" for verdict in (SAME, NOT_THE_SAME))
-        lines.append(f"   Disputed: {len(disputed)} ({spans(disputed)}); the next answer settles it, here or by {ways}")
+        way = f"{outcome.correcting} {flags[SAME]} {disputed[0]} (or {flags[NOT_THE_SAME]} {disputed[0]})"
+        lines.append(f"   Disputed: {len(disputed)} ({spans(disputed)}); the next answer settles it: {way}")
     if not sheet.open:
-        lines.append(
-            f"   To change an answer, until it is used: {command(sheet)} {flags[NOT_THE_SAME]} N, {flags[SAME]} N"
-        )
-    if following is not None:
-        lines.append(f"   Next: {following}")
+        way = f"{outcome.correcting} {flags[SAME]} N (or {flags[NOT_THE_SAME]} N)"
+        lines.append(f"   To change an answer, until it is used: {way}")
+    if outcome.following is not None:
+        lines.append(f"   Next: {outcome.following}")
     return lines
+
+
+def _without_being_named(sheet: Sheet, outcome: Outcome) -> str:
+    n, undecided = len(outcome.others), "you had not answered" if sheet.independent else "nobody had decided"
+    what = f"{n} other{'s' * (n > 1)}" if outcome.by_name else render.counted(n, "sample")
+    called = "approved" if sheet.checkpoint == REVIEW else "called the same"
+    return f"{what}, which {undecided}, {'were' if n > 1 else 'was'} {called}"
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -135,13 +159,14 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(found)
 
 
-def as_json(sheet: Sheet, following: str | None) -> Row:
+def as_json(sheet: Sheet, outcome: Outcome) -> Row:
     return {
         "experiment": sheet.reference,
         "checkpoint": sheet.checkpoint,
         "annotator": sheet.annotator,
         "n_waiting": len(sheet.open),
-        "next_command": following,
+        "others_called_same": list(outcome.others),
+        "next_command": outcome.following,
         "samples": [_sample(sheet, card) for card in sheet.cards],
     }
 

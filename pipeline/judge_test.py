@@ -199,5 +199,5 @@ def _check_step(state: State) -> None:
     if not state.test_set:
         raise WrongStep(
             f"The test set of {state.reference} is empty: all of its samples were skipped.",
-            hint=f"Decide some of them: synthtrack annotate {state.reference} --same N,... --not-same N,...",
+            hint=f"Decide some of them: synthtrack annotate {state.reference} --only --same N,... --not-same N,...",
         )

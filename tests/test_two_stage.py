@@ -284,7 +284,7 @@ def test_who_skips_everything_teaches_nothing_and_tests_nobody(tmp_path: Path, s
     done = call(root, *GENERATE)
     assert (done.code, server.stats()["received"]) == (14, N_RECORDS)
     assert f"The test set of {SERVED} is empty: all of its samples were skipped." in done.err
-    assert f"synthtrack annotate {SERVED} --same" in done.err
+    assert f"synthtrack annotate {SERVED} --only --same" in done.err
     decide(root, SERVED, ANNOTATION, AGREEING)
     generated(root)
     assert {prompt.about for prompt in prompts(tmp_path / "bodies.jsonl") if prompt.judging} == {

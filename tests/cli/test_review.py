@@ -70,9 +70,11 @@ def test_reject_some_and_approve_the_others(root: Path) -> None:
     assert done.code == 0, done.err
     assert stands(root) == {1: SAME, 2: NOT_THE_SAME, 3: SAME, 4: NOT_THE_SAME}
     assert set(rows(root, "SELECT annotator, via, checkpoint FROM decision")) == {("alice", "option", "review")}
+    way = f"synthtrack review {OFFLINE} --annotator alice --only"
     assert done.out.splitlines() == [
         f"✅ Review of {OFFLINE}, 4 samples: 2 approved, 2 rejected (2, 4), 0 skipped",
-        f"   To change an answer, until it is used: synthtrack review {OFFLINE} --reject N, --approve N",
+        "   2 others, which nobody had decided, were approved",
+        f"   To change an answer, until it is used: {way} --approve N (or --reject N)",
         f"   Next: synthtrack generate {rows(root, 'SELECT config_path FROM generation_run')[0][0]} --batch first",
     ]
 
@@ -101,12 +103,32 @@ def test_what_was_decided_before_stands_unless_it_is_named(root: Path) -> None:
         (["--approve-all"], dict.fromkeys(range(1, 5), SAME)),
         (["--approve-all", "--skip", "4"], {1: SAME, 2: SAME, 3: SAME, 4: SKIPPED}),
         (["--reject", "2", "--skip", "4"], {1: SAME, 2: NOT_THE_SAME, 3: SAME, 4: SKIPPED}),
+        (["--reject", "2", "--only"], {2: NOT_THE_SAME}),
+        (["--only", "--reject", "2", "--skip", "4"], {2: NOT_THE_SAME, 4: SKIPPED}),
+        (["--only", "--approve", "1,3"], {1: SAME, 3: SAME}),
     ],
     ids=named,
 )
 def test_lists_decide_what_they_name(root: Path, options: list[str], expected: dict[int, str]) -> None:
     assert review(root, *options).code == 0
     assert stands(root) == expected
+
+
+def test_what_was_decided_without_being_named_is_said(root: Path) -> None:
+    assert "others" not in review(root, "--only", "--reject", "2").out
+    assert "which nobody had decided" not in review(root, "--approve", "1").out
+    done = review(root, "--reject", "2", "--skip", "4")
+    assert "   1 other, which nobody had decided, was approved\n" in done.out
+    done = review(root, "--independent", "--approve-all", annotator="bob")
+    assert "   4 samples, which you had not answered, were approved\n" in done.out
+    assert "which" not in review(root, "--approve-all").out
+
+
+def test_one_answer_is_changed_while_others_wait(annotating: Path) -> None:
+    annotate(annotating, "--same", "6")
+    done = annotate(annotating, "--only", "--not-same", "6")
+    assert (done.code, stands(annotating, ANNOTATION)) == (0, {6: NOT_THE_SAME})
+    assert "   Waiting: 11 (5, 7-16)\n" in done.out
 
 
 def test_what_waits_is_said(root: Path) -> None:
@@ -135,7 +157,8 @@ def test_annotators_who_differ_settle_it_with_another_answer(root: Path) -> None
     done = review(root, "--reject", "3")
     assert "bob approved sample 3 before." in done.err
     assert "sample 3 is disputed until one of you settles it" in done.err
-    assert "   Disputed: 1 (3); the next answer settles it, here or by --approve 3 or --reject 3\n" in done.out
+    way = f"synthtrack review {OFFLINE} --annotator alice --only --approve 3 (or --reject 3)"
+    assert f"   Disputed: 1 (3); the next answer settles it: {way}\n" in done.out
     assert stands(root)[3] == "disputed"
     assert "disputed" not in review(root, "--reject", "3").out.lower()
     assert stands(root)[3] == NOT_THE_SAME
@@ -163,7 +186,9 @@ def test_the_sheet_as_json(root: Path) -> None:
     assert found["n_waiting"] == 0
     assert found["next_command"].startswith("synthtrack generate ")
     listed = json.loads(review(root, "--list", "--json").out)
-    assert listed == json.loads(review(root, "--json").out) == found
+    assert found.pop("others_called_same") == [1, 3, 4]
+    assert listed.pop("others_called_same") == []
+    assert listed == found
     second = found["samples"][1]
     assert second.pop("decisions")[0] | {"decided_at": ""} == {
         "annotator": "alice", "verdict": NOT_THE_SAME, "settles": False, "note": "tense", "decided_at": "",
@@ -202,9 +227,11 @@ def test_hostile_text_is_listed_harmlessly(root: Path) -> None:
 def test_the_annotation_in_two_ranges(annotating: Path) -> None:
     done = annotate(annotating, "--range", "5-8", "--not-same", "7")
     assert stands(annotating, ANNOTATION) == {5: SAME, 6: SAME, 7: NOT_THE_SAME, 8: SAME}
+    way = f"synthtrack annotate {OFFLINE} --annotator alice --only"
     assert done.out.splitlines() == [
         f"✅ Annotation of {OFFLINE}, 4 samples: 3 same, 1 not the same (7), 0 skipped",
-        f"   To change an answer, until it is used: synthtrack annotate {OFFLINE} --not-same N, --same N",
+        "   3 others, which nobody had decided, were called the same",
+        f"   To change an answer, until it is used: {way} --same N (or --not-same N)",
         f"   Next: synthtrack annotate {OFFLINE}",
     ]
     done = annotate(annotating, "--range", "9-16", "--same", "9-12")
@@ -228,6 +255,9 @@ def test_the_annotation_in_two_ranges(annotating: Path) -> None:
         (["--reject", "1-99999999999"], "is no sample number"),
         (["--annotator", "al\x1b[2Jice"], "is no name"),
         (["--annotator", " "], "is no name"),
+        (["--only"], "--only goes with options that name samples"),
+        (["--only", "--list"], "--only goes with options that name samples"),
+        (["--only", "--approve-all", "--skip", "4"], "--only and --approve-all exclude each other."),
         (["--port", "8000"], "--port goes with --web."),
         (["--web", "--list"], "--web asks in the browser"),
         (["--web", "--approve-all"], "--web asks in the browser"),
@@ -287,14 +317,17 @@ def test_a_closed_review(annotating: Path) -> None:
 def test_without_a_terminal(root: Path) -> None:
     for done in (review(root), execute(root, "review", OFFLINE)):
         assert (done.code, done.out) == (13, "")
-        assert "--reject 3,7,15 (and all others are approved), --approve-all, --approve, --skip" in done.err
+        assert (
+            "--reject 3,7,15 (and all others are approved; with --only they wait), --approve-all, --approve, --skip"
+            in done.err
+        )
         assert "--web" in done.err
 
 
 def test_the_annotation_without_a_terminal(annotating: Path) -> None:
     done = annotate(annotating)
     assert done.code == 13
-    assert "--not-same 3,7,15 (and all others are same), --all-same, --same, --skip" in done.err
+    assert "--not-same 3,7,15 (and all others are same; with --only they wait), --all-same, --same, --skip" in done.err
 
 
 def test_everything_is_decided_already(root: Path) -> None:
@@ -302,7 +335,7 @@ def test_everything_is_decided_already(root: Path) -> None:
     done = review(root)
     assert (done.code, done.err) == (0, "Every sample of this review is decided already.\n")
     assert "3 approved, 1 rejected (2), 0 skipped" in done.out
-    assert "--reject N, --approve N" in done.out
+    assert f"synthtrack review {OFFLINE} --annotator alice --only --approve N (or --reject N)\n" in done.out
 
 
 def test_in_the_browser(root: Path) -> None:
