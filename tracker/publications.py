@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tracker.catalogue import Reader, Row
 from tracker.listings import Listing
-from tracker.published_tree import KINDS, contents, digest_behind, kind_of
+from tracker.published_tree import KINDS, METADATA, asides, contents, digest_behind, kind_of
 from tracker.view_plan import DIRECTORY, LINK
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 TARGET, ARCHIVE = "target", "archive"
 COPY, SYMLINK = "copy", "symlink"
-AS_PUBLISHED, CHANGED, MISSING, REPLACED, UNREADABLE = "as published", "changed", "missing", "replaced", "unreadable"
+AS_PUBLISHED, CHANGED, MISSING, UNREADABLE = "as published", "changed", "missing", "unreadable"
+REPLACED, MOVED = "replaced", "moved aside"
 
 _ROWS = """
     SELECT p.id, e.dataset || '/' || e.name AS experiment, p.shared_experiment_id, p.fingerprint, p.dataset,
@@ -32,9 +34,9 @@ _EVERY = 2**62
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What became of a published directory: as published, changed, missing, replaced or unreadable.
+    """What became of a published directory: as published, changed, missing, replaced, moved aside or unreadable.
 
-    With the names of files that are not as they were published, or were not published.
+    With the names of files that are not as they were published, or were not published, and where it was moved.
     """
 
     what: str
@@ -42,6 +44,7 @@ class State:
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    aside: Path | None = None
 
     def __str__(self) -> str:
         lists = (("changed", self.changed), ("missing", self.missing), ("added", self.added))
@@ -101,7 +104,10 @@ def digests(rows: Iterable[Row]) -> dict[str, set[str]]:
 def state(row: Row) -> State:
     """What became of the published directory: its files are read, those behind links too."""
     if row["replaced_by"] is not None:
-        return State(REPLACED, f" by {row['replaced_by']}")
+        aside, by = _moved_aside(row), f" by {row['replaced_by']}"
+        if aside is None:
+            return State(REPLACED, by)
+        return State(MOVED, f" to {aside.name} beside it, and replaced{by}", aside=aside)
     directory, files = Path(row["directory"]), row["files"]
     try:
         kind = kind_of(directory)
@@ -120,6 +126,17 @@ def state(row: Row) -> State:
     return State(what, "", changed, missing, tuple(sorted(found.keys() - files.keys())))
 
 
+def _moved_aside(row: Row) -> Path | None:
+    """Where --force moved a published directory, if it is still there; its metadata file, which no other has, tells."""
+    own = row["files"].get(METADATA)
+    for aside in asides(Path(row["directory"])) if own else ():
+        # A file may have been moved aside too, or a directory that is not ours to read.
+        with contextlib.suppress(OSError):
+            if digest_behind(aside / METADATA) == own:
+                return aside
+    return None
+
+
 def _parsed(row: Row) -> Row:
     return row | {"files": json.loads(row["files"])}
 
@@ -127,4 +144,5 @@ def _parsed(row: Row) -> Row:
 def _with_state(row: Row) -> Row:
     found = state(row)
     lists = {name: list(getattr(found, name)) for name in ("changed", "missing", "added")}
-    return row | {"state": str(found), "as_published": found.what == AS_PUBLISHED, **lists}
+    aside = None if found.aside is None else str(found.aside)
+    return row | {"state": str(found), "as_published": found.what == AS_PUBLISHED, **lists, "moved_aside": aside}

@@ -36,6 +36,7 @@ METADATA = ".publish_metadata.json"
 KINDS = {FILE: "a file", DIRECTORY: "a directory", LINK: "a link", OTHER: "a pipe or device"}
 
 _PATIENCE_S = 60.0
+_BEFORE = ".before-"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
@@ -162,10 +163,18 @@ def put(
 
 def free_aside(directory: Path) -> Path:
     """A free name beside ``directory`` under which what is there can be kept: ``Copa.before-20261120T214652``."""
-    name, number = f"{directory.name}.before-{clock.now():%Y%m%dT%H%M%S}", 1
+    name, number = f"{directory.name}{_BEFORE}{clock.now():%Y%m%dT%H%M%S}", 1
     while os.path.lexists(directory.with_name(name if number == 1 else f"{name}-{number}")):
         number += 1
     return directory.with_name(name if number == 1 else f"{name}-{number}")
+
+
+def asides(directory: Path) -> list[Path]:
+    """What was moved aside from ``directory`` and is still there, oldest first."""
+    try:
+        return sorted(each for each in directory.parent.iterdir() if each.name.startswith(f"{directory.name}{_BEFORE}"))
+    except OSError:
+        return []
 
 
 def _make(directory: Path) -> None:

@@ -75,6 +75,21 @@ def test_publishes_and_lists(root: Path) -> None:
     assert "💾 2 older publications not shown" in call(root, "publish", "list", "--limit", 1).out
 
 
+def test_what_force_moved_aside_is_listed_with_where_it_is(root: Path) -> None:
+    call(root, "publish", ONE, "--target", TARGET)
+    (root / TARGET / "Copa/copa_train.jsonl").write_text("edited")
+    (root / TARGET / "Copa.before-mine").write_text("mine")
+    moved = json.loads(call(root, "publish", TWO, "--target", TARGET, "--force", "--json").out)["publications"]
+    aside = Path(moved[0]["moved_aside"])
+    listed = call(root, "publish", "list")
+    assert f": moved aside to {aside.name} beside it, and replaced by {TWO}\n" in listed.out
+    assert (listed.out.count("✅"), listed.out.count("📦")) == (1, 1)
+    found = json.loads(call(root, "publish", "list", "--json").out)
+    assert [row["moved_aside"] for row in found] == [None, str(aside)]
+    shutil.rmtree(aside)
+    assert f": replaced by {TWO}\n" in call(root, "publish", "list").out
+
+
 def test_what_was_changed_is_listed(root: Path) -> None:
     call(root, "publish", ONE, "--target", TARGET, "--symlink")
     call(root, "publish", TWO, "--target", "Data/copied")

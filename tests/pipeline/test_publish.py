@@ -157,6 +157,29 @@ def test_what_was_not_published_stays_and_is_named(here: Workspace) -> None:
     assert holds(target(here)) == data(SECOND)
 
 
+def test_what_was_moved_aside_is_told_as_long_as_it_is_there(here: Workspace) -> None:
+    run(here)
+    moved = []
+    for old, new in ((ONE, TWO), (TWO, ONE)):
+        (target(here) / "notes.txt").write_text("mine")
+        moved += [each.aside for each in run(here, new, force=True) if each.aside is not None]
+        assert states(here)[:2] == [
+            f"{new} target as published",
+            f"{old} target moved aside to {moved[-1].name} beside it, and replaced by {new}",
+        ]
+    run(here, TWO)
+    one, two = moved
+    assert states(here) == [
+        f"{TWO} target as published",
+        f"{ONE} target replaced by {TWO}",
+        f"{TWO} target moved aside to {two.name} beside it, and replaced by {TWO}",
+        f"{ONE} target moved aside to {one.name} beside it, and replaced by {TWO}",
+    ]
+    (two / METADATA).unlink()
+    shutil.rmtree(one)
+    assert states(here)[2:] == [f"{each} target replaced by {TWO}" for each in (TWO, ONE)]
+
+
 @pytest.mark.parametrize("how", ["directory", "file", "link", "link to a directory", "edited metadata"])
 def test_what_stands_in_the_way_is_moved_aside_only_by_force(here: Workspace, how: str) -> None:
     target(here).parent.mkdir()

@@ -15,6 +15,7 @@ from tracker import published_tree
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
 from tracker.published_tree import (
+    asides,
     digest_behind,
     explained,
     free_aside,
@@ -96,12 +97,15 @@ def test_what_is_moved_aside_is_whole(tmp_path: Path, how: str, kind: str) -> No
 
 def test_names_of_what_is_moved_aside_are_never_taken_twice(tmp_path: Path) -> None:
     names = set()
+    assert asides(tmp_path / "nothing/Copa") == asides(tmp_path / "Copa") == []
+    (tmp_path / "Copa2.before-20261120T214652").mkdir()
     for _ in range(5):
         found = free_aside(tmp_path / "Copa")
         found.mkdir()
         names.add(found.name)
     assert len(names) == 5
     assert all(name.startswith("Copa.before-2") for name in names)
+    assert {path.name for path in asides(tmp_path / "Copa")} == names
 
 
 def test_what_came_while_it_was_written_is_put_back(tmp_path: Path, how: str) -> None:
