@@ -135,7 +135,13 @@ def _what(each: Planned) -> str:
     how = "linked" if each.place.mode == "symlink" else "copied"
     if each.outcome == "unchanged":
         return f"{how}, there already"
-    return f"{how}, in place of {each.replaced}" if each.replaced is not None else how
+    if each.replaced is None:
+        return how
+    if each.replaced_mode == each.place.mode:
+        return f"{how}, in place of {each.replaced}"
+    if each.replaced_mode == "symlink":
+        return f"{how}, in place of links to {each.replaced}; --symlink links again"
+    return f"{how}, in place of a copy of {each.replaced}"
 
 
 def _outcome_json(experiment: Row, published: list[Planned]) -> Json:
@@ -148,6 +154,7 @@ def _outcome_json(experiment: Row, published: list[Planned]) -> Json:
                 "mode": each.place.mode,
                 "outcome": each.outcome,
                 "replaced": each.replaced,
+                "replaced_mode": each.replaced_mode,
                 "moved_aside": None if each.aside is None else str(each.aside),
             }
             for each in published

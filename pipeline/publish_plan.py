@@ -40,13 +40,14 @@ class Data:
 class Planned:
     """What is to be done, or was done, for one place: made, replaced or unchanged.
 
-    ``replaced`` is the experiment that it takes the place of, ``aside`` where what would be lost is kept; ``ours`` are
-    the digests that files there were ever published with, by name.
+    ``replaced`` is the experiment that it takes the place of, which was published there by ``replaced_mode``; ``aside``
+    is where what would be lost is kept; ``ours`` are the digests that files there were ever published with, by name.
     """
 
     place: Place
     outcome: str
     replaced: str | None = None
+    replaced_mode: str | None = None
     aside: Path | None = None
     ours: Mapping[str, set[str]] = field(default_factory=dict)
 
@@ -69,7 +70,8 @@ def plan(workspace: Workspace, reader: Reader, place: Place, data: Data, *, forc
     if lost and not force:
         raise in_the_way(place.directory, lost)
     aside = free_aside(place.directory) if lost else None
-    return Planned(place, REPLACED if lost or before else MADE, before, aside, ours)
+    name, mode = (None, None) if before is None else (before["experiment"], before["mode"])
+    return Planned(place, REPLACED if lost or before else MADE, name, mode, aside, ours)
 
 
 def links(workspace: Workspace, place: Place, data: Data) -> dict[str, str]:
@@ -99,10 +101,10 @@ def _is_there(workspace: Workspace, place: Place, data: Data, last: Row) -> bool
     return all(linked.get(name) == (LINK, target) for name, target in links(workspace, place, data).items())
 
 
-def _published_before(place: Place, earlier: Sequence[Row]) -> str | None:
-    """The experiment that was published there, as its metadata file tells; who was killed left a row and no files."""
+def _published_before(place: Place, earlier: Sequence[Row]) -> Row | None:
+    """What was published there, as its metadata file tells; who was killed left a row and no files."""
     found = digest_behind(place.directory / METADATA)
-    return next((row["experiment"] for row in earlier if row["files"].get(METADATA) == found), None)
+    return next((row for row in earlier if row["files"].get(METADATA) == found), None)
 
 
 def _check_archive(place: Place, data: Data) -> None:

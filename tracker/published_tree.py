@@ -110,7 +110,7 @@ def in_the_way(directory: Path, lost: Mapping[str, str]) -> Conflict:
     """The error that names what would be lost in ``directory``."""
     lines = [f"  {name}: {what}" for name, what in lost.items()]
     return Conflict(
-        "\n".join([f"{directory} holds what synthtrack did not publish, or not so:", *lines]),
+        "\n".join([f"{directory} holds files that synthtrack did not put there, or that were changed since:", *lines]),
         hint=f"--force moves it aside to {directory.name}.before-<time>; another --target or --dataset leaves it.",
     )
 

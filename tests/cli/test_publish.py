@@ -52,7 +52,7 @@ def test_publishes_and_lists(root: Path) -> None:
     again = call(root, "publish", ONE, "--target", TARGET)
     assert again.out == f"⚡ {ONE}: already published\n   Target: {TARGET}/Copa (copied, there already)\n"
     other = call(root, "publish", TWO, "--target", TARGET, "--symlink")
-    assert other.out == f"✅ {TWO}: published\n   Target: {TARGET}/Copa (linked, in place of {ONE})\n"
+    assert other.out == f"✅ {TWO}: published\n   Target: {TARGET}/Copa (linked, in place of a copy of {ONE})\n"
     listed = call(root, "publish", "list")
     fingerprints = dict(rows(root, "SELECT dataset || '/' || name, fingerprint FROM shared_experiment"))
     assert (listed.code, listed.err) == (0, "")
@@ -88,6 +88,17 @@ def test_what_force_moved_aside_is_listed_with_where_it_is(root: Path) -> None:
     assert [row["moved_aside"] for row in found] == [None, str(aside)]
     shutil.rmtree(aside)
     assert f": replaced by {TWO}\n" in call(root, "publish", "list").out
+
+
+def test_a_copy_that_takes_the_place_of_links_is_said_to_be_one(root: Path) -> None:
+    call(root, "publish", ONE, "--target", TARGET, "--symlink")
+    for ref, words, expected in (
+        (TWO, ("--symlink",), f"linked, in place of {ONE}"),
+        (TWO, (), f"copied, in place of links to {TWO}; --symlink links again"),
+        (ONE, (), f"copied, in place of {TWO}"),
+    ):
+        done = call(root, "publish", ref, "--target", TARGET, *words)
+        assert done.out == f"✅ {ref}: published\n   Target: {TARGET}/Copa ({expected})\n"
 
 
 def test_what_was_changed_is_listed(root: Path) -> None:
@@ -132,6 +143,7 @@ def test_prints_json(root: Path) -> None:
     directory = str(root / TARGET / "Copa")
     assert each == {
         "kind": "target", "directory": directory, "mode": "copy", "outcome": "replaced", "replaced": None,
+        "replaced_mode": None,
     }  # fmt: skip
     (row,) = json.loads(call(root, "publish", "list", "--json").out)
     assert row["files"].items() >= found["files"].items()

@@ -174,6 +174,9 @@ def test_what_would_be_lost_is_named(tmp_path: Path) -> None:
     }
     error = in_the_way(directory, lost)
     assert all(f"  {name}: {what}" in error.message for name, what in lost.items())
+    assert error.message.startswith(
+        f"{directory} holds files that synthtrack did not put there, or that were changed since:\n"
+    )
     assert "--force" in str(error.hint)
 
 
