@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.review_text import FLAGS, Outcome, as_json, command, listed, summary, told
+from cli.review_text import FLAGS, Outcome, as_json, command, listed, summary, told, whole
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from pipeline.checkpoints import Card, Sheet
+    from pipeline.two_stage import State
+    from tracker.catalogue import Row
     from tracker.decisions import Answer
 
 Command = Callable[..., Any]
@@ -282,23 +284,26 @@ def _show(sheet: Sheet, asked: Asked, others: list[int], *, listing: bool) -> No
 
 
 def _outcome(sheet: Sheet, asked: Asked, others: list[int]) -> Outcome:
-    # Under another name the answer would not take the place of the one before.
-    who = [] if asked.annotator is None else ["--annotator", asked.annotator]
-    correcting = " ".join([command(sheet), *map(shlex.quote, who), "--only"])
-    return Outcome(_next_command(sheet, asked), correcting, others, asked.by_name)
-
-
-def _next_command(sheet: Sheet, asked: Asked) -> str | None:
-    from cli.next_command import next_command
     from pipeline.two_stage import load
     from tracker import listings
     from tracker.catalogue import reading
+
+    workspace = sheet.database.workspace
+    with reading(workspace) as reader:
+        state = load(reader, listings.experiment(reader, sheet.reference, workspace))
+        runs = listings.generation_runs(reader, state.experiment["id"])
+    # Under another name the answer would not take the place of the one before.
+    who = [] if asked.annotator is None else ["--annotator", asked.annotator]
+    correcting = " ".join([command(sheet), *map(shlex.quote, who), "--only"])
+    following = _next_command(sheet, asked, state, runs)
+    return Outcome(following, correcting, whole(sheet, state), others, asked.by_name)
+
+
+def _next_command(sheet: Sheet, asked: Asked, state: State, runs: Sequence[Row]) -> str | None:
+    from cli.next_command import next_command
 
     if sheet.open:
         given = [("--annotator", asked.annotator), ("--range", asked.samples)]
         words = [word for flag, value in given if value is not None for word in (flag, value)]
         return " ".join([command(sheet), *map(shlex.quote, words), *["--independent"] * sheet.independent])
-    workspace = sheet.database.workspace
-    with reading(workspace) as reader:
-        state = load(reader, listings.experiment(reader, sheet.reference, workspace))
-        return next_command(state, listings.generation_runs(reader, state.experiment["id"]))
+    return next_command(state, runs)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tracker.catalogue import Row
 
 if TYPE_CHECKING:
     from pipeline.checkpoints import Card, Sheet
+    from pipeline.two_stage import State
 
 COMMANDS = {REVIEW: "review", ANNOTATION: "annotate"}
 FLAGS = {
@@ -23,9 +24,37 @@ FLAGS = {
 }
 """The option that gives a verdict at each checkpoint."""
 _CELL = 44
+_MOST_NUMBERS = 10
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A whole checkpoint, of which a sheet may be a part: how many samples it has, and how many of them wait.
+
+    ``disputed`` are numbers; None where they would tell this person what others said before they have answered.
+    """
+
+    n_samples: int
+    n_waiting: int
+    disputed: list[int] | None
+
+
+def whole(sheet: Sheet, state: State) -> Whole:
+    """The checkpoint of a sheet; ``state`` is as the record has it now.
+
+    Who annotates independently is told of disputes on their own samples only, and only once none of these waits.
+    """
+    there, waiting = state.there(sheet.checkpoint), state.open(sheet.checkpoint)
+    disputed = [at for at in waiting if at in state.decisions]
+    if not sheet.independent:
+        return Whole(len(there), len(waiting), [at + 1 for at in disputed])
+    if sheet.open:
+        return Whole(len(there), len(waiting) - len(disputed), None)
+    own = {card.position for card in sheet.cards}
+    return Whole(len(there), len(waiting), [at + 1 for at in disputed if at in own])
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a command at a checkpoint came to, besides the sheet.
 
@@ -36,6 +65,7 @@ class Outcome:
 
     following: str | None
     correcting: str
+    whole: Whole
     others: Sequence[int] = ()
     by_name: bool = False
 
@@ -125,16 +155,18 @@ def summary(sheet: Sheet, outcome: Outcome) -> list[str]:
         parts.append(f"{len(numbers)} {word}{which}")
     of_whom = f" by {render.harmless(sheet.annotator)}" if sheet.independent else ""
     samples = render.counted(len(sheet.cards), "sample")
-    symbol = "📊" if sheet.open else "✅"
+    symbol = "📊" if sheet.open or outcome.whole.n_waiting else "✅"
     lines = [f"{symbol} {sheet.checkpoint.capitalize()} of {sheet.reference}{of_whom}, {samples}: {', '.join(parts)}"]
     if outcome.others:
         lines.append(f"   {_without_being_named(sheet, outcome)}")
     flags = FLAGS[sheet.checkpoint]
     if by_verdict.get(None):
         lines.append(f"   Waiting: {len(by_verdict[None])} ({spans(by_verdict[None])})")
-    if disputed := by_verdict.get(DISPUTED):
+    if sheet.independent or outcome.whole.n_samples > len(sheet.cards):
+        lines.append(f"   {_in_all(sheet, outcome.whole)}")
+    if disputed := outcome.whole.disputed:
         way = f"{outcome.correcting} {flags[SAME]} {disputed[0]} (or {flags[NOT_THE_SAME]} {disputed[0]})"
-        lines.append(f"   Disputed: {len(disputed)} ({spans(disputed)}); the next answer settles it: {way}")
+        lines.append(f"   Disputed: {len(disputed)} ({_first(disputed)}); the next answer settles it: {way}")
     if not sheet.open:
         way = f"{outcome.correcting} {flags[SAME]} N (or {flags[NOT_THE_SAME]} N)"
         lines.append(f"   To change an answer, until it is used: {way}")
@@ -148,6 +180,18 @@ def _without_being_named(sheet: Sheet, outcome: Outcome) -> str:
     what = f"{n} other{'s' * (n > 1)}" if outcome.by_name else render.counted(n, "sample")
     called = "approved" if sheet.checkpoint == REVIEW else "called the same"
     return f"{what}, which {undecided}, {'were' if n > 1 else 'was'} {called}"
+
+
+def _in_all(sheet: Sheet, found: Whole) -> str:
+    waiting = f"{found.n_waiting} of {render.counted(found.n_samples, 'sample')}"
+    if found.disputed is None:
+        return f"In the whole {sheet.checkpoint}: nobody has decided {waiting}"
+    return f"In the whole {sheet.checkpoint}: {waiting} wait"
+
+
+def _first(numbers: Sequence[int]) -> str:
+    left = len(numbers) - _MOST_NUMBERS
+    return spans(numbers[:_MOST_NUMBERS]) + (f" and {left} more" if left > 0 else "")
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -165,6 +209,7 @@ def as_json(sheet: Sheet, outcome: Outcome) -> Row:
         "checkpoint": sheet.checkpoint,
         "annotator": sheet.annotator,
         "n_waiting": len(sheet.open),
+        "whole": dataclasses.asdict(outcome.whole),
         "others_called_same": list(outcome.others),
         "next_command": outcome.following,
         "samples": [_sample(sheet, card) for card in sheet.cards],

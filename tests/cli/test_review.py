@@ -224,20 +224,54 @@ def test_hostile_text_is_listed_harmlessly(root: Path) -> None:
     assert json.loads(review(root, "--json").out)["samples"][0]["rephrased"] == HOSTILE
 
 
+def test_disputes_elsewhere_and_those_just_made_are_named(annotating: Path) -> None:
+    annotate(annotating, "--range", "5-15", "--not-same", "9", annotator="bob")
+    done = annotate(annotating, "--independent", "--range", "5-8", "--not-same", "5-7")
+    assert done.out.startswith("📊")
+    assert "   In the whole annotation: 4 of 12 samples wait\n   Disputed: 3 (5-7); the next answer" in done.out
+    whole = {"n_samples": 12, "n_waiting": 4, "disputed": [5, 6, 7]}
+    assert json.loads(annotate(annotating, "--json").out)["whole"] == whole
+    done = annotate(annotating, "--range", "9-9", "--same", "9")
+    assert "   In the whole annotation: 5 of 12 samples wait\n   Disputed: 4 (5-7, 9)" in done.out
+    done = annotate(annotating, "--independent", "--only", "--same", "10")
+    assert done.out.startswith("📊")
+    assert "   In the whole annotation: nobody has decided 1 of 12 samples\n" in done.out
+    assert "disputed" not in done.out.lower()
+    assert json.loads(annotate(annotating, "--independent", "--json").out)["whole"]["disputed"] is None
+    annotate(annotating, "--independent", "--skip", "11", "--all-same")
+    way = f"synthtrack annotate {OFFLINE} --annotator alice --only --same 5 (or --not-same 5)"
+    assert (
+        f"Disputed: 4 (5-7, 9); the next answer settles it: {way}" in annotate(annotating, "--only", "--skip", "11").out
+    )
+    done = annotate(annotating, "--only", "--same", "5-7,9")
+    assert done.out.startswith("✅")
+
+
+def test_ten_disputed_samples_are_named_at_most(annotating: Path) -> None:
+    annotate(annotating, "--all-same", annotator="bob")
+    done = annotate(annotating, "--independent", "--not-same", "5-16")
+    assert "   Disputed: 12 (5-14 and 2 more); " in done.out
+    annotate(annotating, "--only", "--same", "6,8")
+    assert "   Disputed: 10 (5, 7, 9-16); " in annotate(annotating, "--only", "--same", "6").out
+
+
 def test_the_annotation_in_two_ranges(annotating: Path) -> None:
     done = annotate(annotating, "--range", "5-8", "--not-same", "7")
     assert stands(annotating, ANNOTATION) == {5: SAME, 6: SAME, 7: NOT_THE_SAME, 8: SAME}
     way = f"synthtrack annotate {OFFLINE} --annotator alice --only"
     assert done.out.splitlines() == [
-        f"✅ Annotation of {OFFLINE}, 4 samples: 3 same, 1 not the same (7), 0 skipped",
+        f"📊 Annotation of {OFFLINE}, 4 samples: 3 same, 1 not the same (7), 0 skipped",
         "   3 others, which nobody had decided, were called the same",
+        "   In the whole annotation: 8 of 12 samples wait",
         f"   To change an answer, until it is used: {way} --same N (or --not-same N)",
         f"   Next: synthtrack annotate {OFFLINE}",
     ]
     done = annotate(annotating, "--range", "9-16", "--same", "9-12")
     assert f"   Next: synthtrack annotate {OFFLINE} --annotator alice --range 9-16\n" in done.out
     done = annotate(annotating, "--skip", "16", "--all-same")
-    assert "12 samples: 10 same, 1 not the same (7), 1 skipped (16)" in done.out
+    assert f"✅ Annotation of {OFFLINE}, 12 samples: 10 same, 1 not the same (7), 1 skipped (16)" in done.out
+    assert "In the whole" not in done.out
+    assert "✅" in annotate(annotating, "--range", "5-8", "--only", "--same", "7").out
     assert f"   Next: synthtrack judge-test {OFFLINE}\n" in done.out
 
 
