@@ -259,6 +259,8 @@ def finish(
         connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
         if claimed.outcome not in HOLDS_NO_LEASE and not taken_over:
             _end_experiment(connection, claimed, counts, now, data_digest)
+        elif claimed.outcome == "tested":
+            _count_test(connection, claimed.experiment_id)
         connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))
         limits = [
             {"endpoint": endpoint, "key_name": key_name, "concurrency": limit, "updated_at": now}
@@ -389,15 +391,26 @@ def _end_dead_runs(database: Database, connection: Connection, taken: int | None
 def _end_experiment(
     connection: Connection, claimed: Claimed, counts: dict[str, int], now: str, data_digest: str | None
 ) -> None:
-    runs = select(RUN.c.id).where(RUN.c.shared_experiment_id == claimed.experiment_id)
-    spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
-    spent.pop("tokens_estimated")
-    values: dict[str, Any] = {**counts, **spent, **_NO_LEASE}
+    values: dict[str, Any] = {**counts, **_spent_on(connection, claimed.experiment_id), **_NO_LEASE}
     values.pop("n_records")
     if data_digest is not None:
         status = "partial" if counts["n_failed"] else "complete"
         values |= {"status": status, "completed_at": now, "data_digest": data_digest}
     connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id).values(**values))
+
+
+def _count_test(connection: Connection, experiment_id: int) -> None:
+    # What is finished stays as its metadata file has it.
+    unfinished = and_(EXPERIMENT.c.id == experiment_id, EXPERIMENT.c.status == "unfinished")
+    connection.execute(update(EXPERIMENT).where(unfinished).values(**_spent_on(connection, experiment_id)))
+
+
+def _spent_on(connection: Connection, experiment_id: int) -> dict[str, Any]:
+    """Tokens and cost of all runs of an experiment, its judge's tests among them."""
+    runs = select(RUN.c.id).where(RUN.c.shared_experiment_id == experiment_id)
+    spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
+    spent.pop("tokens_estimated")
+    return spent
 
 
 def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:

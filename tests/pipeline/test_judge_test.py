@@ -90,10 +90,12 @@ def test_agreement_is_counted_and_disagreements_are_told(tmp_path: Path, server:
 
 def test_a_test_changes_nothing_but_what_is_known_of_the_judge(tmp_path: Path, server: Server) -> None:
     workspace = ready(tmp_path, server)
-    tables = ("shared_experiment", "sample", "decision", "checkpoint", "batch_membership")
+    tables = ("sample", "decision", "checkpoint", "batch_membership")
+    of_data = "status, n_records, n_accepted, n_rejected, n_failed, data_digest, completed_at, config, lease_pid"
 
     def record() -> list[list[tuple[Any, ...]]]:
-        return [rows(workspace.root, f"SELECT * FROM {name}") for name in tables]
+        experiment = rows(workspace.root, f"SELECT {of_data} FROM shared_experiment")
+        return [experiment, *(rows(workspace.root, f"SELECT * FROM {name}") for name in tables)]
 
     before = record()
     try_judge(workspace)
@@ -106,6 +108,35 @@ def test_a_test_changes_nothing_but_what_is_known_of_the_judge(tmp_path: Path, s
     assert (
         rows(workspace.root, f"SELECT {counts} FROM generation_run WHERE outcome = 'tested'") == [(8, 0, 0, 0, 0)] * 2
     )
+
+
+def spent(root: Path, table: str = "generation_run") -> tuple[Any, ...]:
+    found = rows(root, f"SELECT SUM(prompt_tokens), SUM(completion_tokens), SUM(cost_usd) FROM {table}")
+    return tuple(pytest.approx(value) for value in found[0])
+
+
+def test_what_tests_cost_is_the_experiments_from_then_on(tmp_path: Path, server: Server) -> None:
+    price = {"input_per_mtok": 1000, "output_per_mtok": 1000}
+    prices = {"generation__price": price, "validation__price": price, "validation__required_accuracy": 0.7}
+    workspace = ready(tmp_path, server, **prices)
+    before = spent(workspace.root)
+    assert spent(workspace.root, "shared_experiment") == before
+    assert try_judge(workspace).run["prompt_tokens"] > 0
+    assert spent(workspace.root, "shared_experiment") == spent(workspace.root) != before
+    with running_server(recorded=recorded(tmp_path), poison="Rephrased: In house 010") as broken:
+        with pytest.raises(PartialResult):
+            try_judge(workspace, f"validation.base_url={broken.base_url}", "validation.max_retries=0", "validation.seed=2")
+        assert received(broken) == 8
+    assert spent(workspace.root, "shared_experiment") == spent(workspace.root), "a test that failed cost something too"
+    generated(workspace.root)
+    of_all = spent(workspace.root)
+    assert spent(workspace.root, "shared_experiment") == of_all
+    metadata = [path.read_bytes() for path in workspace.root.rglob("*metadata*.json")]
+    assert try_judge(workspace, "validation.seed=1").run["prompt_tokens"] > 0
+    assert spent(workspace.root) != of_all
+    assert spent(workspace.root, "shared_experiment") == of_all, "what is finished stays as it was written down"
+    assert call(workspace.root, "view", "check").code == 0
+    assert metadata == [path.read_bytes() for path in workspace.root.rglob("*metadata*.json")] != []
 
 
 @pytest.mark.parametrize(("required", "passes"), [(0.7501, False), (0.75, True), (0.5, True)])
