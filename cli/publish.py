@@ -56,7 +56,12 @@ def publish() -> None:
     help="A relative one is looked for below the current directory, then below the workspace, and is made below the "
     "workspace if it is not there (outside of the workspace: below the current directory).",
 )
-@click.option("--archive", metavar="NAME[/NAME]", help="Also keep a copy beside DIR, which is never replaced.")
+@click.option(
+    "--archive",
+    metavar="NAME[/NAME]",
+    help="Also keep a copy beside DIR, which is never replaced: `--target Data/x/0_data --archive mezo_gpt/version_1` "
+    "makes Data/x/mezo_gpt/version_1/Copa.",
+)
 @click.option("--symlink", is_flag=True, help="Link to the shared data instead of copying it.")
 @click.option("--force", is_flag=True, help="Move aside what would be lost (to NAME.before-<time>), never deleting it.")
 @as_json
