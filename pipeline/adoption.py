@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from itertools import groupby
+from collections.abc import Callable, Mapping
 
 from pipeline.two_stage import TWO_STAGE, State
 from tracker import decisions
@@ -15,61 +14,75 @@ from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
 _SIBLINGS = """
-    SELECT id, dataset, name, identity FROM shared_experiment
-    WHERE source_dataset_id = :source AND strategy = :strategy AND id <> :id
-      AND semantic_name = (SELECT semantic_name FROM shared_experiment WHERE id = :id)
-    ORDER BY id DESC"""
+    SELECT id, fingerprint, dataset, name, identity FROM shared_experiment
+    WHERE source_dataset_id = :source AND strategy = :strategy AND id <> :id ORDER BY id DESC"""
 _NEWEST = """
     SELECT d.* FROM decision d
     JOIN sample mine ON mine.shared_experiment_id = :id AND mine.position = d.position
     JOIN sample theirs ON theirs.shared_experiment_id = d.shared_experiment_id AND theirs.position = d.position
     WHERE d.shared_experiment_id = :sibling AND mine.original = theirs.original AND mine.rephrased = theirs.rephrased
+      AND d.adopted_from_id IS NULL
       AND NOT EXISTS (SELECT 1 FROM decision l WHERE l.shared_experiment_id = d.shared_experiment_id
-                      AND l.position = d.position AND l.annotator = d.annotator AND l.id > d.id)
-    ORDER BY d.id"""
+                      AND l.position = d.position AND l.annotator = d.annotator AND l.id > d.id)"""
+_HERE = "SELECT position, adopted_from_id FROM decision WHERE shared_experiment_id = :id"
 
 
 def adopt(workspace: Workspace, database: Database, state: State, checkpoint: str, tell: Callable[[str], None]) -> int:
-    """Takes over what people decided on the same texts in an experiment that differs in its judge only; how many.
+    """Takes over what people decided on the same texts in experiments that differ in their judge only; how many.
 
-    Whoever has decided on a sample here already is not overruled. ``tell`` gets a sentence for each such experiment.
+    Where anybody has decided on a sample here, nothing is taken over. What was taken over before and corrected since is
+    taken over again. ``tell`` gets a sentence for each such experiment.
     """
-    wanted = set(state.there(checkpoint))
     with reading(workspace) as reader:
-        has = {
-            (row["position"], row["annotator"])
-            for row in reader.rows(
-                "SELECT position, annotator FROM decision WHERE shared_experiment_id = :id", id=state.experiment["id"]
-            )
-        }
-        found: list[tuple[Row, Row]] = []
-        for sibling in _siblings(reader, state):
-            for row in reader.rows(_NEWEST, id=state.experiment["id"], sibling=sibling["id"]):
-                key = row["position"], row["annotator"]
-                if row["position"] in wanted and key not in has:
-                    has.add(key)
-                    found.append((sibling, row))
-    for (dataset, name), pairs in groupby(found, key=lambda pair: (pair[0]["dataset"], pair[0]["name"])):
-        answers = [_answer(row) for _, row in pairs]
-        decisions.save(database, int(state.experiment["id"]), checkpoint, answers, annotator="", via="adopted")
-        who = ", ".join(sorted({str(answer.annotator) for answer in answers}))
-        number = "1 decision" if len(answers) == 1 else f"{len(answers)} decisions"
-        tell(
-            f"Took over {number} of {who} from {dataset}/{name}: it differs in its judge only, and the texts are the "
-            "same."
-        )
+        found = _found(reader, state, set(state.there(checkpoint)))
+    # In one transaction, and in the order in which people decided: what they said last is what counts.
+    decisions.save(
+        database,
+        int(state.experiment["id"]),
+        checkpoint,
+        [_answer(row) for row, _ in found],
+        annotator="",
+        via="adopted",
+    )
+    for where in dict.fromkeys(where for _, where in found):
+        rows = [row for row, its in found if its == where]
+        who = ", ".join(sorted({str(row["annotator"]) for row in rows}))
+        number = "1 decision" if len(rows) == 1 else f"{len(rows)} decisions"
+        tell(f"Took over {number} of {who} from {where}: it differs in its judge only, and the texts are the same.")
     return len(found)
 
 
-def _siblings(reader: Reader, state: State) -> list[Row]:
-    mine, experiment = dict(state.identity), state.experiment
+def _found(reader: Reader, state: State, wanted: set[int]) -> list[tuple[Row, str]]:
+    """The newest decision of each annotator on each sample that is to be taken over, with where it was made."""
+    here = reader.rows(_HERE, id=state.experiment["id"])
+    own = {row["position"] for row in here if row["adopted_from_id"] is None}
+    known = {row["adopted_from_id"] for row in here}
+    newest: dict[tuple[int, str], tuple[Row, str]] = {}
+    for sibling in siblings(reader, state.experiment, state.identity):
+        where = f"{sibling['dataset']}/{sibling['name']}"
+        for row in reader.rows(_NEWEST, id=state.experiment["id"], sibling=sibling["id"]):
+            if row["position"] not in wanted - own:
+                continue
+            key = row["position"], row["annotator"]
+            if key not in newest or _when(newest[key][0]) < _when(row):
+                newest[key] = row, where
+    chosen = [pair for pair in newest.values() if pair[0]["id"] not in known]
+    return sorted(chosen, key=lambda pair: _when(pair[0]))
+
+
+def _when(row: Row) -> tuple[str, int]:
+    return row["decided_at"], row["id"]
+
+
+def siblings(reader: Reader, experiment: Row, identity: Mapping[str, Json]) -> list[Row]:
+    """The other experiments on the same source that differ in their judge only, newest first."""
     rows = reader.rows(
         _SIBLINGS, source=experiment["source_dataset_id"], strategy=TWO_STAGE, id=experiment["id"],
     )  # fmt: skip
-    return [row for row in rows if _without_judge(json.loads(row["identity"])["identity"]) == _without_judge(mine)]
+    return [row for row in rows if _without_judge(json.loads(row["identity"])["identity"]) == _without_judge(identity)]
 
 
-def _without_judge(identity: dict[str, Json]) -> dict[str, Json]:
+def _without_judge(identity: Mapping[str, Json]) -> dict[str, Json]:
     return {name: value for name, value in identity.items() if name != "validation"}
 
 

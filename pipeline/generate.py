@@ -16,6 +16,7 @@ from pipeline.two_stage import ANNOTATION, REVIEW, State, Step, load
 from tracker import decisions, listings, store, view
 from tracker.catalogue import Row, reading
 from tracker.database import Database, open_database
+from tracker.errors import PartialResult
 from tracker.paths import Workspace
 from tracker.store import Claimed, Totals
 from tracker.view_plan import Changes
@@ -67,6 +68,7 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None, 
 
 
 def reuse(database: Database, claimed: Claimed) -> Row:
+    """The row of a run that found everything made."""
     return store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
 
 
@@ -106,18 +108,31 @@ class _Stages:
                 # It was done just now, and records still fail.
                 if not self.job.options.accept_partial:
                     return self._stopped(state)
-                self.accepts_failures = True
-                state = replace(state, accept_failures=True)
+                state = self._accepting(state)
                 step = state.step()
             if state is not None and step in _CHECKPOINTS:
                 if not adopt(self.workspace, self.database, state, _CHECKPOINTS[step], self.tell):
                     return self._stopped(state)
             elif state is not None and step is Step.JUDGE_TEST:
-                self._test(state)
+                # What was taken over may have been corrected since.
+                if not adopt(self.workspace, self.database, state, ANNOTATION, self.tell):
+                    self._test(state)
             elif step is Step.COMPLETE and self.last is not None:
                 return self._stopped(state)
             elif self._take(step):
                 self.ran.append(step)
+
+    def _accepting(self, state: State) -> State:
+        """The state once failures are accepted. Raises PartialResult where nothing at all is there to be reviewed."""
+        self.accepts_failures = True
+        state = replace(state, accept_failures=True)
+        if state.step() is Step.REPHRASE_FIRST:
+            raise PartialResult(
+                f"None of the first {len(state.ranges.review)} records of {state.reference} could be rephrased: there "
+                "is nothing to review.",
+                hint=f"The first failure: {_first_failure(self.workspace, state.experiment['id'])}",
+            )
+        return state
 
     def _state(self) -> State | None:
         with reading(self.workspace) as reader:
@@ -127,10 +142,15 @@ class _Stages:
             state = load(reader, listings.experiment(reader, found["fingerprint"], self.workspace))
         judge = self.job.plan.config.validation
         assert judge is not None
+        if self.job.options.batch is None and self.job.plan.config.experiment.batch_id is None:
+            # An experiment that takes days is not spread over the batches of these days.
+            self.job = replace(self.job, batch=str(state.experiment["original_batch"]))
         return replace(state, required_accuracy=judge.required_accuracy, accept_failures=self.accepts_failures)
 
     def _take(self, step: Step) -> bool:
         """Takes a step; False where somebody else took it while this process waited for the experiment."""
+        if step is not Step.COMPLETE:
+            check_models(self.workspace, self.job, models_of(self.job.plan.config))
         claimed = claim(self.database, self.job, self.source_id, self.tell, None if step is Step.COMPLETE else step)
         if claimed.outcome == "reused":
             self.last = claimed, reuse(self.database, claimed)
@@ -185,7 +205,7 @@ class _Stages:
         is_done = experiment["status"] == "complete" or (
             experiment["status"] == "partial" and self.job.options.accept_partial
         )
-        status = str(run["status"]) if run is not None else "waiting"
+        status = str(run["status"]) if run is not None and state.step() not in _CHECKPOINTS else "waiting"
         return Outcome(
             outcome="waiting" if claimed is None else claimed.outcome, status=status, dataset=experiment["dataset"],
             name=experiment["name"], fingerprint=experiment["fingerprint"], batch=self.job.batch,
@@ -209,10 +229,11 @@ def _asks_models(workspace: Workspace, job: Job) -> bool:
         found = existing(reader, job.plan)
         if found is None:
             return True
+        if store.is_ready(found, accept_partial=job.options.accept_partial):
+            return False
         if job.plan.is_two_stage:
-            state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
-            return state.step() not in {*_CHECKPOINTS, Step.COMPLETE}
-    return not store.is_ready(found, accept_partial=job.options.accept_partial)
+            return load(reader, listings.experiment(reader, found["fingerprint"], workspace)).step() not in _CHECKPOINTS
+    return True
 
 
 def _first_failure(workspace: Workspace, experiment_id: int) -> str | None:

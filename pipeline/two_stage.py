@@ -97,7 +97,8 @@ class State:
         if ANNOTATION in self.closed:
             return Step.VALIDATE
         if REVIEW not in self.closed:
-            if not all(self._is_there(at) for at in self.ranges.review):
+            # Where nothing was looked at, nothing is reviewed, whatever failures are accepted.
+            if not self.there(REVIEW) or not all(self._is_there(at) for at in self.ranges.review):
                 return Step.REPHRASE_FIRST
             return Step.REVIEW if self.open(REVIEW) else Step.REPHRASE_REST
         n_there = self.n_rephrased + (self.n_failed if self.accept_failures else 0)
@@ -165,12 +166,12 @@ class State:
 
     @cached_property
     def test_set_key(self) -> str:
-        """What the test set is told apart by: its texts and people's verdicts."""
-        rows = [
+        """What the test set is told apart by: the source of its records, its texts, and people's verdicts."""
+        rows: list[Json] = [
             [at, self.samples[at]["original"], self.samples[at]["rephrased"], verdict]
             for at, verdict in self.test_set.items()
         ]
-        return content_key(rows)
+        return content_key([self.experiment["source_digest"], rows])
 
     @property
     def judge_key(self) -> str:
@@ -221,8 +222,8 @@ _COUNTS = """
     SELECT COUNT(CASE WHEN status <> 'failed' THEN 1 END) AS n_rephrased,
            COUNT(CASE WHEN status = 'failed' THEN 1 END) AS n_failed
     FROM sample WHERE shared_experiment_id = :id"""
-_LAST_CONFIG = """
-    SELECT config FROM generation_run WHERE shared_experiment_id = :id AND outcome <> 'tested'
+_LAST_RUN = """
+    SELECT config, command FROM generation_run WHERE shared_experiment_id = :id AND outcome <> 'tested'
     ORDER BY id DESC LIMIT 1"""
 _TESTS = "SELECT * FROM judge_test_overview WHERE shared_experiment_id = :id OR judge_key = :key ORDER BY id"
 
@@ -249,18 +250,22 @@ def load(reader: Reader, experiment: Row) -> State:
         decisions={row["position"]: row for row in reader.rows(_DECISIONS, id=experiment["id"])},
         closed={row["name"]: json.loads(row["examples"]) for row in reader.rows(_CLOSED, id=experiment["id"])},
         tests=(),
-        required_accuracy=_required(reader, experiment),
+        required_accuracy=settings["validation.required_accuracy"],
         **counts,
     )
     tests = reader.rows(_TESTS, id=experiment["id"], key=state.judge_key)
-    return replace(state, tests=tests)
+    return _as_last_asked(reader, replace(state, tests=tests))
 
 
-def _required(reader: Reader, experiment: Row) -> float:
-    # It shapes no data, so a later run may have been given another one.
-    found = reader.rows(_LAST_CONFIG, id=experiment["id"])
-    validation = json.loads(found[0]["config"]).get("validation", {}) if found else {}
-    return float(validation.get("required_accuracy", experiment["settings"]["validation.required_accuracy"]))
+def _as_last_asked(reader: Reader, state: State) -> State:
+    """The state with what shapes no data, as the last run was given it; trying a judge decides nothing."""
+    found = reader.rows(_LAST_RUN, id=state.experiment["id"])
+    if not found:
+        return state
+    required = json.loads(found[0]["config"]).get("validation", {}).get("required_accuracy", state.required_accuracy)
+    return replace(
+        state, required_accuracy=float(required), accept_failures="--accept-partial" in found[0]["command"].split()
+    )
 
 
 def _list(value: Json) -> list[Json]:

@@ -12,7 +12,7 @@ from tracker import clock
 from tracker.catalogue import Row
 from tracker.database import Database
 from tracker.errors import Conflict, WrongStep
-from tracker.ledger import EXPERIMENT, SAMPLE
+from tracker.ledger import EXPERIMENT, SAMPLE, is_running
 from tracker.schema import table
 
 DECISION, CHECKPOINT = table("decision"), table("checkpoint")
@@ -108,7 +108,18 @@ def close(
     """
     now = clock.to_text(clock.now())
     with database.writing() as connection:
-        if _is_closed(connection, experiment_id, checkpoint):
+        if not is_running(connection, run_id):
+            raise Conflict("Another process has taken this experiment over.", hint="Run the same command again.")
+        closed_with = connection.execute(
+            select(CHECKPOINT.c.examples).where(
+                CHECKPOINT.c.shared_experiment_id == experiment_id, CHECKPOINT.c.name == checkpoint
+            )
+        ).scalar()
+        if closed_with is not None:
+            if json.loads(closed_with) != list(examples):
+                raise Conflict(
+                    f"Another process closed the {checkpoint} with other examples.", hint="Run the same command again."
+                )
             return
         found = connection.execute(
             text("SELECT position, verdict FROM sample_decision WHERE shared_experiment_id = :id"),
@@ -165,7 +176,8 @@ def closed(reference: str, checkpoint: str) -> WrongStep:
     }
     return WrongStep(
         f"The {checkpoint} of {reference} is closed: {used[checkpoint]}.",
-        hint="Another draw starts anew, with other answers: synthtrack generate CONFIG --fresh",
+        hint="What was used stays as it is. Another draw of the same settings, with other answers, is made by "
+        "`synthtrack generate CONFIG --fresh`; a draw that is unfinished is gone on with.",
     )
 
 

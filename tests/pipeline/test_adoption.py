@@ -189,7 +189,7 @@ def test_it_is_taken_over_once_through_several_judges(tmp_path: Path) -> None:
     generated(root, *THIRD_JUDGE, "--set", "validation.required_accuracy=0.5")
     sources = rows(root, "SELECT DISTINCT s.shared_experiment_id FROM decision d "
                          "JOIN decision s ON s.id = d.adopted_from_id WHERE d.shared_experiment_id = 3")  # fmt: skip
-    assert sources == [(2,)]
+    assert sources == [(1,)], "from who decided, not from who took over"
     assert rows(root, "SELECT COUNT(*) FROM decision WHERE shared_experiment_id = 3") == [(16,)]
     moments = rows(root, "SELECT position, decided_at, verdict FROM decision ORDER BY shared_experiment_id, position")
     assert moments[:16] == moments[16:32] == moments[32:]
@@ -231,3 +231,26 @@ def test_another_data_set_takes_nothing_over(tmp_path: Path) -> None:
         )
     generated(root)
     assert (rows(root, "SELECT COUNT(*) FROM shared_experiment"), adopted(root)) == ([(2,)], [])
+
+
+def test_a_correction_is_taken_over_and_an_outdated_copy_is_not(tmp_path: Path) -> None:
+    root = annotated(reviewed(drafted(tmp_path)), rejected={9, 10, 11})
+    assert call(root, *GENERATE, *OTHER_JUDGE).code == 15
+    decide(root, OFFLINE, ANNOTATION, set(), samples="9-16")
+    assert call(root, *GENERATE, *THIRD_JUDGE).code == 0
+    verdicts = "SELECT verdict FROM sample_decision WHERE shared_experiment_id = ? AND position IN (8, 9, 10)"
+    assert rows(root, verdicts, 3) == [("same",)] * 3
+    assert rows(root, verdicts, 2) == [("not_the_same",)] * 3
+    assert call(root, *GENERATE, *OTHER_JUDGE).code == 0, "what was taken over before hears of the correction"
+    assert rows(root, verdicts, 2) == [("same",)] * 3
+
+
+def test_nobody_who_decided_here_is_overruled(tmp_path: Path) -> None:
+    root = drafted(tmp_path)
+    generated(root, *OTHER_JUDGE)
+    decide(root, f"{OFFLINE}_2", REVIEW, {1, 3}, annotator="bob", samples="1-3")
+    decide(root, OFFLINE, REVIEW, set(), annotator="alice")
+    done = generated(root, *OTHER_JUDGE)
+    assert "Took over 1 decision of alice" in done.err
+    found = rows(root, "SELECT verdict FROM sample_decision WHERE shared_experiment_id = 2 ORDER BY position")
+    assert found == [("not_the_same",), ("same",), ("not_the_same",), ("same",)]

@@ -64,7 +64,7 @@ def state(
     """An experiment of ten records with those samples rephrased, those verdicts, those checkpoints closed."""
     found = {at: sample(at, "failed" if at in failed else "undecided") for at in (*there, *failed)}
     return State(
-        experiment={"dataset": "Copa", "name": "x", "status": status, "n_records": N_RECORDS},
+        experiment={"dataset": "Copa", "name": "x", "status": status, "n_records": N_RECORDS, "source_digest": "d"},
         settings=SETTINGS,
         identity=IDENTITY,
         ranges=RANGES,

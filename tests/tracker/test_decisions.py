@@ -155,7 +155,9 @@ def test_closing_makes_verdicts_the_samples_own(checked: Checked) -> None:
 def test_what_is_closed_is_closed_once(checked: Checked) -> None:
     checked.answer(0, SAME)
     checked.close(examples=[0])
-    checked.close(verdicts={0: NOT_THE_SAME, 1: SAME}, examples=[1])
+    checked.close(verdicts={0: NOT_THE_SAME, 1: SAME}, examples=[0])
+    with pytest.raises(Conflict, match="closed the review with other examples"):
+        checked.close(examples=[1])
     assert checked.samples()[:2] == [("accepted", SAME, "person"), ("undecided", None, None)]
     assert [row["examples"] for row in checked.rows("SELECT examples FROM checkpoint")] == ["[0]"]
     checked.close("annotation", verdicts={})
