@@ -33,7 +33,8 @@ def save_template(
 ) -> None:
     """Save the prompts and few-shot examples that people validated in EXPERIMENT as the direct_all config NAME.
 
-    Its judge must have passed. The config asks what the experiment asked, record by record, until it is varied.
+    Its judge must have passed. For records that no person saw the config asks what the experiment asked. Reviewed and
+    annotated samples are rephrased and judged like all others: people's decisions are not in it.
     """
     from pipeline import template as templates
     from pipeline.two_stage import load
@@ -59,6 +60,7 @@ def save_template(
                 "fingerprint": state.experiment["fingerprint"],
                 "n_rephrase_examples": n_rephrase,
                 "n_judge_examples": n_judge,
+                "learned_samples": templates.learned(state),
                 "next_command": templates.study(shown),
             }
         )
@@ -66,6 +68,8 @@ def save_template(
     show(f"✅ Template: {shown}")
     show(f"   {templates.description(state)}")
     show(f"   {counted(n_rephrase, 'example')} for rephrasing, {n_judge:,} for the judge")
+    first, *others = templates.caveats(state)
+    show("\n".join([f"⚠️ {first}", *(f"   {line}" for line in others)]))
     show(f"💾 Next: {templates.study(shown)}")
 
 

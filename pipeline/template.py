@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from itertools import product
 from typing import Any
 
@@ -20,6 +21,7 @@ _READ_FIRST = (
     "provider", "model", *SAMPLING, "strategy", "field_to_rephrase", "system_prompt", "rephrase_prompt",
     "validation_prompt", "few_shot_examples",
 )  # fmt: skip
+_WIDTH = 100
 _OPERATIONAL = [name for name, field in ModelSpec.model_fields.items() if spec.marks(field).get("operational")]
 
 Group = dict[str, Any]
@@ -46,9 +48,29 @@ def text(state: State, name: str, path: str) -> str:
         f"(fingerprint {state.experiment['fingerprint']}). Each value of a setting is a data set of its own:",
         f"  {study(path)}",
         "Who changes a prompt or an example has another prompt than the one that was validated.",
+        *caveats(state),
     ]
     blocks = ["".join(f"# {line}\n" for line in head)]
     return "\n".join([*blocks, *(configs.to_yaml({key: value}) for key, value in document(state).items())])
+
+
+def learned(state: State) -> list[int]:
+    """The numbers of the samples that are examples in the template."""
+    return sorted(at + 1 for checkpoint in (REVIEW, ANNOTATION) for at in state.learned(checkpoint))
+
+
+def caveats(state: State) -> list[str]:
+    """What to know before data that is made with the template is compared with other data."""
+    decided = "People's decisions are not in it: the judge decides every record."
+    samples = ", ".join(map(str, learned(state)))
+    if not samples:
+        return [decided]
+    examples = (
+        f"Its learned examples are records of this data set themselves (samples {samples}): prompts for these hold "
+        "their own answer as an example. Leave them out when you compare data sets, or use the template on other "
+        "records."
+    )
+    return [decided, *textwrap.wrap(examples, _WIDTH)]
 
 
 def study(path: str) -> str:

@@ -60,10 +60,16 @@ def test_the_template_is_the_prompt_that_people_validated(server: Server, tmp_pa
 def test_a_setting_of_the_template_can_be_varied(root: Path) -> None:
     done = call(root, *SAVE, OFFLINE, "study")
     assert (done.code, done.err) == (0, "")
-    first, origin, counts, following = done.out.splitlines()
+    first, origin, counts, *caveats, following = done.out.splitlines()
     assert first == "✅ Template: configs/stage1/study.yaml"
     assert "its judge agreed with people on 100.0% of 8 samples" in origin
     assert counts == "   3 examples for rephrasing, 4 for the judge"
+    assert caveats == [
+        "⚠️ People's decisions are not in it: the judge decides every record.",
+        "   Its learned examples are records of this data set themselves (samples 1, 3, 4, 5, 6, 7, 8): prompts",
+        "   for these hold their own answer as an example. Leave them out when you compare data sets, or use the",
+        "   template on other records.",
+    ]
     command = following.partition("synthtrack ")[2].split()
     varied = call(root, *command, "--no-mlflow")
     assert varied.code == 0, varied.err
@@ -79,6 +85,7 @@ def test_as_json_it_says_the_same(root: Path) -> None:
         "fingerprint": fingerprint,
         "n_rephrase_examples": 3,
         "n_judge_examples": 4,
+        "learned_samples": [1, 3, 4, 5, 6, 7, 8],
         "next_command": "synthtrack generate configs/stage1/machine.yaml --set generation.temperature=0.5",
     }
 

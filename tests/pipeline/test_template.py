@@ -101,12 +101,21 @@ def test_it_says_where_it_comes_from_and_how_to_vary_it(complete: State) -> None
     assert f"# Template mine: prompts and few-shot examples as people validated them in {OFFLINE}\n" in head
     assert fingerprint in head
     assert "  synthtrack generate 'a b.yaml' --set generation.temperature=0.5" in head
+    assert "# People's decisions are not in it: the judge decides every record.\n" in head
+    flowing = head.replace("\n# ", " ")
+    assert "(samples 1, 3, 4, 5, 6, 7, 8): prompts for these hold their own answer as an example." in flowing
     found = read(text)
     assert found["experiment.purpose"] == "trial"
     assert found["experiment.description"] == (
         f"Prompts and examples validated in {OFFLINE} ({fingerprint}); "
         "its judge agreed with people on 100.0% of 8 samples"
     )
+
+
+def test_where_nothing_was_learned_no_record_is_its_own_example(complete: State) -> None:
+    state = dataclasses.replace(complete, closed={REVIEW: [], ANNOTATION: []})
+    assert template.caveats(state) == ["People's decisions are not in it: the judge decides every record."]
+    assert "of this data set" not in template.text(state, "mine", "mine.yaml")
 
 
 def test_people_can_read_its_prompts(complete: State) -> None:
