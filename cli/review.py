@@ -253,23 +253,29 @@ def _is_new(sheet: Sheet, card: Card, found: Mapping[int, Answer]) -> bool:
 
 
 def _ask(sheet: Sheet, asked: Asked) -> None:
-    if not sheet.open and not asked.web:
-        render.note(f"Every sample of this {sheet.checkpoint} is decided already.")
-    elif asked.web:
+    from cli.review_screen import ask, has_screen
+
+    if asked.web:
         from cli.browse import serve
 
         serve(sheet, port=asked.port or 0)
         sheet.refresh()
+    elif not sheet.open and not has_screen():
+        render.note(f"Every sample of this {sheet.checkpoint} is decided already.")
     else:
-        from cli.review_screen import ask
-
         flags = FLAGS[sheet.checkpoint]
         every = "--approve-all" if sheet.checkpoint == REVIEW else "--all-same"
         ways = (
             f"{flags[NOT_THE_SAME]} 3,7,15 (and all others are {sheet.words[SAME]}; with --only they wait), {every}, "
             f"{flags[SAME]}, --skip; "
         )
-        for line in ask(sheet, note=asked.note, options=f"{ways}--list shows the samples"):
+        told_at_end = ask(
+            sheet,
+            note=asked.note,
+            options=f"{ways}--list shows the samples",
+            summed=lambda: summary(sheet, _outcome(sheet, asked, [])),
+        )
+        for line in told_at_end:
             render.note(line)
 
 

@@ -24,6 +24,7 @@ SIDE_BY_SIDE_COLUMNS = 100
 _NAME_CELLS = 20
 _COLOURS = {SAME: "green", NOT_THE_SAME: "red", SKIPPED: "yellow", DISPUTED: "magenta"}
 _GONE, _NEW = ("bold red strike", "[-", "-]"), ("bold green underline", "{+", "+}")
+_Keys = tuple[tuple[str, str], ...]
 _DO = {REVIEW: ("approve", "reject"), ANNOTATION: ("same", "not the same")}
 _HELP = """\
 y             {yes}
@@ -31,9 +32,10 @@ n             {no}
 s             skip: no verdict, and nobody is asked for it again
 b, left       the sample before, to look at it or to answer it anew
 right         the next sample, without an answer
+g             go to a sample by its number
 e, +          a note of one line, kept with the answer; Escape leaves it as it was
 up, down      scroll a long text by a line; space and the page keys by a screen
-q             quit; the next start goes on where this one stopped
+q             quit; the next start goes on where this one stopped, or shows what all answers come to
 
 The original shows {gone} what the rephrased text no longer has, the rephrased text {new} what is new in it.
 
@@ -80,12 +82,14 @@ class Look:
             parts.append(Text.assemble("Your note, kept with your answer: ", _text(note, "italic")))
         return self._lines(Group(*parts))
 
-    def keys(self, sheet: Sheet) -> str:
-        """The line of keys, as long as there is room for."""
+    def keys(self, sheet: Sheet, *, at_end: bool = False) -> str:
+        """The line of keys, as long as there is room for; ``at_end``: there is no sample to be answered."""
         yes, no = _DO[sheet.checkpoint]
-        long = (("y", yes), ("n", no), ("s", "skip"), ("←", "back"), ("→", "on"), ("e", "note"))
+        long: _Keys = (("y", yes), ("n", no), ("s", "skip"), ("←", "back"), ("→", "on"), ("e", "note"))
         ends = (("?", "help"), ("q", "quit"))
-        short = (("y", ""), ("n", ""), ("s", ""), ("←", ""), ("→", ""), ("e", "note"))
+        short: _Keys = (("y", ""), ("n", ""), ("s", ""), ("←", ""), ("→", ""), ("e", "note"))
+        if at_end:
+            long = short = (("←", "back"), ("g", "go to"))
         for keys in ((*long, *ends), (*short, *ends)):
             if sum(len(key) + len(word) + 3 for key, word in keys) <= self.columns:
                 break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cli import terminal
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 LEAST_COLUMNS, LEAST_LINES = 40, 12
 _ANSWERS = {"y": SAME, "n": NOT_THE_SAME, "s": SKIPPED}
 _HEAD_AND_FOOT = 5
+_AT_END = (
+    "Answers can still be changed, until the next step uses them: ← or b goes back through the samples, "
+    "g goes to one by its number, q quits."
+)
 _OTHER_WAYS = "answer in the browser with --web, or with options: {options}."
 
 
-def ask(sheet: Sheet, *, note: str = "", options: str) -> list[str]:
-    """Asks for the open samples, one screen each, until all are answered or the person leaves; what to tell them then.
+def has_screen() -> bool:
+    """Whether somebody sits before a terminal that has room for a sample."""
+    return Terminal.is_there() and _fits(Terminal())
 
-    Raises Unsupported where there is no terminal, or too small a one (``options`` are what else there is), Interrupted
-    at Ctrl-C, WrongStep where the checkpoint is closed meanwhile. What was answered before is saved.
+
+def ask(sheet: Sheet, *, note: str = "", options: str, summed: Callable[[], Sequence[str]]) -> list[str]:
+    """Asks for the open samples, one screen each, then shows what they come to (``summed``), until the person leaves.
+
+    Gives what to tell them then. What was answered is saved, whatever is raised: Unsupported where there is no
+    terminal, or too small a one (``options`` are what else there is), Interrupted at Ctrl-C, WrongStep where the
+    checkpoint is closed meanwhile.
     """
     other_ways = _OTHER_WAYS.format(options=options)
     if not Terminal.is_there():
@@ -37,7 +47,7 @@ def ask(sheet: Sheet, *, note: str = "", options: str) -> list[str]:
             f"and {LEAST_LINES} are needed.",
             hint=f"Widen it; or {other_ways}",
         )
-    asking = _Asking(sheet, screen, note)
+    asking = _Asking(sheet, screen, note, summed)
     try:
         with screen:
             asking.run()
@@ -54,14 +64,19 @@ def _fits(screen: Terminal) -> bool:
 
 
 class _Asking:
-    """One person at one sheet: which sample they look at, and the notes that wait for an answer."""
+    """One person at one sheet: which sample they look at, and the notes that wait for an answer.
 
-    def __init__(self, sheet: Sheet, screen: Terminal, note: str) -> None:
-        self.sheet, self.screen, self.default_note = sheet, screen, note
-        self.at = sheet.cards.index(sheet.open[0])
+    ``end`` is the summary while it is on the screen instead of a sample.
+    """
+
+    def __init__(self, sheet: Sheet, screen: Terminal, note: str, summed: Callable[[], Sequence[str]]) -> None:
+        self.sheet, self.screen, self.default_note, self.summed = sheet, screen, note, summed
+        self.at = len(sheet.cards) - 1
         self.top = 0
+        self.end: Sequence[str] | None = None
         self.said = ""
         self.notes: dict[int, str] = {}
+        self.go_on()
 
     @property
     def card(self) -> Card:
@@ -76,7 +91,7 @@ class _Asking:
         return max(1, self.screen.size.lines - _HEAD_AND_FOOT)
 
     def run(self) -> None:
-        """Until everything is answered, or the person leaves."""
+        """Until the person leaves."""
         while True:
             is_shown = self.draw()
             key = self.screen.key().lower()
@@ -85,10 +100,9 @@ class _Asking:
             if key == terminal.RESIZED or not is_shown:
                 continue
             self.said = ""
-            if key in _ANSWERS:
+            if key in _ANSWERS and self.end is None:
                 self.answer(_ANSWERS[key])
-                if not self.go_on():
-                    return
+                self.go_on()
             else:
                 self.do(key)
 
@@ -102,25 +116,48 @@ class _Asking:
             self.move(-1, "This is the first sample.")
         elif key == terminal.RIGHT:
             self.move(1, "This is the last sample.")
-        elif key in {"e", "+"}:
-            self.take_note()
+        elif key == "g":
+            self.go_to()
         elif key in scroll:
             self.top += scroll[key]
         elif key == "?":
             self.tell(self.look.help(self.sheet))
+        elif self.end is not None:
+            self.said = "Every sample here is decided; q quits."
+        elif key in {"e", "+"}:
+            self.take_note()
 
     def move(self, by: int, at_end: str) -> None:
-        if 0 <= self.at + by < len(self.sheet.cards):
-            self.at, self.top = self.at + by, 0
+        if self.end is not None and by < 0:
+            self.show(self.at)
+        elif self.end is None and 0 <= self.at + by < len(self.sheet.cards):
+            self.show(self.at + by)
+        elif by > 0 and not self.sheet.open:
+            self.show_end()
         else:
             self.said = at_end
 
-    def go_on(self) -> bool:
-        """To the next sample that waits, after this one and then from the beginning; False: there is none."""
+    def show(self, at: int) -> None:
+        self.at, self.top, self.end = at, 0, None
+
+    def show_end(self) -> None:
+        self.end, self.top = [*self.summed(), "", _AT_END], 0
+
+    def go_on(self) -> None:
+        """To the next sample that waits, after this one and then from the beginning; where none does, to the end."""
         waiting = [at for at, card in enumerate(self.sheet.cards) if self.sheet.waits(card)]
         if waiting:
-            self.at, self.top = next((at for at in waiting if at > self.at), waiting[0]), 0
-        return bool(waiting)
+            self.show(next((at for at in waiting if at > self.at), waiting[0]))
+        else:
+            self.show_end()
+
+    def go_to(self) -> None:
+        number = self.typed_line("Go to sample: ", "", "Enter goes there, Escape stays here.")
+        found = [at for at, card in enumerate(self.sheet.cards) if str(card.number) == number]
+        if found:
+            self.show(found[0])
+        elif number:
+            self.said = f"There is no sample {number} here."
 
     def answer(self, verdict: str) -> None:
         card = self.card
@@ -140,7 +177,7 @@ class _Asking:
 
     def take_note(self) -> None:
         card, own = self.card, self.card.of(self.sheet.annotator)
-        text = self.typed_line("Note: ", self.note_on(card))
+        text = self.typed_line("Note: ", self.note_on(card), "Enter keeps the note, Escape leaves it as it was.")
         if text is None:
             return
         if own is None:
@@ -155,12 +192,12 @@ class _Asking:
         self.sheet.save([again], via="terminal")
         self.said = f"The note on sample {card.number} is saved."
 
-    def typed_line(self, prompt: str, text: str) -> str | None:
+    def typed_line(self, prompt: str, text: str, said: str) -> str | None:
         """What the person makes of ``text``; None: they leave it as it was."""
         if self.screen.is_dumb:
             return self.screen.line(prompt)
         while True:
-            self.draw(self.look.typed(prompt, text))
+            self.draw(self.look.typed(prompt, text), said)
             key = self.screen.key()
             if key in {terminal.ESCAPE, terminal.END}:
                 return None
@@ -183,24 +220,29 @@ class _Asking:
                 return
             top += 1
 
-    def draw(self, typed: str | None = None) -> bool:
-        """Draws the sample, with ``typed``, a line that is being typed, instead of the keys; False: no room for it."""
+    def draw(self, typed: str | None = None, said: str = "") -> bool:
+        """Draws the sample or the end, with ``typed``, a line that is being typed, instead of the keys.
+
+        ``said`` is what its keys do. False: no room for it.
+        """
         if not _fits(self.screen):
             self.screen.draw(["Too small: widen it,", "or q to quit."])
             return False
         look = self.look
-        lines = look.body(self.sheet, self.card, note=self.notes.get(self.card.position))
+        if self.end is None:
+            lines = look.body(self.sheet, self.card, note=self.notes.get(self.card.position))
+        else:
+            lines = look.paragraphs("\n".join(self.end))
         room = len(lines) if self.screen.is_dumb else self.room
         self.top = max(0, min(self.top, len(lines) - room))
         below = len(lines) - room - self.top
         unseen = [f"↑ {self.top}"] * (self.top > 0) + [f"↓ {below} more lines"] * (below > 0)
-        said = self.said if typed is None else "Enter keeps the note, Escape leaves it as it was."
         self.screen.draw(
             [
                 *look.head(self.sheet),
                 *_filled(lines[self.top : self.top + room], room),
-                look.line(said, "  ".join(unseen)),
-                look.keys(self.sheet) if typed is None else typed,
+                look.line(said or self.said, "  ".join(unseen)),
+                look.keys(self.sheet, at_end=self.end is not None) if typed is None else typed,
             ]
         )
         return True

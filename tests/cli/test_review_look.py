@@ -129,6 +129,7 @@ def test_the_keys_are_named_where_there_is_room(sheet: Sheet, columns: int, long
     found = plain([Look(columns, colour=True).keys(sheet)])[0]
     assert found.startswith("y approve  n reject  s skip" if long else "y n s")
     assert found.endswith("? help  q quit")
+    assert plain([Look(columns, colour=True).keys(sheet, at_end=True)])[0] == "← back  g go to  ? help  q quit"
 
 
 def test_the_end_of_a_long_note_is_in_sight(sheet: Sheet) -> None:

@@ -97,7 +97,9 @@ def test_a_review_in_three_sittings(root: Path) -> None:
 
     with review(root) as third:
         third.wait_for("Sample 4\n", "3 of 4")
-        third.type("y")
+        third.answer("y", f"✅ Review of {OFFLINE}, 4 samples: 1 approved", "Next: synthtrack generate", "← back  g go")
+        assert decisions(root)[4:] == [(4, SAME, "alice", "", "terminal")]
+        third.type("q")
         code, left = third.end()
     assert code == 0
     assert "4 samples: 1 approved, 2 rejected (2-3), 1 skipped (1)" in left
@@ -111,9 +113,71 @@ def test_keys_that_come_faster_than_they_are_read_all_count(root: Path) -> None:
     with review(root) as screen:
         screen.wait_for("Sample 1\n")
         screen.type("ynye")
-        screen.answer("slow" + ENTER + "s", "4 samples: 2 approved, 1 rejected (2), 1 skipped (4)")
+        screen.answer("slow" + ENTER + "syn", "4 samples: 2 approved, 1 rejected (2), 1 skipped (4)")
+        screen.type("q")
         assert screen.end()[0] == 0
     assert decisions(root)[-1] == (4, SKIPPED, "alice", "slow", "terminal")
+
+
+def test_everything_is_decided_and_can_be_looked_through(root: Path) -> None:
+    decide(root, OFFLINE, REVIEW, {2})
+    with review(root) as screen:
+        shown = screen.wait_for(f"✅ Review of {OFFLINE}, 4 samples: 3 approved, 1 rejected (2), 0 skipped", "q quit")
+        assert "Next: synthtrack generate" in " ".join(shown.split())
+        screen.answer("y", "Every sample here is decided; q quits.")
+        screen.answer("e", "Every sample here is decided; q quits.")
+        screen.answer(RIGHT, "✅ Review")
+        screen.answer(LEFT, "Sample 4 · approved", "y approve")
+        screen.answer("b", "Sample 3 · approved")
+        screen.answer("g2", "Go to sample: 2▏", "Enter goes there, Escape stays here.")
+        screen.answer(ENTER, "Sample 2 · rejected")
+        assert len(decisions(root)) == 4
+        screen.answer("y", "4 samples: 4 approved, 0 rejected", "Sample 2: approved.")
+        screen.answer("b", "Sample 2 · approved")
+        screen.answer("g5" + ENTER, "There is no sample 5 here.", "Sample 2 · approved")
+        screen.answer("g", "Go to sample: ▏")
+        screen.answer(ESCAPE, "y approve")
+        screen.answer(RIGHT + RIGHT, "Sample 4 · approved")
+        screen.answer(RIGHT, "✅ Review", "← back")
+        screen.answer("g1" + ENTER, "Sample 1 · approved")
+        screen.resize(40, 12)
+        screen.answer(RIGHT * 4, "↓ ", "more lines")
+        screen.answer(DOWN, "↑ 1")
+        screen.resize(120, 30)
+        screen.wait_for("q quits.", "✅ Review")
+        screen.type("q")
+        code, left = screen.end()
+    assert (code, f"✅ Review of {OFFLINE}, 4 samples: 4 approved, 0 rejected, 0 skipped" in left) == (0, True)
+    assert decisions(root)[4:] == [(2, SAME, "alice", "", "terminal")]
+
+
+def test_a_dispute_that_is_made_by_looking_through_waits(root: Path) -> None:
+    decide(root, OFFLINE, REVIEW, annotator="bob")
+    with review(root) as screen:
+        screen.wait_for("✅ Review")
+        screen.answer("g3" + ENTER, "Sample 3 · approved")
+        screen.answer("n", "bob approved sample 3 before.", "Any key goes on.")
+        screen.answer(" ", "Sample 3 · disputed")
+        screen.answer(RIGHT + RIGHT, "Sample 4 · approved", "This is the last sample.")
+        screen.type("q")
+        code, left = screen.end()
+    assert (code, "📊" in left, "Disputed: 1 (3)" in left) == (0, True, True)
+
+
+def test_the_end_of_a_range_says_what_waits_elsewhere(root: Path) -> None:
+    reviewed(root)
+    with session(root, "annotate", OFFLINE, "--range", "9-9", "--annotator", "alice") as screen:
+        screen.wait_for("Sample 9\n")
+        screen.answer("y", f"📊 Annotation of {OFFLINE}, 1 sample: 1 same", "11 of 12 samples wait")
+        screen.type("q")
+        assert screen.end()[0] == 0
+
+
+def test_everything_is_decided_before_a_terminal_that_is_too_small(root: Path) -> None:
+    decide(root, OFFLINE, REVIEW)
+    with review(root, columns=39) as screen:
+        code, left = screen.end()
+    assert (code, "Every sample of this review is decided already." in " ".join(left.split())) == (0, True)
 
 
 def test_the_annotation(root: Path) -> None:
@@ -201,7 +265,7 @@ def test_two_people_at_once(root: Path) -> None:
         screen.answer("n", "Sample 1 · disputed", "3 of 4 · 3 approved · 0 rejected · 0 skipped · 1 disputed")
         screen.wait_for("alice: approved", "bob: rejected", "The annotators differ; your answer settles it.")
         screen.answer("eI asked bob" + ENTER, "The note on sample 1 is saved.", "Sample 1 · disputed")
-        screen.type("y")
+        screen.type("yq")
         code, left = screen.end()
     assert (code, "4 samples: 4 approved" in left) == (0, True)
     assert rows(root, "SELECT annotator, verdict, note, settles FROM decision WHERE position = 0 ORDER BY id") == [
@@ -217,7 +281,8 @@ def test_two_people_who_agree(root: Path) -> None:
         screen.wait_for("Sample 1\n")
         decide(root, OFFLINE, REVIEW, annotator="bob")
         screen.answer("y", "bob approved sample 1 a moment ago.", "sample 1 now stands as approved")
-        screen.answer(" ", "4 samples: 4 approved")
+        screen.answer(" ", "4 samples: 4 approved", "q quit")
+        screen.type("q")
         assert screen.end()[0] == 0
 
 
@@ -331,7 +396,9 @@ def test_hostile_text_is_shown_harmlessly(root: Path, columns: int, environ: dic
         screen.type("q")
         screen.end()
     with review(root, columns=columns, lines=60, environ=environ) as screen:
-        screen.wait_for("4 samples")
+        screen.wait_for("4 samples", "q quit")
+        screen.answer(LEFT * 4, "Sample 1", "<U+202E>evil")
+        screen.type("q")
         assert screen.end()[0] == 0
     decide(root, OFFLINE, REVIEW, {1}, annotator="carol")
     with review(root, columns=columns, lines=60, environ=environ) as screen:
@@ -360,6 +427,13 @@ def test_a_dumb_terminal_gets_lines(root: Path) -> None:
         assert screen.end()[0] == 0
         assert "\x1b" not in screen.received
     assert decisions(root) == [(1, NOT_THE_SAME, "alice", "short", "terminal")]
+    decide(root, OFFLINE, REVIEW, {1})
+    with review(root, environ={"TERM": "dumb"}) as screen:
+        screen.wait_for("4 samples: 3 approved, 1 rejected (1)", "q quit")
+        screen.answer("g", "Go to sample: ")
+        screen.answer("2\n", "[-The-] man in house 001 fell.", "y approve")
+        screen.type("q")
+        assert screen.end()[0] == 0
 
 
 def test_only_what_changed_is_drawn_anew(root: Path) -> None:
