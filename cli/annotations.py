@@ -3,37 +3,20 @@
 # No annotations from __future__: the group below has that name, as its command does.
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import click
 
-from cli.options import as_json, workspace
+from cli.options import as_json, checked_name, checked_range, workspace
 from cli.render import counted, note, show, show_json
 from tracker.catalogue import reading
 from tracker.errors import DataError, Problem
 from tracker.paths import Workspace
 
 
-def _checked_range(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
-    if given is None:
-        return None
-    matched = re.fullmatch(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", given, re.ASCII)
-    first, last = (int(matched[1]), int(matched[2] or matched[1])) if matched else (0, 0)
-    if not 1 <= first <= last:
-        raise click.BadParameter(f"{given!r} is no range of samples, such as 21-40.")
-    return f"{first}-{last}"
-
-
-def _checked_name(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
-    if given is not None and (not given.strip() or not given.isprintable()):
-        raise click.BadParameter(f"{given!r} is no name.")
-    return given and given.strip()
-
-
 in_range = click.option(
-    "--range", "samples", metavar="21-80", callback=_checked_range, help="Only these samples; 1 is the first record."
+    "--range", "samples", metavar="21-80", callback=checked_range, help="Only these samples; 1 is the first record."
 )
 
 
@@ -48,7 +31,7 @@ def annotations() -> None:
 @click.option(
     "--annotator",
     metavar="NAME",
-    callback=_checked_name,
+    callback=checked_name,
     help="Only this person's decisions; the others to be filled in.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write into FILE, not to stdout.")
@@ -80,7 +63,7 @@ def export_annotations(
 @annotations.command("import")
 @click.argument("experiment")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--annotator", metavar="NAME", callback=_checked_name, help="Whose they are, whatever the file says.")
+@click.option("--annotator", metavar="NAME", callback=checked_name, help="Whose they are, whatever the file says.")
 @in_range
 @as_json
 @workspace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -14,6 +15,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def checked_range(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
+    """The callback of ``--range``: ``21-40`` as it is, ``21`` as ``21-21``. Raises BadParameter."""
+    if given is None:
+        return None
+    matched = re.fullmatch(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", given, re.ASCII)
+    first, last = (int(matched[1]), int(matched[2] or matched[1])) if matched else (0, 0)
+    if not 1 <= first <= last:
+        raise click.BadParameter(f"{given!r} is no range of samples, such as 21-40.")
+    return f"{first}-{last}"
+
+
+def checked_name(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
+    """The callback of ``--annotator``: the name without spaces around it. Raises BadParameter."""
+    if given is not None and not (given.strip() and given.isprintable()):
+        raise click.BadParameter(f"{given!r} is no name.")
+    return given and given.strip()
 
 
 def workspace(command: Callable[Concatenate[Workspace, P], R]) -> Callable[P, R]:
