@@ -14,7 +14,6 @@ from tracker.catalogue import reading
 from tracker.errors import DataError, Problem
 from tracker.paths import Workspace
 
-
 in_range = click.option(
     "--range", "samples", metavar="21-80", callback=checked_range, help="Only these samples; 1 is the first record."
 )
