@@ -7,16 +7,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from flask import Flask, Response, g, jsonify, redirect, render_template, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wrappers import Response as AnyResponse
 
-from cli.browse_text import BUTTONS, described
+from cli.browse_text import about, described
 from cli.next_command import next_command
 from cli.render import note
-from cli.review_text import COMMANDS, told
+from cli.review_text import told
 from pipeline.checkpoints import VERDICTS, Sheet, check_step, chosen_numbers
 from pipeline.two_stage import load
 from tracker import listings
@@ -50,7 +49,7 @@ def serve(sheet: Sheet, *, port: int = 0) -> None:
         server = make_server(HOST, 0, app, threaded=True, request_handler=_Quiet, fd=listener.fileno())
         threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True).start()
         try:
-            note(f"Open this in your browser: http://{HOST}:{server.port}/?token={token}")
+            note(f"Open this in your browser: http://{HOST}:{server.port}/#token={token}")
             note("Ctrl-C ends it; every answer is saved.")
             finished.wait()
             note("Finished in the browser.")
@@ -70,16 +69,19 @@ def create_app(
     lock: threading.Lock | None = None,
     on_finish: Callable[[], object] = lambda: None,
 ) -> Flask:
-    """The pages of a sheet, for who brings the token; ``on_finish`` is called once the answer to Finish is sent."""
+    """The page of a sheet, and all that it asks for, which is only for who brings the token.
+
+    ``on_finish`` is called once the answer to Finish is sent.
+    """
     app = Flask(__name__, static_folder=None, template_folder=".")
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_ANSWER
     app.json = _InOrder(app)
     lock = lock or threading.Lock()
 
     @app.before_request
-    def guard() -> AnyResponse | None:
+    def guard() -> None:
         g.nonce = secrets.token_urlsafe(16)
-        return _admit(token)
+        _admit(token)
 
     @app.after_request
     def harden(response: Response) -> Response:
@@ -93,19 +95,13 @@ def create_app(
 
     @app.get("/")
     def page() -> str:
-        return render_template(
-            "browse.html",
-            nonce=g.nonce,
-            sheet=sheet,
-            command=COMMANDS[sheet.checkpoint],
-            buttons=BUTTONS[sheet.checkpoint],
-        )
+        return render_template("browse.html", nonce=g.nonce)
 
     @app.get("/sheet")
     def show() -> Response:
         with lock:
             sheet.refresh()
-            return jsonify(_described(sheet))
+            return jsonify({"about": about(sheet), "sheet": _described(sheet)})
 
     @app.post("/answers")
     def answer() -> Response:
@@ -147,30 +143,25 @@ def _described(sheet: Sheet) -> dict[str, Json]:
     return described(sheet, following=next_command(state, runs), closed=closed)
 
 
-def _admit(token: str) -> AnyResponse | None:
-    """None for a request of the person who was given the token; a redirect that leaves the token in a cookie."""
+def _admit(token: str) -> None:
+    """Refuses what is not a request of the person who was given the token; the bare page is for everybody here.
+
+    The token is no cookie: these know no ports, and any other server of this machine would be sent it.
+    """
     port, host = request.environ["SERVER_PORT"], request.headers.get("Host", "")
     # Another name that leads here is a page elsewhere that rebinds its own (DNS rebinding).
     if host not in {f"{HOST}:{port}", f"localhost:{port}"}:
         raise _refused(403, f"This is only for a browser on this machine, at http://{HOST}:{port}/. {_OPEN_AGAIN}")
     if request.headers.get("Origin", f"http://{host}") != f"http://{host}":
         raise _refused(403, "This request came from another page.")
-    # Cookies do not know ports, and another review may run beside this one.
-    cookie = f"synthtrack_{port}"
-    given = request.args.get("token")
-    if given is not None and request.path == "/" and request.method == "GET" and _equal(given, token):
-        response = redirect("/")
-        response.set_cookie(cookie, token, httponly=True, samesite="Strict")
-        return response
-    if given is not None or not _equal(request.cookies.get(cookie, ""), token):
-        raise _refused(403, f"This page needs the token of the review that is running. {_OPEN_AGAIN}")
+    if request.path != "/" and not _equal(request.headers.get("Authorization", ""), f"Bearer {token}"):
+        raise _refused(401, f"This page needs the token of the review that is running. {_OPEN_AGAIN}")
     if request.method == "POST" and request.mimetype != "application/json":
         raise _refused(415, "Answers are sent as JSON.")
-    return None
 
 
-def _equal(given: str, token: str) -> bool:
-    return secrets.compare_digest(given.encode(errors="replace"), token.encode())
+def _equal(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 def _policy(nonce: str) -> str:
@@ -197,7 +188,8 @@ def _refused(status: int, text: str) -> HTTPException:
 
 
 def _said(text: str, status: int) -> Response:
-    return Response(f"{text}\n", status, mimetype="text/plain")
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return Response(f"{text}\n", status, headers, mimetype="text/plain")
 
 
 def _listening(port: int) -> socket.socket:

@@ -21,6 +21,18 @@ BUTTONS = {
 }
 
 
+def about(sheet: Sheet) -> dict[str, Json]:
+    """What this is, who answers, and the words for it."""
+    return {
+        "title": f"{sheet.checkpoint.capitalize()} of {sheet.reference}",
+        "annotator": sheet.annotator,
+        "independent": sheet.independent,
+        "field": sheet.field,
+        "words": {**sheet.words},
+        "buttons": {**BUTTONS[sheet.checkpoint]},
+    }
+
+
 def described(sheet: Sheet, *, following: str | None, closed: str | None) -> dict[str, Json]:
     """A sheet for the page; ``following`` is the next command, ``closed`` why nobody can answer any more."""
     counts = Counter(verdict_of(sheet, card) or WAITS for card in sheet.cards)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import struct
 import threading
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ TOKEN = "the-token"
 HERE = "http://127.0.0.1:8123"
 BAD = "<img src=x onerror=\"document.title = 'bad'\"></script><script>document.title = 'bad'</script>"
 LONG = "x" * 300
+GIVEN = {"number": 1, "verdict": "same", "note": "", "seen": 0}
 DECISIONS = "SELECT position + 1, verdict, annotator, note, via, settles FROM decision ORDER BY id"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -66,15 +69,19 @@ def sheet(root: Path) -> Iterator[Sheet]:
         yield sheet
 
 
-def admitted(sheet: Sheet, base_url: str = HERE) -> FlaskClient:
-    """A client that has brought the token."""
+def bearing(token: str = TOKEN) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def admitted(sheet: Sheet) -> FlaskClient:
+    """A client that brings the token each time."""
     client = create_app(sheet, TOKEN).test_client()
-    assert client.get("/", base_url=base_url, query_string={"token": TOKEN}).status_code == 302
+    client.environ_base["HTTP_AUTHORIZATION"] = bearing()["Authorization"]
     return client
 
 
 def look(client: FlaskClient) -> Any:
-    return client.get("/sheet", base_url=HERE).get_json()
+    return client.get("/sheet", base_url=HERE).get_json()["sheet"]
 
 
 def answer(client: FlaskClient, number: int, verdict: str, seen: int, remark: str = "") -> Any:
@@ -83,26 +90,31 @@ def answer(client: FlaskClient, number: int, verdict: str, seen: int, remark: st
 
 
 def close_review(sheet: Sheet) -> None:
-    """What `generate` does with the decisions."""
+    """What a running `generate` does with the decisions."""
+    with contextlib.closing(sqlite3.connect(sheet.database.workspace.root / "tracker.db")) as database, database:
+        database.execute("UPDATE generation_run SET status = 'running' WHERE id = 1")
     close(sheet.database, int(sheet.state.experiment["id"]), "review", {}, [], run_id=1)
 
 
-def test_the_token_turns_into_a_cookie_and_leaves_the_address(sheet: Sheet) -> None:
-    client = create_app(sheet, TOKEN).test_client()
-    response = client.get("/", base_url=HERE, query_string={"token": TOKEN})
-    assert (response.status_code, response.headers["Location"]) == (302, "/")
-    cookie = response.headers["Set-Cookie"]
-    assert cookie.startswith(f"synthtrack_8123={TOKEN};")
-    assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
-    page = client.get("/", base_url=HERE)
+def test_the_bare_page_knows_nothing(sheet: Sheet) -> None:
+    page = create_app(sheet, TOKEN).test_client().get("/", base_url=HERE)
     assert page.status_code == 200
-    assert TOKEN not in page.text
+    for known in (TOKEN, OFFLINE, sheet.annotator, sheet.field, sheet.cards[0].original, sheet.cards[0].rephrased):
+        assert known not in page.text
+
+
+def test_no_answer_leaves_a_cookie(sheet: Sheet) -> None:
+    client = admitted(sheet)
+    for path in ("/", "/sheet", f"/?token={TOKEN}"):
+        response = client.get(path, base_url=HERE)
+        assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
+    assert "Set-Cookie" not in answer(client, 1, "same", 0).headers
 
 
 def test_every_answer_keeps_the_page_to_itself(sheet: Sheet) -> None:
     client = admitted(sheet)
     policies = set()
-    for path, status in (("/", 200), ("/sheet", 200), ("/elsewhere", 404), ("/?token=wrong", 403)):
+    for path, status in (("/", 200), ("/sheet", 200), ("/elsewhere", 404), ("/finish", 405)):
         response = client.get(path, base_url=HERE)
         assert response.status_code == status
         assert response.headers["X-Frame-Options"] == "DENY"
@@ -119,32 +131,46 @@ def test_every_answer_keeps_the_page_to_itself(sheet: Sheet) -> None:
 @pytest.mark.parametrize(
     ("given", "status", "words"),
     [
-        ({"json": {}}, 403, "needs the token"),
-        ({"json": {}, "headers": {"Cookie": "synthtrack_8123=wrong"}}, 403, "Open the whole address"),
-        ({"json": {}, "headers": {"Cookie": "synthtrack_8123=t\u00f6ken"}}, 403, "Open the whole address"),
-        ({"json": {}, "query_string": {"token": TOKEN}}, 403, "needs the token"),
-        ({"json": {}, "headers": {"Host": "evil.example:8123"}, "cookie": True}, 403, "on this machine"),
-        ({"json": {}, "headers": {"Host": "127.0.0.1:8124"}, "cookie": True}, 403, "on this machine"),
-        ({"json": {}, "headers": {"Origin": "http://127.0.0.1:8124"}, "cookie": True}, 403, "another page"),
-        ({"json": {}, "headers": {"Origin": "null"}, "cookie": True}, 403, "another page"),
-        ({"data": {"number": "1"}, "cookie": True}, 415, "JSON"),
-        ({"data": '{"number": 1}', "content_type": "text/plain", "cookie": True}, 415, "JSON"),
-        ({"json": {"number": 1}, "cookie": True}, 400, "An answer has"),
-        ({"json": [1], "cookie": True}, 400, "An answer has"),
-        ({"data": "{", "content_type": "application/json", "cookie": True}, 400, "Bad Request"),
-        ({"json": {"number": 1, "verdict": "maybe", "note": "", "seen": 0}, "cookie": True}, 400, "same, not_the_same"),
-        ({"json": {"number": 99, "verdict": "same", "note": "", "seen": 0}, "cookie": True}, 400, "samples 1 to 4"),
-        ({"json": {"number": 1, "verdict": "same", "note": LONG * 300, "seen": 0}, "cookie": True}, 413, "Too Large"),
+        ({"headers": {"Authorization": ""}}, 401, "needs the token"),
+        ({"headers": bearing("wrong")}, 401, "Open the whole address"),
+        ({"headers": bearing("t\u00f6ken")}, 401, "Open the whole address"),
+        ({"headers": {"Authorization": TOKEN}}, 401, "needs the token"),
+        ({"headers": {"Authorization": "", "Cookie": f"token={TOKEN}"}}, 401, "needs the token"),
+        ({"headers": {"Authorization": ""}, "query_string": {"token": TOKEN}}, 401, "needs the token"),
+        ({"headers": {"Host": "evil.example:8123"}}, 403, "on this machine"),
+        ({"headers": {"Host": "127.0.0.1:8124"}}, 403, "on this machine"),
+        ({"headers": {"Origin": "http://127.0.0.1:8124"}}, 403, "another page"),
+        ({"headers": {"Origin": "null"}}, 403, "another page"),
+        ({"json": None, "data": {"number": "1"}}, 415, "JSON"),
+        ({"json": None, "data": '{"number": 1}', "content_type": "text/plain"}, 415, "JSON"),
+        ({"json": {"number": 1}}, 400, "An answer has"),
+        ({"json": [1]}, 400, "An answer has"),
+        ({"json": None, "data": "{", "content_type": "application/json"}, 400, "Bad Request"),
+        ({"json": GIVEN | {"verdict": "maybe"}}, 400, "same, not_the_same"),
+        ({"json": GIVEN | {"number": 99}}, 400, "samples 1 to 4"),
+        ({"json": GIVEN | {"note": LONG * 300}}, 413, "Too Large"),
     ],
 )
 def test_what_is_not_the_persons_own_answer_is_refused(
     root: Path, sheet: Sheet, given: dict[str, Any], status: int, words: str
 ) -> None:
-    client = admitted(sheet) if given.pop("cookie", False) else create_app(sheet, TOKEN).test_client(use_cookies=False)
-    response = client.post("/answers", base_url=HERE, **given)
+    response = admitted(sheet).post("/answers", base_url=HERE, **{"json": GIVEN} | given)
     assert response.status_code == status
     assert words in response.text
     assert rows(root, DECISIONS) == []
+
+
+@pytest.mark.parametrize("path", ["/sheet", "/answers", "/finish", "/elsewhere"])
+def test_all_but_the_bare_page_is_for_who_brings_the_token(sheet: Sheet, path: str) -> None:
+    client = create_app(sheet, TOKEN, on_finish=lambda: pytest.fail("finished")).test_client()
+    for response in (client.get(path, base_url=HERE), client.post(path, base_url=HERE, json=GIVEN)):
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert "needs the token" in response.text
+
+
+def test_another_name_gets_not_even_the_bare_page(sheet: Sheet) -> None:
+    client = create_app(sheet, TOKEN).test_client()
+    assert client.get("/", base_url=HERE, headers={"Host": "evil.example:8123"}).status_code == 403
 
 
 def test_an_answer_in_the_address_is_refused(root: Path, sheet: Sheet) -> None:
@@ -153,8 +179,7 @@ def test_an_answer_in_the_address_is_refused(root: Path, sheet: Sheet) -> None:
 
 
 def test_localhost_is_this_machine_too(sheet: Sheet) -> None:
-    client = admitted(sheet, "http://localhost:8123")
-    assert client.get("/sheet", base_url="http://localhost:8123").status_code == 200
+    assert admitted(sheet).get("/sheet", base_url="http://localhost:8123").status_code == 200
 
 
 def test_the_sheet_has_what_a_person_decides_by(sheet: Sheet) -> None:
@@ -251,20 +276,22 @@ def test_a_port_in_use_is_told_in_words(sheet: Sheet) -> None:
 def test_ctrl_c_ends_the_server_and_keeps_the_answers(root: Path) -> None:
     process = start(root, "review", OFFLINE, "--web", "--annotator", "alice")
     assert process.stderr is not None
-    address = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stderr.readline())
-    assert address is not None
+    base, _, token = process.stderr.readline().split()[-1].partition("#token=")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", base)
     assert process.stderr.readline() == "Ctrl-C ends it; every answer is saved.\n"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())
-    with opener.open(address.group()) as page:
-        assert "token" not in page.url
-    body = b'{"number": 2, "verdict": "same", "note": "", "seen": 0}'
-    post = urllib.request.Request(f"{page.url}answers", body, {"Content-Type": "application/json"})
-    opener.open(post).close()
+    post(base, token, "answers", GIVEN | {"number": 2})
     process.send_signal(signal.SIGINT)
     done = finish(process)
     assert (done.code, done.err) == (0, "Stopped.\n")
     assert "1 approved" in done.out
     assert [row[:2] for row in rows(root, DECISIONS)] == [(2, "same")]
+
+
+def post(base: str, token: str, path: str, body: dict[str, Any]) -> Any:
+    headers = {"Content-Type": "application/json", **bearing(token)}
+    asked = urllib.request.Request(f"{base}{path}", json.dumps(body).encode(), headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked) as response:
+        return json.load(response)
 
 
 class Serving:
@@ -278,14 +305,11 @@ class Serving:
             while "Ctrl-C" not in self.said.getvalue():
                 assert self.thread.is_alive()
         self.address = str(re.findall(r"http\S+", self.said.getvalue())[0])
+        self.base, _, self.token = self.address.partition("#token=")
 
     def end(self) -> None:
         if self.thread.is_alive():
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())
-            with opener.open(self.address) as page:
-                base = page.url
-            post = urllib.request.Request(f"{base}finish", b"{}", {"Content-Type": "application/json"})
-            opener.open(post).close()
+            post(self.base, self.token, "finish", {})
         self.thread.join(30)
         assert not self.thread.is_alive()
 
@@ -302,15 +326,35 @@ def serving(sheet: Sheet) -> Iterator[Serving]:
 @pytest.mark.parametrize("attempt", range(5))
 def test_finish_ends_it_even_if_nobody_reads_the_answer(sheet: Sheet, attempt: int) -> None:
     with serving(sheet) as server:
-        port, token = server.address.removeprefix("http://127.0.0.1:").split("/?token=")
-        head = f"Host: 127.0.0.1:{port}\r\nCookie: synthtrack_{port}={token}\r\nContent-Type: application/json\r\n"
-        with socket.create_connection(("127.0.0.1", int(port))) as tab:
+        host = server.base.removeprefix("http://").removesuffix("/")
+        head = f"Host: {host}\r\nAuthorization: Bearer {server.token}\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", int(host.partition(":")[2]))) as tab:
             tab.sendall(f"POST /finish HTTP/1.1\r\n{head}Content-Length: 2\r\n\r\n{{}}".encode())
             assert tab.recv(1)
             # The rest is not read, which resets the connection: a tab that is closed.
             tab.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         server.thread.join(30)
         assert not server.thread.is_alive()
+
+
+@contextlib.contextmanager
+def listening(told: list[str]) -> Iterator[str]:
+    """Another server on this machine, and all that it is told."""
+
+    class Keep(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told.append(f"{self.requestline}\n{self.headers}")
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has above
+            """Prints nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keep) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -457,13 +501,57 @@ def test_dark_where_the_system_is(sheet: Sheet, browser: Browser) -> None:
     assert light > 600
 
 
-def test_without_the_token_there_is_nothing_to_see(sheet: Sheet, browser: Browser) -> None:
+@pytest.mark.parametrize("end", ["", "#token=wrong", "#"])
+def test_without_the_token_there_is_nothing_to_see(sheet: Sheet, browser: Browser, end: str) -> None:
     with serving(sheet) as server, contextlib.closing(browser.new_context()) as stranger:
         page = stranger.new_page()
-        response = page.goto(server.address.partition("?")[0])
-        assert response is not None
-        assert response.status == 403
-        expect(page.locator("body")).to_contain_text("with its token")
+        page.goto(f"{server.base}{end}")
+        expect(page.get_by_role("alert")).to_contain_text("Open the whole address that synthtrack printed")
+        expect(page.locator("#card")).to_be_hidden()
+        assert OFFLINE not in page.content()
+        # The right address in the same tab, of which only the end differs.
+        page.evaluate("address => { location.href = address; }", server.address)
+        expect(page.locator("#heading")).to_contain_text("Sample 1")
+        assert page.url == server.base
+
+
+def test_the_token_stays_in_the_tab_at_this_address(sheet: Sheet, browser: Browser) -> None:
+    """Any other server of this machine that the browser visits, before or after, is told nothing."""
+    told: list[str] = []
+    with serving(sheet) as server, listening(told) as elsewhere, contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.goto(server.address)
+        page.reload()
+        expect(page.locator("#heading")).to_contain_text("Sample 1")
+        press(page, "y")
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        assert context.cookies() == []
+        for visitor in (page, context.new_page()):
+            visitor.goto(elsewhere)
+            assert visitor.evaluate("() => [sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
+            visitor.evaluate("base => fetch(base, {mode: 'no-cors', credentials: 'include'}).then(() => 0)", elsewhere)
+            refused = "() => 'refused', () => 'refused'"
+            ask = f"base => fetch(`${{base}}sheet`, {{headers: {{Authorization: 'Bearer x'}}}}).then({refused})"
+            assert visitor.evaluate(ask, server.base) == "refused"
+        page.go_back()
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+    assert len(told) >= 4
+    assert all(server.token not in request and "Cookie" not in request for request in told)
+
+
+def test_a_tab_without_storage_works_until_it_is_loaded_again(sheet: Sheet, browser: Browser) -> None:
+    forbidden = (
+        "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('', 'SecurityError'); }})"
+    )
+    with serving(sheet) as server, contextlib.closing(browser.new_context()) as context:
+        context.add_init_script(forbidden)
+        page = context.new_page()
+        page.goto(server.address)
+        expect(page.locator("#heading")).to_contain_text("Sample 1")
+        press(page, "y")
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("needs the token")
 
 
 def test_two_people_at_once(root: Path, browser: Browser) -> None:
@@ -474,7 +562,7 @@ def test_two_people_at_once(root: Path, browser: Browser) -> None:
         serving(second) as two,
         visiting(browser, one.address) as alice,
     ):
-        # In one browser, which sends both servers both cookies.
+        # In one browser, where the two know nothing of each other.
         bob = alice.context.new_page()
         bob.goto(two.address)
         expect(bob.locator("#heading")).to_have_text("Sample 1")
