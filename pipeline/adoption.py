@@ -13,9 +13,10 @@ from tracker.decisions import Answer
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
-_SIBLINGS = """
-    SELECT id, fingerprint, dataset, name, identity FROM shared_experiment
-    WHERE source_dataset_id = :source AND strategy = :strategy AND id <> :id ORDER BY id DESC"""
+_ALIKE = """
+    SELECT e.id, e.fingerprint, e.dataset, e.name, e.identity FROM shared_experiment e
+    JOIN source_dataset s ON s.id = e.source_dataset_id
+    WHERE s.digest = :digest AND e.strategy = :strategy ORDER BY e.id DESC"""
 _NEWEST = """
     SELECT d.* FROM decision d
     JOIN sample mine ON mine.shared_experiment_id = :id AND mine.position = d.position
@@ -58,7 +59,9 @@ def _found(reader: Reader, state: State, wanted: set[int]) -> list[tuple[Row, st
     own = {row["position"] for row in here if row["adopted_from_id"] is None}
     known = {row["adopted_from_id"] for row in here}
     newest: dict[tuple[int, str], tuple[Row, str]] = {}
-    for sibling in siblings(reader, state.experiment, state.identity):
+    for sibling in alike(reader, state.experiment["source_digest"], state.identity):
+        if sibling["id"] == state.experiment["id"]:
+            continue
         where = f"{sibling['dataset']}/{sibling['name']}"
         for row in reader.rows(_NEWEST, id=state.experiment["id"], sibling=sibling["id"]):
             if row["position"] not in wanted - own:
@@ -74,11 +77,9 @@ def _when(row: Row) -> tuple[str, int]:
     return row["decided_at"], row["id"]
 
 
-def siblings(reader: Reader, experiment: Row, identity: Mapping[str, Json]) -> list[Row]:
-    """The other experiments on the same source that differ in their judge only, newest first."""
-    rows = reader.rows(
-        _SIBLINGS, source=experiment["source_dataset_id"], strategy=TWO_STAGE, id=experiment["id"],
-    )  # fmt: skip
+def alike(reader: Reader, source_digest: str, identity: Mapping[str, Json]) -> list[Row]:
+    """The experiments on that source whose identity, but for the judge, is ``identity``; newest first."""
+    rows = reader.rows(_ALIKE, digest=source_digest, strategy=TWO_STAGE)
     return [row for row in rows if _without_judge(json.loads(row["identity"])["identity"]) == _without_judge(identity)]
 
 

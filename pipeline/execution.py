@@ -15,8 +15,8 @@ from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.prices import price_of
 from pipeline.run import Run, taken_over
-from pipeline.specs import ModelSpec
-from tracker import clock, spec, store
+from pipeline.specs import ModelSpec, recorded_config, recorded_settings
+from tracker import clock, store
 from tracker.catalogue import Row, reading
 from tracker.content import synthetic_data
 from tracker.database import Database
@@ -103,7 +103,7 @@ def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) ->
     config = job.plan.config
     return {
         "command": job.options.command, "config_path": workspace.relative(Path(job.path)),
-        "config": store.to_json(spec.public(config)), "versions": store.to_json(_versions()),
+        "config": store.to_json(recorded_config(config)), "versions": store.to_json(_versions()),
         "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
         "n_records": n_records, "step": step,
     }  # fmt: skip
@@ -151,7 +151,7 @@ def _wanted(workspace: Workspace, job: Job, source_id: int, step: str | None) ->
             "strategy": generation.strategy, "field_to_rephrase": generation.field_to_rephrase,
             "record_limit": plan.record_limit, "draw": plan.draw,
             "validation_model": judge and judge.model, "validation_temperature": judge and judge.temperature,
-            "settings": store.to_json(spec.settings(config)), "config": store.to_json(spec.public(config)),
+            "settings": store.to_json(recorded_settings(config)), "config": store.to_json(recorded_config(config)),
             "n_records": plan.n_records,
         },
         run=run_row(workspace, job, step, plan.n_records),

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Source, read_source
-from pipeline.specs import GenerationConfig, ModelSpec, deprecations, resolve
+from pipeline.specs import (
+    PACE,
+    GenerationConfig,
+    GenerationSpec,
+    ModelSpec,
+    ValidationSpec,
+    deprecations,
+    detect_provider,
+    resolve,
+)
 from pipeline.stored_source import source_of, stored_source
 from tracker import clock, configs
 from tracker.catalogue import Reader, Row, reading
@@ -18,6 +28,12 @@ from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace, name_problem
+from tracker.spec import marks
+
+_REACH = ("provider", "endpoint", "base_url", "api_key_env")
+_LAST_RUN = """
+    SELECT config, config_path FROM generation_run WHERE shared_experiment_id = :id AND outcome <> 'tested'
+    ORDER BY id DESC LIMIT 1"""
 
 
 @dataclass(frozen=True)
@@ -70,17 +86,72 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     return Job(str(path), plan, batch, options, (*warnings, *plan.warnings))
 
 
-def stored(workspace: Workspace, reader: Reader, row: Row, options: Options, path: str | None = None) -> Job:
+def stored(workspace: Workspace, reader: Reader, row: Row, options: Options) -> Job:
     """An experiment of the record as a job: its config, its data as they were stored; ``row`` as ``listings`` gives it.
 
-    ``options.overrides`` change the config. Raises ConfigError.
+    What shapes no data is as its last run was given it. ``options.overrides`` change the config as they would change
+    the file that it came from. Raises ConfigError.
     """
-    where = path or f"the config of {row['dataset']}/{row['name']}"
-    document = configs.override(Document(nested(row["settings"]), where, {}), options.overrides)
+    runs = reader.rows(_LAST_RUN, id=row["id"])
+    given = _loosened(_as_last_run(nested(row["settings"]), runs), options.overrides)
+    where = (runs and runs[0]["config_path"]) or f"the config of {row['dataset']}/{row['name']}"
+    document = configs.override(Document(given, where, {}), options.overrides)
     config = resolve(configs.validate(GenerationConfig, document), workspace.environ)
     source = source_of(reader, row["source_dataset_id"], config.generation.field_to_rephrase)
     plan = make_plan(config, document, source, record_limit=row["record_limit"], draw=row["draw"])
     return Job(where, plan, options.batch or row["original_batch"], options, plan.warnings)
+
+
+def judged_by(workspace: Workspace, own: Job, path: Path, options: Options) -> Job:
+    """The job of an experiment with the judge of another config, which must fit the experiment's records.
+
+    Raises ConfigError, also where that config has no judge.
+    """
+    document = configs.override(configs.load(path), options.overrides)
+    given = configs.validate(GenerationConfig, document)
+    judge, mine = resolve(given, workspace.environ).validation, own.plan.config.validation
+    if judge is None or mine is None:
+        raise ConfigError("There is no judge to test.", [Problem(str(path), "no `validation` section")])
+    # Which samples people annotated is a fact by now.
+    ranges = {"few_shot_range": mine.few_shot_range, "test_range": mine.test_range}
+    config = own.plan.config.model_copy(update={"validation": judge.model_copy(update=ranges)})
+    plan = make_plan(config, document, own.plan.source, record_limit=own.plan.record_limit, draw=own.plan.draw)
+    return Job(str(path), plan, own.batch, options, (*deprecations(given), *plan.warnings))
+
+
+def _as_last_run(config: dict[str, Json], runs: list[Row]) -> dict[str, Json]:
+    """``config`` with the operational settings of both models as the last run was given them."""
+    last = json.loads(runs[0]["config"]) if runs else {}
+    for section, spec in (("generation", GenerationSpec), ("validation", ValidationSpec)):
+        for name, field in spec.model_fields.items():
+            mark = marks(field)
+            if section in last and config.get(section) and mark.get("operational") and not mark.get("secret"):
+                value = last[section].get(name)
+                config[section][name] = None if value == "" else value
+    return config
+
+
+def _loosened(config: dict[str, Json], overrides: Sequence[str]) -> dict[str, Json]:
+    """``config``, which was resolved when it was stored, without what would be found again.
+
+    So that another model or address brings its own provider, endpoint, key and price with it, as it would in the file.
+    """
+    changed = {each.partition("=")[0].strip() for each in overrides}
+    judge = config.get("validation")
+    if not changed or not judge:
+        return config
+    generation = config["generation"]
+    found_again = {name for name in (*_REACH, *PACE, "price") if judge.get(name) == generation.get(name)}
+    if "validation.provider" in changed:
+        found_again |= {"endpoint", "base_url", "api_key_env", "price"}
+    if "validation.base_url" in changed:
+        found_again |= {"endpoint", "price"}
+    if "validation.model" in changed:
+        found_again.add("price")
+    for section in (generation, judge):
+        if section["provider"] == detect_provider(section["model"]):
+            del section["provider"]
+    return config | {"validation": {name: value for name, value in judge.items() if name not in found_again}}
 
 
 def nested(settings: Mapping[str, Json]) -> dict[str, Json]:
@@ -91,7 +162,8 @@ def nested(settings: Mapping[str, Json]) -> dict[str, Json]:
         target = config
         for group in groups:
             target = target.setdefault(group, {})
-        target[key] = value
+        # A provider that needs no key is recorded with the empty name.
+        target[key] = value if value or key != "api_key_env" else None
     return config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pipeline import adoption
 from pipeline.chat import ChatRequest
 from pipeline.job import Job, existing, has_record, models_of
 from pipeline.plan import Plan, clean
@@ -52,12 +53,10 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records)
     with reading(workspace) as reader:
         found = existing(reader, plan)
-        state: State | None = None
-        if plan.is_two_stage and found is not None:
-            state = load(reader, listings.experiment(reader, found["fingerprint"], workspace))
+        state = _state(workspace, reader, plan, found) if plan.is_two_stage else None
         job = _taught(job, state)
         plan = job.plan
-        skipped = set() if state is None else set(state.decided(list(state.decisions), SKIPPED))
+        skipped = set() if state is None or found is None else set(state.decided(list(state.decisions), SKIPPED))
         there = _there(reader, found)
         pending = [at for at in range(plan.n_records) if there.get(at, "failed") in {"failed", "undecided"}]
         asked = [at for at in pending if there.get(at) != "undecided"]
@@ -65,6 +64,13 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         left = [at for at in pending if at in skipped or not _is_decided_by_people(plan, at)]
         judge = [at for at in left if not _is_judged(reader, plan, at)]
         return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked))
+
+
+def _state(workspace: Workspace, reader: Reader, plan: Plan, found: Row | None) -> State | None:
+    """The experiment's state; of one that is not there yet that of which it will take over what people decided."""
+    if found is None:
+        found = next(iter(adoption.alike(reader, plan.source.digest, plan.identity_parts)), None)
+    return None if found is None else load(reader, listings.experiment(reader, found["fingerprint"], workspace))
 
 
 def _taught(job: Job, state: State | None) -> Job:

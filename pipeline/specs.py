@@ -15,7 +15,7 @@ from pipeline.two_stage import TWO_STAGE
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json, identify
 from tracker.paths import name_problem
-from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, setting
+from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, public, setting, settings
 
 PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "openai": {"api_key_env": "OPENAI_API_KEY", "base_url_env": "OPENAI_BASE_URL", "url": "https://api.openai.com/v1"},
@@ -27,6 +27,14 @@ PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "offline": {"api_key_env": "", "base_url_env": "", "url": "offline"},
 }
 _ONLY_TWO_STAGE = ("review_size", "few_shot_range", "test_range")
+_CHECKPOINTS = frozenset(
+    {
+        "generation.review_size",
+        "validation.few_shot_range",
+        "validation.test_range",
+        "validation.required_accuracy",
+    }
+)
 _OPENAI_MODEL = re.compile(r"(gpt-|o1|o3|o4|chatgpt-|text-davinci-|davinci-)")
 
 
@@ -242,7 +250,7 @@ READING = 1
 
 _REACH = ("endpoint", "base_url")
 _KEY = ("api_key_env", "api_key")
-_PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
+PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
 
 
 def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationConfig:
@@ -261,7 +269,7 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
         inherited: dict[str, Any] = {}
         elsewhere = judge.base_url is not None or judge.endpoint not in {None, generation.endpoint}
         if provider == generation.provider and not elsewhere:
-            names = [*_REACH, *_PACE]
+            names = [*_REACH, *PACE]
             names += ["price"] if judge.model == generation.model else []
             names += [] if given & set(_KEY) else _KEY
             inherited = {name: getattr(generation, name) for name in names if name not in given}
@@ -302,7 +310,7 @@ def _resolve_offline(spec: Any) -> Any:
     if problems:
         what = "Provider offline answers by rules; it is no LLM and cannot stand for one."
         raise ConfigError(what, problems, hint=f"Set model: {OFFLINE_MODEL}, without endpoint and base_url.")
-    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": None})
+    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": ""})
 
 
 def experiment_identity(
@@ -341,6 +349,24 @@ def semantic_name(config: GenerationConfig, *, record_limit: int | None, draw: i
     if draw:
         parts.append(f"draw{draw}")
     return "_".join(parts)
+
+
+def recorded_settings(config: GenerationConfig) -> dict[str, Json]:
+    """Every setting of ``config`` but the secrets under its dotted name; without those of the other strategy."""
+    return {name: value for name, value in settings(config).items() if name not in _without_effect(config)}
+
+
+def recorded_config(config: GenerationConfig) -> dict[str, Json]:
+    """``config`` as YAML has it, without secrets and without the settings of the other strategy."""
+    found = public(config)
+    for name in _without_effect(config):
+        section, _, key = name.partition(".")
+        found.get(section, {}).pop(key, None)
+    return found
+
+
+def _without_effect(config: GenerationConfig) -> frozenset[str]:
+    return frozenset() if config.generation.strategy == TWO_STAGE else _CHECKPOINTS
 
 
 def deprecations(spec: Spec, prefix: str = "") -> list[str]:

@@ -275,3 +275,9 @@ def test_no_key_is_needed_while_a_person_is_to_look(server: Server, tmp_path: Pa
     done = call(root, "generate", "copa.yaml", "--no-mlflow", environ={"OPENAI_API_KEY": None})
     assert done.code == 0, done.err
     assert f"Next: synthtrack review {SERVED}" in done.out
+
+
+def test_a_dry_run_with_another_judge_knows_what_is_paid_for_already(tmp_path: Path, server: Server) -> None:
+    root = reviewed(drafted(tmp_path, server.base_url), SERVED)
+    found = dry_run(root, "--set", "validation.seed=1")
+    assert (found["status"], found["rephrase_calls"], found["already_paid"]) == ("new", 0, N_RECORDS)
