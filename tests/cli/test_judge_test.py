@@ -65,8 +65,8 @@ not the same       0              1                      0
 Disagreements (1):
 
    14: the person said same, the judge not the same
-      Original:  [-The man -]in house 013 [-fell-].
-      Rephrased: In house 013{{+, the man had a fall+}}.
+      Original:  [-The man in-] house 013 [-fell-].
+      Rephrased: {{+In+}} house 013{{+, the man had a fall+}}.
 """
     )
     said = f"The judge of {SERVED} agrees with the people on 87.5% of the test set; 95% is required."
