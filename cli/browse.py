@@ -14,7 +14,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from cli.browse_text import about, described
 from cli.next_command import next_command
-from cli.render import note
+from cli.render import harmless, note
 from cli.review_text import told
 from pipeline.checkpoints import VERDICTS, Sheet, check_step, chosen_numbers
 from pipeline.two_stage import load
@@ -25,6 +25,7 @@ from tracker.fingerprint import Json
 
 HOST = "127.0.0.1"
 _LARGEST_ANSWER = 64 * 1024
+_LARGEST_NUMBER = 2**31 - 1
 _POLL_S = 0.1
 _OPEN_AGAIN = "Open the whole address that synthtrack printed in the terminal, with its token."
 _HEADERS = {
@@ -114,7 +115,8 @@ def create_app(
             # What the page showed, however much another tab has seen since.
             sheet.refresh(seen=seen)
             others = sheet.answer(card, verdict, note=remark, via="web")
-            return jsonify({"sheet": _described(sheet), "told": told(sheet, card, others)})
+            known = told(sheet, card, others)
+            return jsonify({"sheet": _described(sheet), "told": harmless(known) if known else None})
 
     @app.post("/finish")
     def finish() -> Response:
@@ -173,14 +175,22 @@ def _policy(nonce: str) -> str:
 
 
 def _given() -> tuple[int, str, str, int]:
-    body = request.get_json()
+    try:
+        body = request.get_json()
+    except RecursionError:
+        body = None
     match body:
-        case {"number": int(number), "verdict": str(verdict), "note": str(remark), "seen": int(seen)} if (
-            verdict in VERDICTS
+        case {"number": number, "verdict": str(verdict), "note": str(remark), "seen": seen} if (
+            verdict in VERDICTS and _is_count(number) and _is_count(seen)
         ):
             # What no database can hold: half a character, and on PostgreSQL the null.
             return number, verdict, remark.encode(errors="replace").decode().replace("\0", ""), seen
     raise _refused(400, f"An answer has number, verdict ({', '.join(VERDICTS)}), note and seen.")
+
+
+def _is_count(value: object) -> bool:
+    # To Python true is a number; and a database's numbers end.
+    return type(value) is int and 0 <= value <= _LARGEST_NUMBER
 
 
 def _refused(status: int, text: str) -> HTTPException:
@@ -189,7 +199,7 @@ def _refused(status: int, text: str) -> HTTPException:
 
 def _said(text: str, status: int) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return Response(f"{text}\n", status, headers, mimetype="text/plain")
+    return Response(f"{harmless(text)}\n", status, headers, mimetype="text/plain")
 
 
 def _listening(port: int) -> socket.socket:

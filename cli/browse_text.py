@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from cli.render import moment
+from cli.render import harmless, moment
 from cli.review_text import verdict_of, visible_decisions
 from pipeline.checkpoints import VERDICTS, Card, Sheet
-from pipeline.differences import Piece, differences
+from pipeline.differences import Piece, differences, only_blanks_differ
 from pipeline.two_stage import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED
 from tracker.catalogue import Row
 from tracker.fingerprint import Json
@@ -24,10 +24,10 @@ BUTTONS = {
 def about(sheet: Sheet) -> dict[str, Json]:
     """What this is, who answers, and the words for it."""
     return {
-        "title": f"{sheet.checkpoint.capitalize()} of {sheet.reference}",
-        "annotator": sheet.annotator,
+        "title": f"{sheet.checkpoint.capitalize()} of {harmless(sheet.reference)}",
+        "annotator": harmless(sheet.annotator),
         "independent": sheet.independent,
-        "field": sheet.field,
+        "field": harmless(sheet.field),
         "words": {**sheet.words},
         "buttons": {**BUTTONS[sheet.checkpoint]},
     }
@@ -38,8 +38,8 @@ def described(sheet: Sheet, *, following: str | None, closed: str | None) -> dic
     counts = Counter(verdict_of(sheet, card) or WAITS for card in sheet.cards)
     return {
         "seen": sheet.seen,
-        "closed": closed,
-        "next": following,
+        "closed": harmless(closed) if closed else None,
+        "next": harmless(following) if following else None,
         "counts": {name: counts[name] for name in (*VERDICTS, DISPUTED, WAITS)},
         "cards": [_card(sheet, card) for card in sheet.cards],
     }
@@ -54,7 +54,9 @@ def _card(sheet: Sheet, card: Card) -> dict[str, Json]:
         "waits": sheet.waits(card),
         "original": _pieces(original),
         "rephrased": _pieces(rephrased),
-        "fields": [[name, _text(value)] for name, value in card.record.items() if name != sheet.field],
+        "alike": _alike(card),
+        "fields": [[harmless(name), _text(value)] for name, value in card.record.items() if name != sheet.field],
+        # To be edited, and saved again as it is; the decisions show what may hide in it.
         "note": own["note"] if own else "",
         "decisions": [_decision(sheet, row) for row in visible_decisions(sheet, card)],
     }
@@ -65,7 +67,8 @@ def _decision(sheet: Sheet, row: Row) -> str:
     where = {"web": "in the browser", "terminal": "in the terminal", "option": "by a command", "import": "imported"}
     via = where.get(row["via"], "taken over from another experiment")
     word = sheet.words[row["verdict"]]
-    return f"{_who(sheet, row)}: {word}{settles}, {moment(row['decided_at'])} UTC, {via}{_quoted(row['note'])}"
+    at = moment(row["decided_at"])
+    return harmless(f"{_who(sheet, row)}: {word}{settles}, {at} UTC, {via}{_quoted(row['note'])}")
 
 
 def _who(sheet: Sheet, row: Row) -> str:
@@ -77,8 +80,14 @@ def _quoted(remark: str) -> str:
 
 
 def _pieces(pieces: Sequence[Piece]) -> list[Json]:
-    return [[piece.text, piece.changed] for piece in pieces]
+    return [[harmless(piece.text), piece.changed] for piece in pieces]
+
+
+def _alike(card: Card) -> str | None:
+    if card.original == card.rephrased:
+        return "The two texts are equal."
+    return "Only blanks differ." if only_blanks_differ(card.original, card.rephrased) else None
 
 
 def _text(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return harmless(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

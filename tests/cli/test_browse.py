@@ -148,6 +148,16 @@ def test_every_answer_keeps_the_page_to_itself(sheet: Sheet) -> None:
         ({"json": None, "data": "{", "content_type": "application/json"}, 400, "Bad Request"),
         ({"json": GIVEN | {"verdict": "maybe"}}, 400, "same, not_the_same"),
         ({"json": GIVEN | {"number": 99}}, 400, "samples 1 to 4"),
+        ({"json": GIVEN | {"number": True}}, 400, "An answer has"),
+        ({"json": GIVEN | {"number": 1.0}}, 400, "An answer has"),
+        ({"json": GIVEN | {"number": -1}}, 400, "An answer has"),
+        ({"json": GIVEN | {"seen": 10**30}}, 400, "An answer has"),
+        ({"json": GIVEN | {"seen": 2**63}}, 400, "An answer has"),
+        ({"json": GIVEN | {"seen": False}}, 400, "An answer has"),
+        ({"json": GIVEN | {"seen": -1}}, 400, "An answer has"),
+        ({"json": GIVEN | {"note": None}}, 400, "An answer has"),
+        ({"json": GIVEN | {"verdict": []}}, 400, "An answer has"),
+        ({"json": None, "data": "[" * 60_000, "content_type": "application/json"}, 400, "An answer has"),
         ({"json": GIVEN | {"note": LONG * 300}}, 413, "Too Large"),
     ],
 )
@@ -465,6 +475,35 @@ def test_hostile_texts_are_shown_and_do_not_run(root: Path, browser: Browser) ->
             assert "bad" not in page.title()
             assert page.locator("img").count() == 0
     assert rows(root, DECISIONS)[-1][3] == BAD
+
+
+def test_what_hides_in_a_text_is_shown(sheet: Sheet, browser: Browser) -> None:
+    hidden, shown = "a\u202eb\u200bc\ufeff\x1b\u00a0d", "a<U+202E>b<U+200B>c<U+FEFF>\u241b d"
+    first, second, third = sheet.cards[:3]
+    first.original, first.rephrased = f"The man fell. {hidden}", "The man fell."
+    first.record |= {"choice1": hidden, hidden: {"inner": hidden}}
+    second.original = second.rephrased = hidden
+    third.original, third.rephrased = "The man  fell.", "The man\u00a0fell."
+    with opened(sheet.database.workspace.root, f"bob{hidden}") as bob:
+        bob.answer(bob.cards[0], "same", note=hidden)
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        page.get_by_role("button", name="Sample 1, approved").click()
+        expect(page.locator("#original")).to_have_text(f"The man fell. {shown}")
+        expect(page.locator("#rephrased ins")).to_have_count(0)
+        expect(page.locator("#fields")).to_contain_text(shown)
+        expect(page.locator("#fields dt").last).to_have_text(shown)
+        expect(page.locator("#fields dd").last).to_contain_text('{"inner": "a<U+202E>')
+        expect(page.locator("#decisions li")).to_contain_text([f"bob{shown}: approved"])
+        expect(page.locator("#decisions li")).to_contain_text([f"\u201c{shown}\u201d"])
+        expect(page.locator("#alike")).to_be_hidden()
+        press(page, "n")
+        expect(page.locator("#notices")).to_contain_text(f"bob{shown} approved sample 1")
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        expect(page.locator("#alike")).to_have_text("The two texts are equal.")
+        press(page, "ArrowRight")
+        expect(page.locator("#alike")).to_have_text("Only blanks differ.")
+        assert page.locator("#original").inner_text() == "The man  fell."
+        assert not set("\u202e\u200b\ufeff\x1b") & set(page.inner_text("body"))
 
 
 @pytest.mark.parametrize("width", [360, 390])
