@@ -53,6 +53,7 @@ def publish(
             dataset=wish.dataset or experiment["dataset"],
             archive=wish.archive,
             symlink=wish.symlink,
+            origins=[row["origin"] for row in reader.rows("SELECT DISTINCT origin FROM source_dataset")],
         )
         content = Record(reader).data_files(experiment["id"])
         data = Data(experiment, content, {name: bytes_digest([each]) for name, each in content.items()})

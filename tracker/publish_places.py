@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import ConfigError, Conflict, Problem
-from tracker.paths import Workspace, current_directory, expanded, name_problem
+from tracker.paths import DATABASE_NAME, MARKER_NAME, Workspace, current_directory, expanded, name_problem
 from tracker.publications import ARCHIVE, COPY, SYMLINK, TARGET
 
 _MAX_NAMES = 2
+_LOCKS = (".publish.lock", ".view.lock", ".mlflow.lock", ".mlflow.db.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,19 @@ class Place:
 
 
 def find_places(
-    workspace: Workspace, *, target: str, dataset: str, archive: str | None = None, symlink: bool = False
+    workspace: Workspace,
+    *,
+    target: str,
+    dataset: str,
+    archive: str | None = None,
+    symlink: bool = False,
+    origins: Iterable[str] = (),
 ) -> list[Place]:
     """The directory ``target/dataset`` and, beside the target, ``archive/dataset``; absolute, without links.
 
     A relative target is looked for below the current directory, then below the workspace; one that is not there is
     below the workspace, unless the current directory lies outside. Raises ConfigError for what can be no such
-    directory, Conflict for one that is part of the workspace itself.
+    directory, Conflict for one that is part of the workspace itself, or that source data was read from (``origins``).
     """
     _check_name("--dataset", dataset)
     top = _target(workspace, target)
@@ -41,6 +49,8 @@ def find_places(
         places.append(Place(ARCHIVE, kept, COPY))
     for place in places:
         _check(workspace, place.directory)
+        _check_record(workspace, place.directory)
+        _check_origins(place.directory, origins)
     return places
 
 
@@ -102,3 +112,33 @@ def _check(workspace: Workspace, directory: Path) -> None:
             if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises where it may not look
                 raise Conflict(f"{path} is in the way: it is no directory.", hint="Choose another --target.")
             return
+
+
+def _check_record(workspace: Workspace, directory: Path) -> None:
+    """Raises Conflict for what is, holds or lies beside the database: its logs, locks, backups, and other files."""
+    for database in (workspace.database, Path(os.path.realpath(workspace.database))):
+        home = Path(os.path.realpath(database.parent))
+        inside = next((path for path in (directory, *directory.parents) if path.parent == home), None)
+        if home.is_relative_to(directory) or (inside is not None and _is_record(inside, database.name)):
+            raise Conflict(
+                f"{directory} is, or holds, what belongs to the database {database}.",
+                hint="Choose another --target or --dataset.",
+            )
+
+
+def _is_record(path: Path, database: str) -> bool:
+    if path.name.lstrip(".").startswith((database, DATABASE_NAME)) or path.name in {MARKER_NAME, *_LOCKS}:
+        return True
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises where it may not look
+
+
+def _check_origins(directory: Path, origins: Iterable[str]) -> None:
+    for origin in origins:
+        # What was read from a hub has no path.
+        if Path(origin).is_absolute():
+            for home in (Path(os.path.realpath(Path(origin).parent)), Path(os.path.realpath(origin)).parent):
+                if home.is_relative_to(directory):
+                    raise Conflict(
+                        f"{directory} is, or holds, where source data was read from: {origin}.",
+                        hint="Choose another --target or --dataset.",
+                    )

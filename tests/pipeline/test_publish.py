@@ -500,3 +500,18 @@ def test_the_time_of_the_files_is_when_the_data_was_completed(here: Workspace) -
     run(here)
     moment = datetime.fromisoformat(COMPLETED).timestamp()
     assert (target(here) / "copa_train.jsonl").stat().st_mtime == pytest.approx(moment)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_source_data_and_the_record_stay_whatever_is_forced(here: Workspace, force: bool) -> None:
+    source = here.root / "Data/original/Copa"
+    source.mkdir(parents=True)
+    (source / "copa_train.jsonl").write_text("people wrote this")
+    execute(here, f"UPDATE source_dataset SET origin = '{source / 'copa_train.jsonl'}' WHERE id = 1")
+    before = here.database.read_bytes()
+    with pytest.raises(Conflict, match="where source data was read from"):
+        run(here, target=str(source.parent), force=force)
+    with pytest.raises(Conflict, match="belongs to the database"):
+        run(here, target=str(here.root), dataset="tracker.db", force=force)
+    assert ((source / "copa_train.jsonl").read_text(), names(source.parent)) == ("people wrote this", ["Copa"])
+    assert here.database.read_bytes() == before

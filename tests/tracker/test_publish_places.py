@@ -116,3 +116,42 @@ def test_what_nobody_may_publish_to(here: Workspace, target: str, dataset: str, 
 def test_an_archive_is_no_way_into_the_view(here: Workspace) -> None:
     with pytest.raises(Conflict, match="synthtrack's own"):
         places(here, "Data_v2/published", archive="synthetic/first")
+
+
+@pytest.mark.parametrize(
+    ("target", "dataset"),
+    [
+        (".", "tracker.db"),
+        (".", "tracker.db-wal"),
+        (".", "tracker.db-shm"),
+        (".", "tracker.db.v1-20261120T214652.bak"),
+        (".", "notes.bak"),
+        ("tracker.db", "Copa"),
+        (".tracker.db.lock", "Copa"),
+        (".publish.lock/deeper", "Copa"),
+        (".view.lock", "Copa"),
+        (".synthtrack", "Copa"),
+        ("..", "elsewhere"),
+        ("../elsewhere", "record.db"),
+        ("../elsewhere", "record.db-wal"),
+    ],
+)
+def test_the_record_is_in_nobodys_way(here: Workspace, target: str, dataset: str) -> None:
+    (here.root.parent / "elsewhere").mkdir()
+    (here.root.parent / "elsewhere/record.db").write_text("the record")
+    here.database.symlink_to("../elsewhere/record.db")
+    (here.root / "notes.bak").write_text("mine")
+    with pytest.raises(Conflict, match=r"belongs to the database|is in the way"):
+        places(here, target, dataset)
+    assert places(here, ".", "Copa")
+
+
+def test_a_data_set_is_not_published_where_source_data_was_read_from(here: Workspace) -> None:
+    source = here.root / "Data/original/Copa"
+    (source / "train.jsonl").symlink_to(here.root.parent / "outside/train.jsonl")
+    origins = ["hub:org/copa", str(source / "train.jsonl"), str(here.root / "gone/by/now.jsonl")]
+    for target, dataset in (("Data/original", "Copa"), ("..", "outside"), ("gone", "by"), (".", "gone")):
+        with pytest.raises(Conflict, match="where source data was read from"):
+            places(here, target, dataset, origins=origins)
+    for target, dataset in (("Data/original", "CB"), ("Data/original/Copa", "published"), (".", "hub:org")):
+        assert places(here, target, dataset, origins=origins)
