@@ -152,6 +152,6 @@ def _all_of(reader: Reader, place: Workspace, row: Row, samples: int) -> Row:
         "files": listings.files(reader, row["source_dataset_id"]),
         "batches": [held | {"path": listings.data_path(place, row, held["batch"])} for held in held_by],
         "runs": runs,
-        "publications": publications_of(reader, row["id"]),
+        "publications": publications_of(reader, place, row["id"]),
         "samples": listings.samples(reader, row["id"], samples),
     }

@@ -107,7 +107,7 @@ def list_publications(place: Workspace, *, limit: int | None, as_json: bool) -> 
     from tracker.publications import listing
 
     with reading(place) as reader:
-        found = listing(reader, limit_of(limit, as_json=as_json))
+        found = listing(reader, place, limit_of(limit, as_json=as_json))
     if as_json:
         show_json(found.rows)
     else:

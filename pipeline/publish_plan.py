@@ -54,7 +54,7 @@ class Planned:
 
 def plan(workspace: Workspace, reader: Reader, place: Place, data: Data, *, force: bool) -> Planned:
     """What publishing ``data`` at ``place`` comes to. Raises Conflict, StorageError."""
-    earlier = published_at(reader, place.directory)
+    earlier = published_at(reader, workspace, place.directory)
     ours = digests(earlier)
     with explained(place.directory):
         kind = kind_of(place.directory)

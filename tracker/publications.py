@@ -1,4 +1,8 @@
-"""The rows of what was published where, and whether it is still there as it was published."""
+"""The rows of what was published where, and whether it is still there as it was published.
+
+A directory below the workspace is stored relative to it, so that a workspace can be moved; rows that are read have all
+directories absolute.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tracker.catalogue import Reader, Row
 from tracker.listings import Listing
+from tracker.paths import Workspace
 from tracker.published_tree import KINDS, METADATA, asides, contents, digest_behind, kind_of
 from tracker.view_plan import DIRECTORY, LINK
 
@@ -58,7 +63,11 @@ def add(database: Database, publication: Row) -> int:
     from tracker.schema import table
 
     publications = table("publication")
-    values = {**publication, "files": json.dumps(publication["files"], ensure_ascii=False)}
+    values = {
+        **publication,
+        "directory": database.workspace.relative(Path(publication["directory"])),
+        "files": json.dumps(publication["files"], ensure_ascii=False),
+    }
     with database.writing() as connection:
         insert = publications.insert().values(**values).returning(publications.c.id)
         return int(connection.execute(insert).scalar_one())
@@ -73,23 +82,24 @@ def forget(database: Database, publication_id: int) -> None:
         connection.execute(publications.delete().where(publications.c.id == publication_id))
 
 
-def listing(reader: Reader, limit: int = 0) -> Listing:
+def listing(reader: Reader, workspace: Workspace, limit: int = 0) -> Listing:
     """The newest ``limit`` publications (0: all), newest first, each with its ``state``."""
     rows = reader.rows(f"{_ROWS} ORDER BY p.id DESC LIMIT :limit", limit=limit or _EVERY)
     total = reader.rows("SELECT COUNT(*) AS n FROM publication")[0]["n"]
-    return Listing([_with_state(_parsed(row)) for row in rows], int(total))
+    return Listing([_with_state(_parsed(workspace, row)) for row in rows], int(total))
 
 
-def publications_of(reader: Reader, experiment_id: int) -> list[Row]:
+def publications_of(reader: Reader, workspace: Workspace, experiment_id: int) -> list[Row]:
     """The publications of an experiment, newest first, each with its ``state``."""
     rows = reader.rows(f"{_ROWS} WHERE p.shared_experiment_id = :id ORDER BY p.id DESC", id=experiment_id)
-    return [_with_state(_parsed(row)) for row in rows]
+    return [_with_state(_parsed(workspace, row)) for row in rows]
 
 
-def published_at(reader: Reader, directory: Path) -> list[Row]:
+def published_at(reader: Reader, workspace: Workspace, directory: Path) -> list[Row]:
     """Everything that was ever published at ``directory``, newest first."""
-    rows = reader.rows(f"{_ROWS} WHERE p.directory = :directory ORDER BY p.id DESC", directory=str(directory))
-    return [_parsed(row) for row in rows]
+    stored = workspace.relative(directory)
+    rows = reader.rows(f"{_ROWS} WHERE p.directory = :directory ORDER BY p.id DESC", directory=stored)
+    return [_parsed(workspace, row) for row in rows]
 
 
 def digests(rows: Iterable[Row]) -> dict[str, set[str]]:
@@ -137,8 +147,8 @@ def _moved_aside(row: Row) -> Path | None:
     return None
 
 
-def _parsed(row: Row) -> Row:
-    return row | {"files": json.loads(row["files"])}
+def _parsed(workspace: Workspace, row: Row) -> Row:
+    return row | {"directory": str(workspace.root / row["directory"]), "files": json.loads(row["files"])}
 
 
 def _with_state(row: Row) -> Row:

@@ -73,7 +73,7 @@ def holds(directory: Path) -> dict[str, bytes]:
 
 def states(here: Workspace) -> list[str]:
     with reading(here) as reader:
-        return [f"{row['experiment']} {row['kind']} {row['state']}" for row in publications.listing(reader).rows]
+        return [f"{row['experiment']} {row['kind']} {row['state']}" for row in publications.listing(reader, here).rows]
 
 
 def names(directory: Path) -> list[str]:
@@ -101,7 +101,7 @@ def test_the_files_are_those_of_the_record(here: Workspace) -> None:
     assert expected.items() <= metadata.items()
     assert metadata.keys() - expected.keys() == {"published_at", "published_by", "files", "synthtrack"}
     (row,) = rows(here.root, "SELECT directory, dataset, fingerprint, published_at, published_by FROM publication")
-    assert row[:3] == (str(target(here)), "Copa", "000000000001")
+    assert row[:3] == ("target/Copa", "Copa", "000000000001")
     assert row[3:] == (metadata["published_at"], metadata["published_by"])
 
 
@@ -416,7 +416,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(here: Workspace, how: st
 def test_who_is_killed_between_row_and_directory_is_in_nobodys_way(here: Workspace) -> None:
     run(here)
     with reading(here) as reader, open_database(here) as database:
-        row = publications.published_at(reader, target(here))[0]
+        row = publications.published_at(reader, here, target(here))[0]
         kept = ("shared_experiment_id", "dataset", "directory", "kind", "mode", "fingerprint", "published_by", "files")
         publications.add(
             database, {**{key: row[key] for key in kept}, "shared_experiment_id": 2, "published_at": COMPLETED,
@@ -515,3 +515,20 @@ def test_the_source_data_and_the_record_stay_whatever_is_forced(here: Workspace,
         run(here, target=str(here.root), dataset="tracker.db", force=force)
     assert ((source / "copa_train.jsonl").read_text(), names(source.parent)) == ("people wrote this", ["Copa"])
     assert here.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["mv", "cp -a"])
+@pytest.mark.parametrize("symlink", [False, True])
+def test_a_workspace_can_be_moved_with_what_was_published_in_it(here: Workspace, how: str, symlink: bool) -> None:
+    run(here, symlink=symlink, archive="kept")
+    run(here, TWO, target=str(here.root.parent / "outside"))
+    moved = Workspace(here.root.with_name("moved"), environ={})
+    subprocess.run([*how.split(), here.root, moved.root], check=True)
+    kept = [f"{ONE} archive as published", f"{ONE} target as published"]
+    assert states(moved) == [f"{TWO} target as published", *kept]
+    with reading(moved) as reader:
+        told = [row["directory"] for row in publications.listing(reader, moved).rows]
+    assert told == [str(here.root.parent / "outside/Copa"), str(moved.root / "kept/Copa"), str(target(moved))]
+    assert [done.outcome for done in run(moved, symlink=symlink, archive="kept")] == ["unchanged", "unchanged"]
+    assert run(moved, TWO)[0].replaced == ONE
+    assert states(moved)[-1] == f"{ONE} target replaced by {TWO}"

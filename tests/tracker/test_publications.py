@@ -47,7 +47,7 @@ def there(directory: Path) -> Path:
 
 def names(database: Database, limit: int = 0) -> list[tuple[str, str, str]]:
     with reading(database.workspace) as reader:
-        rows = listing(reader, limit).rows
+        rows = listing(reader, database.workspace, limit).rows
     return [(row["experiment"], Path(row["directory"]).name, row["state"]) for row in rows]
 
 
@@ -63,11 +63,11 @@ def test_publications_are_listed_newest_first(database: Database, tmp_path: Path
     ]
     assert names(database, 1) == names(database)[:1]
     with reading(database.workspace) as reader:
-        assert listing(reader, 1).left_out == 2
-        assert [row["id"] for row in publications_of(reader, 2)] == [3, 2]
-        assert [row["replaced_by"] for row in publications_of(reader, 1)] == ["Copa/temp07_2"]
-        assert publications_of(reader, 3) == []
-        rows = published_at(reader, one)
+        assert listing(reader, database.workspace, 1).left_out == 2
+        assert [row["id"] for row in publications_of(reader, database.workspace, 2)] == [3, 2]
+        assert [row["replaced_by"] for row in publications_of(reader, database.workspace, 1)] == ["Copa/temp07_2"]
+        assert publications_of(reader, database.workspace, 3) == []
+        rows = published_at(reader, database.workspace, one)
     assert [row["shared_experiment_id"] for row in rows] == [2, 1]
     assert rows[0]["files"] == publication(one)["files"]
 
@@ -76,7 +76,7 @@ def test_what_did_not_come_about_is_forgotten(database: Database, tmp_path: Path
     kept = add(database, publication(tmp_path / "Copa"))
     forget(database, add(database, publication(tmp_path / "Copa", 2)))
     with reading(database.workspace) as reader:
-        assert [row["id"] for row in listing(reader).rows] == [kept]
+        assert [row["id"] for row in listing(reader, database.workspace).rows] == [kept]
 
 
 def test_every_digest_of_a_name_is_known() -> None:
