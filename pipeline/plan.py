@@ -100,21 +100,31 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and probably not meant."""
         found = [f"No {split}: the experiment will have no such split." for split in self.source.missing]
-        for section, template in (("generation", self.rephrase), ("validation", self.judge)):
-            model = getattr(self.config, section)
-            if template is not None and model.few_shot_examples and not template.uses_fewshot:
-                name = prompts.FEWSHOT[section]
-                found.append(f"{section}.few_shot_examples are not used: the prompt has no {{{{{name}}}}}.")
-            elif template is not None and self.is_two_stage and not template.uses_fewshot:
-                name = prompts.FEWSHOT[section]
-                found.append(f"What people approve teaches {section} nothing: its prompt has no {{{{{name}}}}}.")
+        found += self._unused_examples("generation", self.rephrase)
         if self.field not in self.rephrase.names:
             found.append(f"The rephrase prompt does not contain {{{self.field}}}: the model will not see that text.")
-        if self.judge is not None and f"rephrased_{self.field}" not in self.judge.names:
-            found.append(
-                f"The validation prompt does not contain {{rephrased_{self.field}}}: the judge will judge blindly."
-            )
+        return (*found, *self.judge_warnings)
+
+    @cached_property
+    def judge_warnings(self) -> tuple[str, ...]:
+        """What is allowed of the judge and probably not meant."""
+        if self.judge is None:
+            return ()
+        found = self._unused_examples("validation", self.judge)
+        for prefix, blindly in (("original", "without what it was made of"), ("rephrased", "blindly")):
+            if f"{prefix}_{self.field}" not in self.judge.names:
+                missing = f"{{{prefix}_{self.field}}}"
+                found.append(f"The validation prompt does not contain {missing}: the judge will judge {blindly}.")
         return tuple(found)
+
+    def _unused_examples(self, section: str, template: Template) -> list[str]:
+        name = prompts.FEWSHOT[section]
+        if template.uses_fewshot:
+            return []
+        if getattr(self.config, section).few_shot_examples:
+            return [f"{section}.few_shot_examples are not used: the prompt has no {{{{{name}}}}}."]
+        taught = f"What people approve teaches {section} nothing: its prompt has no {{{{{name}}}}}."
+        return [taught] if self.is_two_stage else []
 
 
 def make_plan(

@@ -142,7 +142,9 @@ def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
     assert found.warnings == (
         "generation.few_shot_examples are not used: the prompt has no {{REPHRASE_FEWSHOT}}.",
         "The rephrase prompt does not contain {premise}: the model will not see that text.",
+        "The validation prompt does not contain {original_premise}: the judge will judge without what it was made of.",
     )
+    assert found.judge_warnings == found.warnings[2:]
     assert found.judge_request(0, "x").messages[-1].content == "b x"
     (tmp_path / "Copa/copa_test.jsonl").unlink()
     assert plan(tmp_path).warnings == ()
