@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import socket
 import threading
@@ -77,7 +78,9 @@ def create_app(
     app = Flask(__name__, static_folder=None, template_folder=".")
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_ANSWER
     app.json = _InOrder(app)
+    app.register_error_handler(Error, _explained)
     lock = lock or threading.Lock()
+    texts = functools.cache(lambda: about(sheet))
 
     @app.before_request
     def guard() -> None:
@@ -90,19 +93,19 @@ def create_app(
         response.headers["Content-Security-Policy"] = _policy(g.nonce)
         return response
 
-    @app.errorhandler(Error)
-    def explain(error: Error) -> Response:
-        return _said(str(error), 409 if isinstance(error, WrongStep) else 503)
-
     @app.get("/")
     def page() -> str:
         return render_template("browse.html", nonce=g.nonce)
 
     @app.get("/sheet")
     def show() -> Response:
+        return jsonify(texts())
+
+    @app.get("/state")
+    def look() -> Response:
         with lock:
             sheet.refresh()
-            return jsonify({"about": about(sheet), "sheet": _described(sheet)})
+            return jsonify(_described(sheet))
 
     @app.post("/answers")
     def answer() -> Response:
@@ -116,7 +119,7 @@ def create_app(
             sheet.refresh(seen=seen)
             others = sheet.answer(card, verdict, note=remark, via="web")
             known = told(sheet, card, others)
-            return jsonify({"sheet": _described(sheet), "told": harmless(known) if known else None})
+            return jsonify({"state": _described(sheet), "told": harmless(known) if known else None})
 
     @app.post("/finish")
     def finish() -> Response:
@@ -191,6 +194,10 @@ def _given() -> tuple[int, str, str, int]:
 def _is_count(value: object) -> bool:
     # To Python true is a number; and a database's numbers end.
     return type(value) is int and 0 <= value <= _LARGEST_NUMBER
+
+
+def _explained(error: Error) -> Response:
+    return _said(str(error), 409 if isinstance(error, WrongStep) else 503)
 
 
 def _refused(status: int, text: str) -> HTTPException:

@@ -22,7 +22,7 @@ BUTTONS = {
 
 
 def about(sheet: Sheet) -> dict[str, Json]:
-    """What this is, who answers, and the words for it."""
+    """What stays as it is: what this is, who answers, the words for it, and the samples' texts."""
     return {
         "title": f"{sheet.checkpoint.capitalize()} of {harmless(sheet.reference)}",
         "annotator": harmless(sheet.annotator),
@@ -30,32 +30,38 @@ def about(sheet: Sheet) -> dict[str, Json]:
         "field": harmless(sheet.field),
         "words": {**sheet.words},
         "buttons": {**BUTTONS[sheet.checkpoint]},
+        "samples": [_texts(sheet, card) for card in sheet.cards],
     }
 
 
 def described(sheet: Sheet, *, following: str | None, closed: str | None) -> dict[str, Json]:
-    """A sheet for the page; ``following`` is the next command, ``closed`` why nobody can answer any more."""
+    """What changes with every answer; ``following`` is the next command, ``closed`` why nobody can answer any more."""
     counts = Counter(verdict_of(sheet, card) or WAITS for card in sheet.cards)
     return {
         "seen": sheet.seen,
         "closed": harmless(closed) if closed else None,
         "next": harmless(following) if following else None,
         "counts": {name: counts[name] for name in (*VERDICTS, DISPUTED, WAITS)},
-        "cards": [_card(sheet, card) for card in sheet.cards],
+        "cards": [_decided(sheet, card) for card in sheet.cards],
     }
 
 
-def _card(sheet: Sheet, card: Card) -> dict[str, Json]:
+def _texts(sheet: Sheet, card: Card) -> dict[str, Json]:
     original, rephrased = differences(card.original, card.rephrased)
-    own = card.of(sheet.annotator)
     return {
         "number": card.number,
-        "state": verdict_of(sheet, card) or WAITS,
-        "waits": sheet.waits(card),
         "original": _pieces(original),
         "rephrased": _pieces(rephrased),
         "alike": _alike(card),
         "fields": [[harmless(name), _text(value)] for name, value in card.record.items() if name != sheet.field],
+    }
+
+
+def _decided(sheet: Sheet, card: Card) -> dict[str, Json]:
+    own = card.of(sheet.annotator)
+    return {
+        "state": verdict_of(sheet, card) or WAITS,
+        "waits": sheet.waits(card),
         # To be edited, and saved again as it is; the decisions show what may hide in it.
         "note": own["note"] if own else "",
         "decisions": [_decision(sheet, row) for row in visible_decisions(sheet, card)],

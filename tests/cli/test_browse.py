@@ -81,7 +81,7 @@ def admitted(sheet: Sheet) -> FlaskClient:
 
 
 def look(client: FlaskClient) -> Any:
-    return client.get("/sheet", base_url=HERE).get_json()["sheet"]
+    return client.get("/state", base_url=HERE).get_json()
 
 
 def answer(client: FlaskClient, number: int, verdict: str, seen: int, remark: str = "") -> Any:
@@ -105,7 +105,7 @@ def test_the_bare_page_knows_nothing(sheet: Sheet) -> None:
 
 def test_no_answer_leaves_a_cookie(sheet: Sheet) -> None:
     client = admitted(sheet)
-    for path in ("/", "/sheet", f"/?token={TOKEN}"):
+    for path in ("/", "/sheet", "/state", f"/?token={TOKEN}"):
         response = client.get(path, base_url=HERE)
         assert (response.status_code, "Set-Cookie" in response.headers) == (200, False)
     assert "Set-Cookie" not in answer(client, 1, "same", 0).headers
@@ -170,7 +170,7 @@ def test_what_is_not_the_persons_own_answer_is_refused(
     assert rows(root, DECISIONS) == []
 
 
-@pytest.mark.parametrize("path", ["/sheet", "/answers", "/finish", "/elsewhere"])
+@pytest.mark.parametrize("path", ["/sheet", "/state", "/answers", "/finish", "/elsewhere"])
 def test_all_but_the_bare_page_is_for_who_brings_the_token(sheet: Sheet, path: str) -> None:
     client = create_app(sheet, TOKEN, on_finish=lambda: pytest.fail("finished")).test_client()
     for response in (client.get(path, base_url=HERE), client.post(path, base_url=HERE, json=GIVEN)):
@@ -194,9 +194,11 @@ def test_localhost_is_this_machine_too(sheet: Sheet) -> None:
 
 def test_the_sheet_has_what_a_person_decides_by(sheet: Sheet) -> None:
     sheet.answer(sheet.cards[0], "skipped", note="unsure")
-    found = look(admitted(sheet))
+    client = admitted(sheet)
+    texts, found = client.get("/sheet", base_url=HERE).get_json()["samples"], look(client)
     assert found["counts"] == {"same": 0, "not_the_same": 0, "skipped": 1, "disputed": 0, "waits": 3}
-    first, second = found["cards"][:2]
+    assert sheet.cards[0].original not in json.dumps(found)  # texts are sent once
+    first, second = (text | card for text, card in zip(texts[:2], found["cards"][:2], strict=True))
     assert "".join(text for text, _ in first["original"]) == "The man in house 000 fell."
     assert "".join(text for text, _ in first["rephrased"]) == sheet.cards[0].rephrased
     assert [name for name, _ in first["fields"]] == ["choice1", "choice2", "question", "idx", "label"]
@@ -213,13 +215,13 @@ def test_an_answer_is_saved_as_the_terminal_saves_it(root: Path, sheet: Sheet) -
     found = answer(client, 3, "not_the_same", look(client)["seen"], "half \ud800 a \0 character").get_json()
     assert rows(root, DECISIONS) == [(3, "not_the_same", "alice", "half ? a  character", "web", 0)]
     assert found["told"] is None
-    assert found["sheet"]["counts"]["not_the_same"] == 1
+    assert found["state"]["counts"]["not_the_same"] == 1
 
 
 def test_the_end_names_the_next_command(sheet: Sheet) -> None:
     client = admitted(sheet)
     for number in range(1, 5):
-        found = answer(client, number, "same", 0).get_json()["sheet"]
+        found = answer(client, number, "same", 0).get_json()["state"]
     assert re.fullmatch(r"synthtrack generate \S*copa.yaml --batch first", found["next"])
     assert found["counts"]["waits"] == 0
 
@@ -232,7 +234,7 @@ def test_who_decides_independently_does_not_see_others(root: Path) -> None:
         found = look(client)
         assert (found["cards"][0]["state"], found["cards"][0]["decisions"]) == ("waits", [])
         reply = answer(client, 1, "not_the_same", seen).get_json()
-    assert (reply["told"], reply["sheet"]["cards"][0]["state"]) == (None, "not_the_same")
+    assert (reply["told"], reply["state"]["cards"][0]["state"]) == (None, "not_the_same")
     assert rows(root, DECISIONS)[-1] == (1, "not_the_same", "alice", "", "web", 0)
 
 
@@ -247,9 +249,9 @@ def test_who_decides_meanwhile_is_named_and_only_what_was_shown_is_settled(root:
         assert "carol rejected sample 1 a moment ago." in reply["told"]
         assert "bob" not in reply["told"]
         assert "sample 1 is disputed until one of you settles it" in reply["told"]
-        assert reply["sheet"]["cards"][0]["state"] == "disputed"
-        settled = answer(client, 1, "same", reply["sheet"]["seen"]).get_json()
-    assert (settled["told"], settled["sheet"]["cards"][0]["state"]) == (None, "same")
+        assert reply["state"]["cards"][0]["state"] == "disputed"
+        settled = answer(client, 1, "same", reply["state"]["seen"]).get_json()
+    assert (settled["told"], settled["state"]["cards"][0]["state"]) == (None, "same")
     assert [row[-1] for row in rows(root, DECISIONS)] == [0, 0, 0, 1]
 
 
