@@ -245,7 +245,7 @@ class Run:
         while True:
             await asyncio.sleep(store.HEARTBEAT_S)
             with contextlib.suppress(Error):
-                await asyncio.to_thread(store.heartbeat, self.database, self.claimed.experiment_id)
+                await asyncio.to_thread(store.heartbeat, self.database, self.claimed)
 
     def _raise_if_stopped(self, reason: str | None) -> None:
         left = self.progress.total - self.progress.done

@@ -123,8 +123,11 @@ STEPS: dict[str, tuple[Callable[[Path, str], Path], tuple[str, ...], int]] = {
 
 def asking(server: Server, command: tuple[str, ...]) -> tuple[str, ...]:
     """The command, asked of that server."""
-    section = "validation" if command is JUDGE_TEST else "generation"
-    return (*command, "--set", f"{section}.base_url={server.base_url}")
+    if command is not JUDGE_TEST:
+        return (*command, "--set", f"generation.base_url={server.base_url}")
+    # A judge of its own address inherits neither the service's name nor its limits.
+    reach = (f"base_url={server.base_url}", "endpoint=test-server", f"concurrency={IN_FLIGHT}")
+    return (*command, *(word for each in reach for word in ("--set", f"validation.{each}")))
 
 
 def carried_on(root: Path) -> list[bytes]:

@@ -51,7 +51,8 @@ HOLDS_NO_LEASE = ("reused", "tested")
 """Outcomes of runs that change no experiment."""
 
 LAST_SEEN = case(
-    (RUN.c.outcome.in_(HOLDS_NO_LEASE), RUN.c.started_at),
+    (RUN.c.outcome == "reused", RUN.c.started_at),
+    (RUN.c.outcome == "tested", func.coalesce(RUN.c.heartbeat, RUN.c.started_at)),
     else_=func.coalesce(EXPERIMENT.c.lease_heartbeat, RUN.c.started_at),
 )
 """When a running run was last heard of; its experiment must be joined."""

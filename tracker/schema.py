@@ -164,6 +164,8 @@ class GenerationRun(SQLModel, table=True):
     host: str
     pid: int
     pid_started: float
+    heartbeat: str | None = Field(default=None, description="of a judge test, which holds no lease: when it last lived")
+    judge_key: str | None = Field(default=None, max_length=32, description="of a judge test: the judge that is asked")
     config_path: str | None = None
     n_records: int = 0
     n_accepted: int = 0

@@ -147,7 +147,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
         if busy is not None:
             return busy
         _end_dead_runs(database, connection, None if found is None or ready else int(found["id"]))
-        batch_id = _batch(database, connection, wanted)
+        about = {"purpose": wanted.purpose, "description": wanted.description}
+        batch_id = _batch(database, connection, {"name": wanted.batch, **about})
         if found is None:
             experiment_id, name = _new_experiment(connection, wanted, batch_id, process)
             outcome, original = "made", wanted.batch
@@ -159,12 +160,9 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             outcome = "reused" if ready else "resumed"
             if outcome == "resumed":
                 _take_lease(connection, experiment_id, process)
-        database.insert_new(
-            connection, MEMBERSHIP,
-            [{"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(),
-              "reused": outcome == "reused" or original != wanted.batch}],
-        )  # fmt: skip
-        row = {**wanted.run, "purpose": wanted.purpose, "description": wanted.description}
+        reused = outcome == "reused" or original != wanted.batch
+        _join(database, connection, batch_id, experiment_id, reused=reused)
+        row = {**wanted.run, **about}
         run_id, run_uuid = _new_run(
             connection, row, process, outcome=outcome, experiment_id=experiment_id, batch_id=batch_id
         )
@@ -173,28 +171,27 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
 
 
 def begin_test(database: Database, experiment_id: int, batch: str, run: Row, process: Process) -> Claimed | Busy:
-    """A run that tests the experiment's judge: it takes no lease and changes no data.
+    """A run that tests a judge: it takes no lease and changes no data.
 
-    It counts for ``batch`` where there is such a batch, else for the experiment's first. Busy: somebody else is asking
-    the judge of just this config, and will have paid for its answers.
+    Busy: somebody else is asking just this judge (``run["judge_key"]``), and will have paid for its answers.
     """
     with database.writing() as connection:
         _end_dead_runs(database, connection, None)
         tests = and_(RUN.c.shared_experiment_id == experiment_id, RUN.c.outcome == "tested", RUN.c.status == "running")
-        for asking in connection.execute(select(RUN).where(tests, RUN.c.config == run["config"])).mappings():
+        for asking in connection.execute(select(RUN).where(tests, RUN.c.judge_key == run["judge_key"])).mappings():
             holder = Process(asking["host"], asking["pid"], asking["pid_started"])
             if not holder.is_same(process):
                 return Busy(holder, asking["started_at"])
         experiment = connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)).mappings().one()
-        named = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch)).scalar()
-        batch_id = int(named if named is not None else experiment["original_batch_id"])
-        row = {**run, "purpose": experiment["purpose"], "description": experiment["description"]}
-        run_id, run_uuid = _new_run(
-            connection, row, process, outcome="tested", experiment_id=experiment_id, batch_id=batch_id
-        )
+        about = {"purpose": experiment["purpose"], "description": experiment["description"]}
+        batch_id = _batch(database, connection, {"name": batch, **about})
         original = connection.execute(
             select(BATCH.c.name).where(BATCH.c.id == experiment["original_batch_id"])
         ).scalar_one()
+        _join(database, connection, batch_id, experiment_id, reused=original != batch)
+        run_id, run_uuid = _new_run(
+            connection, {**run, **about}, process, outcome="tested", experiment_id=experiment_id, batch_id=batch_id
+        )
     return Claimed("tested", experiment_id, str(experiment["name"]), run_id, run_uuid, batch_id, str(original))
 
 
@@ -219,13 +216,15 @@ def _find_experiment(connection: Connection, identity: Identity) -> Row | None:
     return dict(found) if found is not None else None
 
 
-def heartbeat(database: Database, experiment_id: int) -> None:
-    """Says that this process lives, if the lease is still its own."""
-    mine = _held_by(clock.this_process())
+def heartbeat(database: Database, claimed: Claimed) -> None:
+    """Says that this process lives: on the experiment if the lease is still its own, of a judge test on its run."""
+    if claimed.outcome == "tested":
+        beat = update(RUN).where(RUN.c.id == claimed.run_id).values(heartbeat=_now())
+    else:
+        mine = _held_by(clock.this_process())
+        beat = update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id, mine).values(lease_heartbeat=_now())
     with database.writing() as connection:
-        connection.execute(
-            update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id, mine).values(lease_heartbeat=_now())
-        )
+        connection.execute(beat)
 
 
 def finish(
@@ -274,13 +273,17 @@ def finish(
     return dict(row)
 
 
-def _batch(database: Database, connection: Connection, wanted: Wanted) -> int:
-    row = {"name": wanted.batch, "purpose": wanted.purpose, "description": wanted.description, "created_at": _now()}
-    found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == wanted.batch)).scalar()
+def _batch(database: Database, connection: Connection, batch: Row) -> int:
+    found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch["name"])).scalar()
     if found is None:
-        database.insert_new(connection, BATCH, [row])
-        found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == wanted.batch)).scalar_one()
+        database.insert_new(connection, BATCH, [{**batch, "created_at": _now()}])
+        found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch["name"])).scalar_one()
     return int(found)
+
+
+def _join(database: Database, connection: Connection, batch_id: int, experiment_id: int, *, reused: bool) -> None:
+    row = {"batch_id": batch_id, "shared_experiment_id": experiment_id, "created_at": _now(), "reused": reused}
+    database.insert_new(connection, MEMBERSHIP, [row])
 
 
 def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, process: Process) -> tuple[int, str]:

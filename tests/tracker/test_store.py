@@ -179,11 +179,11 @@ def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
 def test_only_its_holder_beats_for_a_lease(database: Database, want: Wanted) -> None:
     mine = claim(database, want)
     lease(database, lease_heartbeat="2000-01-01T00:00:00.000000Z")
-    store.heartbeat(database, mine.experiment_id)
+    store.heartbeat(database, mine)
     assert experiment(database)["lease_heartbeat"] > "2026"
     elsewhere(0, database)
     before = experiment(database)["lease_heartbeat"]
-    store.heartbeat(database, mine.experiment_id)
+    store.heartbeat(database, mine)
     assert experiment(database)["lease_heartbeat"] == before
 
 

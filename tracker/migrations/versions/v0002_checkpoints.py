@@ -155,6 +155,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_judge_test_sample_request_key"), "judge_test_sample", ["request_key"], unique=False)
     op.add_column("generation_run", sa.Column("step", sa.String(), nullable=True))
+    op.add_column("generation_run", sa.Column("heartbeat", sa.String(), nullable=True))
+    op.add_column("generation_run", sa.Column("judge_key", sa.String(length=32), nullable=True))
     op.add_column("sample", sa.Column("decided_by", sa.String(), nullable=True))
     op.execute("UPDATE sample SET decided_by = 'judge' WHERE judge_request_key IS NOT NULL AND verdict IS NOT NULL")
     for name, query in VIEWS.items():
