@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -13,12 +14,14 @@ def write_output(path: Path, text: str, *, force: bool) -> None:
     if os.path.lexists(path) and not force:
         raise Conflict(f"{path} is there already.", hint="--force overwrites it.")
     # A link's file is replaced, not the link; a device or a pipe takes the text as it comes.
-    final = path.resolve()
     try:
+        final = path.resolve()
         if final.exists() and not final.is_file():
             final.write_text(text, encoding="utf-8")
         else:
             _replace(final, text)
+    except RuntimeError as error:  # before Python 3.13, for a link that leads to itself
+        raise StorageError(f"{path} cannot be written: {os.strerror(errno.ELOOP)}.") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
 

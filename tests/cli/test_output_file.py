@@ -45,3 +45,19 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, place: str) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         write_output(tmp_path / place, "new", force=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_leads_to_itself_is_told(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(StorageError, match="loop cannot be written: Too many levels of symbolic links"):
+        write_output(loop, "new", force=True)
+    assert loop.readlink() == Path("loop")
+
+
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("mine")
+    with pytest.raises(UnicodeEncodeError):
+        write_output(path, "a" * 100_000 + "\udcff", force=True)
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("mine", [path])
