@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cli.listing import by_dataset, left_out, reuse
-from cli.render import RULE, THIN_RULE, counted, moment, table, usd
+from cli.render import RULE, THIN_RULE, counted, harmless, moment, table, usd
 from tracker.catalogue import Row
 from tracker.compare import short
 from tracker.listings import Listing
@@ -77,7 +77,8 @@ def shown(row: Row) -> Iterator[str]:
     if row["publications"]:
         yield from ("", f"📁 {counted(len(row['publications']), 'publication')}")
     for each in row["publications"]:
-        yield f"   {each['directory']} ({each['mode']}, {moment(each['published_at'])}): {each['state']}"
+        told = f"{each['directory']} ({each['mode']}, {moment(each['published_at'])}): {each['state']}"
+        yield f"   {harmless(told)}"
     if row["runs"]:
         yield from ("", f"⚡ {counted(len(row['runs']), 'generation run')}", _runs(row["runs"]))
     if row.get("judge_tests"):

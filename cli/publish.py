@@ -93,7 +93,7 @@ def publish_experiment(
         show("\n".join(_outcome(place, experiment, published)))
     for each in published:
         if each.aside is not None:
-            note(f"⚠️  What was in its place is now in {place.relative(each.aside)}")
+            note(f"⚠️  What was in its place is now in {harmless(place.relative(each.aside))}")
     if experiment["record_limit"] is not None:
         note(f"⚠️  This is a trial of the first {counted(experiment['record_limit'], 'record')} (--limit).")
 
@@ -133,7 +133,7 @@ def _outcome(place: Workspace, experiment: Row, published: list[Planned]) -> Ite
     yield f"{'✅' if is_new else '⚡'} {experiment['reference']}: {'published' if is_new else 'already published'}"
     for each in published:
         title = "Archive" if each.place.kind == "archive" else "Target"
-        yield f"   {title}: {place.relative(each.place.directory)} ({_what(each)})"
+        yield f"   {title}: {harmless(place.relative(each.place.directory))} ({_what(each)})"
 
 
 def _what(each: Planned) -> str:
@@ -172,9 +172,9 @@ def _listed(place: Workspace, found: Listing) -> Iterator[str]:
         yield from ([""] if at else [])
         archive = " (archive)" if row["kind"] == "archive" else ""
         symbol = "✅" if row["as_published"] else "⚠️ " if row["replaced_by"] is None else "📦"
-        yield f"{symbol} {place.relative(Path(row['directory']))}{archive}"
+        yield f"{symbol} {harmless(place.relative(Path(row['directory'])))}{archive}"
         yield f"   {row['experiment']} ({row['fingerprint']}), {row['mode']}"
-        yield f"   {moment(row['published_at'])} by {row['published_by']}: {harmless(row['state'])}"
+        yield f"   {moment(row['published_at'])} by {harmless(row['published_by'])}: {harmless(row['state'])}"
     if not found.rows:
         yield "💾 Nothing published yet: `synthtrack publish EXPERIMENT --target DIR` does."
     if found.left_out:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,15 @@ def test_in_a_process_of_its_own(root: Path) -> None:
     done = execute(root, "publish", ONE, "--target", TARGET)
     assert (done.code, done.err) == (0, "")
     assert execute(root, "publish", "list").out.count("as published") == 1
+
+
+def test_what_others_named_steers_no_terminal(root: Path) -> None:
+    target = "Data/\x1b[2J\x1b]0;mine\x07"
+    done = call(root, "publish", ONE, "--target", target)
+    assert done.code == 0
+    with sqlite3.connect(root / "tracker.db") as connection:
+        connection.execute("UPDATE publication SET published_by = 'ann\x1b[31m'")
+    connection.close()
+    for told in (done, call(root, "publish", "list"), call(root, "experiment", "show", ONE)):
+        assert (told.code, "\x1b" in told.out, "\x07" in told.out) == (0, False, False)
+    assert "[2J" in call(root, "experiment", "show", ONE).out
