@@ -532,3 +532,20 @@ def test_a_workspace_can_be_moved_with_what_was_published_in_it(here: Workspace,
     assert [done.outcome for done in run(moved, symlink=symlink, archive="kept")] == ["unchanged", "unchanged"]
     assert run(moved, TWO)[0].replaced == ONE
     assert states(moved)[-1] == f"{ONE} target replaced by {TWO}"
+
+
+def test_what_was_written_for_the_first_place_goes_where_the_second_cannot_be_written(here: Workspace) -> None:
+    run(here)
+    with mounted(here.root / "kept", "2m") as kept, read_only(kept), pytest.raises(StorageError, match="Read-only"):
+        run(here, TWO, archive="kept")
+    assert names(target(here).parent) == ["Copa"]
+    assert states(here) == [f"{ONE} target as published"]
+
+
+def test_other_data_with_the_same_bytes_is_told_apart(tmp_path: Path) -> None:
+    here = workspace(tmp_path / "workspace", (FIRST, Made(name="twin")))
+    run(here)
+    before = holds(target(here))
+    (done,) = run(here, "Copa/twin")
+    assert (done.outcome, done.replaced, holds(target(here))) == ("replaced", ONE, before)
+    assert json.loads((target(here) / METADATA).read_bytes())["experiment"] == "Copa/twin"
