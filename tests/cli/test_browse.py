@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import APIResponse, Browser, Dialog, Page, Route, expect, sync_playwright
 
 from cli.browse import create_app, serve
 from pipeline.checkpoints import Sheet, open_sheet
@@ -285,6 +285,27 @@ def test_a_port_in_use_is_told_in_words(sheet: Sheet) -> None:
         serve(sheet, port=taken.getsockname()[1])
 
 
+def test_an_answer_that_is_being_saved_is_saved_before_it_ends(root: Path) -> None:
+    with (
+        opened(root, environ={"SYNTHTRACK_BUSY_TIMEOUT": "60"}) as sheet,
+        contextlib.closing(sqlite3.connect(root / "tracker.db", isolation_level=None)) as other,
+        serving(sheet) as server,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        saving = threading.Thread(target=post, args=(server.base, server.token, "answers", GIVEN))
+        saving.start()
+        while not is_busy(server):
+            assert saving.is_alive()
+        post(server.base, server.token, "finish", {})
+        server.thread.join(1)
+        assert server.thread.is_alive()
+        other.execute("ROLLBACK")
+        server.thread.join(30)
+        assert not server.thread.is_alive()
+        assert [row[:2] for row in rows(root, DECISIONS)] == [(1, "same")]
+        saving.join(30)
+
+
 def test_ctrl_c_ends_the_server_and_keeps_the_answers(root: Path) -> None:
     process = start(root, "review", OFFLINE, "--web", "--annotator", "alice")
     assert process.stderr is not None
@@ -304,6 +325,16 @@ def post(base: str, token: str, path: str, body: dict[str, Any]) -> Any:
     asked = urllib.request.Request(f"{base}{path}", json.dumps(body).encode(), headers)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked) as response:
         return json.load(response)
+
+
+def is_busy(server: Serving) -> bool:
+    """Whether an answer is being saved, for which every look at what is decided waits."""
+    asked = urllib.request.Request(f"{server.base}state", headers=bearing(server.token))
+    try:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=1).close()
+    except TimeoutError:
+        return True
+    return False
 
 
 class Serving:
@@ -413,7 +444,7 @@ def test_a_whole_review_by_keyboard(root: Path, sheet: Sheet, browser: Browser) 
         expect(page.get_by_role("dialog")).to_be_hidden()
         press(page, "y")
         expect(page.locator(heading)).to_have_text("Sample 2")
-        press(page, "e", *"no sun", "Enter", "n")
+        press(page, "e", *"no sun", "Escape", "n")
         expect(page.locator(heading)).to_have_text("Sample 3")
         press(page, "s")
         expect(page.locator(heading)).to_have_text("Sample 4")
@@ -471,12 +502,96 @@ def test_hostile_texts_are_shown_and_do_not_run(root: Path, browser: Browser) ->
             expect(page.locator("#decisions li")).to_contain_text([f"\u201c{BAD}\u201d"])
             press(page, "e")
             page.keyboard.insert_text(BAD)
-            press(page, "Enter", "n")
+            press(page, "Escape", "n")
             expect(page.locator("#notices")).to_be_attached()
             expect(page.locator("#heading")).to_have_text("Sample 3")
             assert "bad" not in page.title()
             assert page.locator("img").count() == 0
     assert rows(root, DECISIONS)[-1][3] == BAD
+
+
+def test_a_note_keeps_its_lines(root: Path, sheet: Sheet, browser: Browser) -> None:
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        press(page, "e", *"no", "Enter", *"sun", "Escape", "n")
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        press(page, "ArrowLeft")
+        expect(page.locator("#note")).to_have_value("no\nsun")
+        assert "\u201cno\nsun\u201d" in page.locator("#decisions li").inner_text()
+    assert [row[3] for row in rows(root, DECISIONS)] == ["no\nsun"]
+
+
+def test_a_note_that_is_not_saved_is_named_before_it_is_lost(root: Path, sheet: Sheet, browser: Browser) -> None:
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        asked: list[str] = []
+
+        def stay(dialog: Dialog) -> None:
+            asked.append(dialog.type)
+            dialog.dismiss()
+
+        page.on("dialog", stay)
+        press(page, "e", *"why", "Escape", "ArrowRight", "e", "x", "Backspace", "Escape")
+        page.get_by_role("button", name="Summary").click()
+        expect(page.locator("#unsaved")).to_contain_text("Your note on sample 1 is not saved")
+        expect(page.locator("#unsaved > *")).to_have_count(1)
+        expect(page.get_by_role("button", name="Finish without these notes")).to_be_visible()
+        page.evaluate("() => { setTimeout(() => location.reload()); }")
+        while not asked:
+            page.wait_for_timeout(10)
+        assert asked == ["beforeunload"]
+        page.get_by_role("button", name="Look at 1").click()
+        expect(page.locator("#note")).to_have_value("why")
+        press(page, "y")
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        page.get_by_role("button", name="Summary").click()
+        expect(page.locator("#unsaved > *")).to_have_count(0)
+        expect(page.get_by_role("button", name="Finish", exact=True)).to_be_visible()
+        page.reload()
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        assert asked == ["beforeunload"]
+    assert [row[3] for row in rows(root, DECISIONS)] == ["why"]
+
+
+def test_a_note_that_grows_while_the_answer_is_sent_is_not_lost(root: Path, sheet: Sheet, browser: Browser) -> None:
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        held: list[Route] = []
+        page.route("**/answers", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks what it is given
+        press(page, "e", "a", "Escape", "y", "e", "b")
+        while not held:
+            page.wait_for_timeout(10)
+        held[0].continue_()
+        expect(page.locator("#heading")).to_contain_text("Sample 2")
+        page.get_by_role("button", name="Summary").click()
+        expect(page.locator("#unsaved")).to_contain_text("Your note on sample 1 is not saved")
+    assert [row[3] for row in rows(root, DECISIONS)] == ["a"]
+
+
+def test_a_look_that_arrives_late_does_not_undo_an_answer(sheet: Sheet, browser: Browser) -> None:
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        held: list[tuple[Route, APIResponse]] = []
+
+        def hold(route: Route) -> None:
+            held.append((route, route.fetch()))
+
+        page.route("**/state", hold)
+        page.evaluate("() => void window.dispatchEvent(new Event('focus'))")
+        while not held:
+            page.wait_for_timeout(10)
+        press(page, "y")
+        expect(page.get_by_role("button", name="Sample 1, approved")).to_be_visible()
+        with page.expect_response("**/state"):
+            held[0][0].fulfill(response=held[0][1])
+        page.wait_for_timeout(100)
+        expect(page.get_by_role("button", name="Sample 1, approved")).to_be_visible()
+
+
+def test_a_key_of_an_input_method_is_not_a_key_of_the_page(sheet: Sheet, browser: Browser) -> None:
+    with serving(sheet) as server, visiting(browser, server.address) as page:
+        press(page, "e")
+        typed = "new KeyboardEvent('keydown', {key: 'Escape', bubbles: true, isComposing: true})"
+        page.evaluate(f"() => void document.activeElement.dispatchEvent({typed})")
+        expect(page.locator("#note")).to_be_focused()
+        press(page, "Escape")
+        expect(page.locator("#note")).not_to_be_focused()
 
 
 def test_what_hides_in_a_text_is_shown(sheet: Sheet, browser: Browser) -> None:
@@ -627,7 +742,7 @@ def test_two_people_at_once(root: Path, browser: Browser) -> None:
 
 def test_an_answer_that_comes_too_late_is_not_lost_in_silence(root: Path, sheet: Sheet, browser: Browser) -> None:
     with serving(sheet) as server, visiting(browser, server.address) as page:
-        press(page, "e", *"why", "Enter")
+        press(page, "e", *"why", "Escape")
         close_review(sheet)
         press(page, "y")
         expect(page.get_by_role("alert")).to_contain_text("Your answer to sample 1 (approved) is not saved.")
