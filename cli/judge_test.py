@@ -15,7 +15,7 @@ from tracker.catalogue import Row
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.judge_test import Tested
+    from pipeline.tested import Tested
 
 _WORDS = {"same": "same", "not_the_same": "not the same", "unclear": "unclear"}
 
@@ -52,7 +52,9 @@ def judge_test(
     path = config and workspace.find(config)
     try:
         with progress_bar(f"{ref} judge test") as display:
-            tested = run(workspace, ref, config=path, overrides=overrides, command=command_line(), display=display)
+            tested = run(
+                workspace, ref, config=path, overrides=overrides, command=command_line(), display=display, tell=_warn
+            )
     finally:
         if not no_mlflow:
             log_to_mlflow(workspace)
@@ -63,6 +65,10 @@ def judge_test(
     tested.check()
 
 
+def _warn(warning: str) -> None:
+    render.note(f"⚠️  {warning}")
+
+
 def _json(tested: Tested) -> Row:
     kept = ("uuid", "n_calls", "n_cached", "prompt_tokens", "completion_tokens", "cost_usd", "duration_s")
     return asdict(tested) | {"run": {name: tested.run[name] for name in kept}, "step": tested.step.value}
@@ -71,15 +77,13 @@ def _json(tested: Tested) -> Row:
 def _shown(tested: Tested) -> Iterator[str]:
     symbol = "✅" if tested.passed else "⚠️ "
     yield f"{symbol} {tested.reference}: the judge {tested.model} {'passed' if tested.passed else 'did not pass'}"
+    if tested.tested_before is not None:
+        yield f"   Tested before, on {render.moment(tested.tested_before)}; nothing was asked now"
     yield (
         f"   Accuracy: {tested.accuracy:.1%} ({tested.n_correct} of {tested.n_tested}); "
         f"required: {tested.required_accuracy:.1%}; examples in its prompt: {tested.n_examples}"
     )
-    run = tested.run
-    yield (
-        f"   Calls: {run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger; "
-        f"cost: {render.usd(run['cost_usd'])}"
-    )
+    yield from _spent(tested.run)
     yield ""
     yield render.table(
         ("The person said", *(f"judge: {word}" for word in _WORDS.values())),
@@ -90,18 +94,42 @@ def _shown(tested: Tested) -> Iterator[str]:
     if tested.disagreements:
         yield f"\nDisagreements ({len(tested.disagreements)}):"
     for row in tested.disagreements:
-        yield from _disagreement(row)
+        yield from (render.harmless(line) for line in _disagreement(row))
     if tested.passed and not tested.is_own:
         yield "\n💾 This judge is not the experiment's own: `synthtrack generate` with its config goes on with it."
 
 
+def _spent(run: Row) -> Iterator[str]:
+    estimated = " (estimated)" if run["tokens_estimated"] else ""
+    yield (
+        f"   Calls: {run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger, "
+        f"{run['n_retried']:,} retried, {run['n_rate_limited']:,} rate-limited"
+    )
+    yield (
+        f"   Tokens: {run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}; "
+        f"cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s"
+    )
+
+
 def _disagreement(row: Row) -> Iterator[str]:
     from pipeline.differences import differences, marked
+    from tracker.compare import short
 
     original, rephrased = differences(row["original"], row["rephrased"])
     yield f"\n   {row['sample']}: the person said {_WORDS[row['expected']]}, the judge {_WORDS[row['verdict']]}"
     yield f"      Original:  {marked(original, '[-', '-]')}"
     yield f"      Rephrased: {marked(rephrased, '{+', '+}')}"
+    if row["fields"]:
+        yield f"      Record:    {'; '.join(f'{name}: {short(value)}' for name, value in row['fields'].items())}"
+    yield f"      Decided:   {', '.join(_said(each) for each in row['decisions'])}"
+    if row["verdict"] == "unclear":
+        yield f"      The judge: {short(row['answer'])}"
+
+
+def _said(decision: Row) -> str:
+    more = [*(["settled it"] if decision["settles"] else []), *([decision["note"]] if decision["note"] else [])]
+    word = _WORDS.get(decision["verdict"], decision["verdict"])
+    return f"{decision['annotator']}: {word}" + (f" ({'; '.join(more)})" if more else "")
 
 
 def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:

@@ -9,9 +9,10 @@ from functools import partial
 from pipeline.adoption import adopt
 from pipeline.execution import check_models, claim, is_seen, make, register
 from pipeline.job import Job, existing, has_record, models_of
-from pipeline.judge_test import judge_failed, run_test
+from pipeline.judge_test import run_test
 from pipeline.plan import Plan
 from pipeline.run import Display, Rephrasing, Run
+from pipeline.tested import judge_failed
 from pipeline.two_stage import ANNOTATION, REVIEW, State, Step, load
 from tracker import decisions, listings, store, view
 from tracker.catalogue import Row, reading
@@ -188,7 +189,7 @@ class _Stages:
         """Lets the judge be tested; one that was tested on just this test set is not asked again."""
         known = state.test()
         if known is not None:
-            raise judge_failed(state.reference, known["accuracy"], state.required_accuracy)
+            raise judge_failed(state.reference, known["n_correct"], known["n_tested"], state.required_accuracy)
         tested = run_test(self.workspace, self.database, self.job, state, self.display, tell=self.tell)
         self.tell(
             f"The judge agrees with the people on {tested.n_correct} of {tested.n_tested} samples "

@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.execution import begin_test, check_models, make, run_row
-from pipeline.job import Job, Options, prepare, stored
+from pipeline.job import Job, Options, judged_by, stored
 from pipeline.plan import Plan
 from pipeline.run import Display, JudgeTest
-from pipeline.two_stage import ANNOTATION, ENOUGH, NOT_THE_SAME, REVIEW, SAME, State, Step, judge_key, load
-from pipeline.verdict import Verdict
+from pipeline.tested import Tested, load_tested
+from pipeline.two_stage import ANNOTATION, ENOUGH, REVIEW, State, Step, judge_key, load
 from tracker import decisions, listings, spec, store
 from tracker.catalogue import Row, reading
 from tracker.database import Database, open_database
-from tracker.errors import ConfigError, JudgeFailed, PartialResult, Problem, WrongStep
+from tracker.errors import ConfigError, PartialResult, Problem, WrongStep
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
-
-@dataclass(frozen=True)
-class Tested:
-    """What a test of a judge came to.
-
-    ``confusion`` counts samples by the person's verdict and the judge's; ``disagreements`` are the samples where those
-    differ; ``is_own``: the judge is the experiment's own, not one that was tried on it.
-    """
-
-    reference: str
-    model: str
-    n_tested: int
-    n_correct: int
-    accuracy: float
-    required_accuracy: float
-    passed: bool
-    is_own: bool
-    n_examples: int
-    confusion: dict[str, dict[str, int]]
-    disagreements: list[Row]
-    run: Row
-    step: Step
-
-    def check(self) -> None:
-        """Raises JudgeFailed where the judge did not pass."""
-        if not self.passed:
-            raise judge_failed(self.reference, self.accuracy, self.required_accuracy)
-
-
-def judge_failed(reference: str, accuracy: float, required: float) -> JudgeFailed:
-    """The error of a judge that agrees too little, with the ways on."""
-    return JudgeFailed(
-        f"The judge of {reference} agrees with the people on {accuracy:.1%} of the test set; {required:.0%} is "
-        "required. It may not decide the other records.",
-        hint="Change validation.validation_prompt or validation.model in the config. Try it:\n"
-        f"  synthtrack judge-test {reference} --config CONFIG\n"
-        f"Every attempt is kept: synthtrack judge-test {reference} --list\n"
-        "Once it passes, `synthtrack generate CONFIG` goes on with it: the rephrasings are paid for already, and what "
-        "people decided is taken over.",
-    )
+_SHOWN = 10
+_TEST = "SELECT * FROM judge_test_overview WHERE id = :id"
 
 
 def judge_test(
@@ -71,31 +31,30 @@ def judge_test(
     overrides: tuple[str, ...] = (),
     command: str = "synthtrack judge-test",
     display: Display = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Tested:
     """Tests the experiment's judge, or the one that ``config`` and ``overrides`` describe, on what people decided.
 
-    Raises WrongStep where there is no whole test set yet, PartialResult where the judge did not answer, ConfigError
-    where ``config`` has no judge, Conflict where another process asks just this judge.
+    A judge that was tested on just this test set is not asked again. ``tell`` gets what is probably not meant by the
+    judge's prompt, before anything is asked. Raises WrongStep where there is no whole test set yet, PartialResult where
+    the judge did not answer, ConfigError where ``config`` has no judge or ``overrides`` are not its, Conflict where
+    another process asks just this judge.
     """
+    _check_overrides(overrides)
     options = Options(overrides=overrides, command=command)
     with reading(workspace) as reader:
         row = listings.experiment(reader, ref, workspace)
         state = load(reader, row)
         _check_step(state)
-        runs = listings.generation_runs(reader, row["id"])
-        path = next((run["config_path"] for run in reversed(runs) if run["config_path"]), None)
-        # The last run may have been given another one than the first.
-        required = f"validation.required_accuracy={state.required_accuracy}"
-        own = stored(workspace, reader, row, dataclasses.replace(options, overrides=(required,)), path)
-        changed = own
-        if config is None and overrides:
-            again = dataclasses.replace(options, overrides=(required, *overrides))
-            changed = stored(workspace, reader, row, again, path)
+        own = stored(workspace, reader, row, dataclasses.replace(options, overrides=()))
+        job = stored(workspace, reader, row, options) if overrides and config is None else own
     if config is not None:
-        changed = prepare(workspace, config, options)
-        if changed.plan.judge is None:
-            raise ConfigError("There is no judge to test.", [Problem(str(config), "no `validation` section")])
-    job = dataclasses.replace(own, plan=_judged_by(own.plan, changed.plan), options=options)
+        job = judged_by(workspace, own, config, options)
+    known = _known(state, job.plan)
+    if known is not None:
+        return _loaded(workspace, state, job.plan, known, tested_before=known["created_at"])
+    for warning in job.plan.judge_warnings:
+        tell(warning)
     with open_database(workspace) as database:
         return run_test(workspace, database, job, state, display)
 
@@ -115,39 +74,39 @@ def run_test(
     validation = plan.config.validation
     assert validation is not None
     check_models(workspace, job, [validation])
-    examples: list[Json] = [*spec.settings(validation)["few_shot_examples"], *state.examples(ANNOTATION)]
     expected = state.test_set
-    began = run_row(workspace, job, Step.JUDGE_TEST, len(expected))
+    began = {**run_row(workspace, job, Step.JUDGE_TEST, len(expected)), "judge_key": _key(state, plan)}
     claimed = begin_test(database, job, state.experiment, began, tell)
     run = JudgeTest(
-        workspace, database, job, claimed, plan.taught(state.rephrase_examples, examples), display,
+        workspace, database, job, claimed, plan.taught(state.rephrase_examples, _examples(state, plan)), display,
         samples={at: state.samples[at] for at in expected},
     )  # fmt: skip
-    row = make(run)
+    make(run)
     if run.errors:
         first = run.errors[min(run.errors)]
         raise PartialResult(
             f"The judge gave no answer to {len(run.errors)} of {len(expected)} samples (the first: {first}).",
             hint="Run the same command again; what it did answer is not paid for twice.",
         )
-    return _kept(database, state, run, row, examples)
+    test_id = _save(database, state, run, _key(state, plan))
+    with reading(workspace) as reader:
+        (test,) = reader.rows(_TEST, id=test_id)
+    return _loaded(workspace, state, plan, test)
 
 
-def _kept(database: Database, state: State, run: JudgeTest, row: Row, examples: list[Json]) -> Tested:
+def _save(database: Database, state: State, run: JudgeTest, key: str) -> int:
     validation, expected = run.plan.config.validation, state.test_set
     assert validation is not None
     n_correct = sum(verdict == expected[at] for at, (verdict, _) in run.verdicts.items())
     accuracy = n_correct / len(expected)
-    passed = accuracy >= validation.required_accuracy - ENOUGH
-    identity = run.plan.identity_parts
-    key = judge_key(identity["validation"], examples, identity)
-    decisions.save_judge_test(
+    return decisions.save_judge_test(
         database,
         {
             "shared_experiment_id": run.claimed.experiment_id, "generation_run_id": run.claimed.run_id,
             "judge_key": key, "test_set_key": state.test_set_key, "model": validation.model,
             "temperature": validation.temperature, "n_tested": len(expected), "n_correct": n_correct,
-            "accuracy": accuracy, "required_accuracy": validation.required_accuracy, "passed": passed,
+            "accuracy": accuracy, "required_accuracy": validation.required_accuracy,
+            "passed": accuracy >= validation.required_accuracy - ENOUGH,
             "settings": store.to_json(spec.settings(validation)),
         },
         [
@@ -155,31 +114,42 @@ def _kept(database: Database, state: State, run: JudgeTest, row: Row, examples: 
             for at, (verdict, request_key) in sorted(run.verdicts.items())
         ],
     )  # fmt: skip
-    is_own = key == state.judge_key
-    tests = [*state.tests, {"judge_key": key, "test_set_key": state.test_set_key, "accuracy": accuracy}]
-    return Tested(
-        reference=state.reference, model=validation.model, n_tested=len(expected), n_correct=n_correct,
-        accuracy=accuracy, required_accuracy=validation.required_accuracy, passed=passed, is_own=is_own,
-        n_examples=len(examples), confusion=confusion(expected, {at: v for at, (v, _) in run.verdicts.items()}),
-        disagreements=[
-            {"sample": at + 1, "original": state.samples[at]["original"], "rephrased": state.samples[at]["rephrased"],
-             "expected": expected[at], "verdict": verdict.value}
-            for at, (verdict, _) in sorted(run.verdicts.items()) if verdict != expected[at]
-        ],
-        run=row, step=dataclasses.replace(state, tests=tests).step(),
-    )  # fmt: skip
 
 
-def confusion(expected: dict[int, str], verdicts: dict[int, Verdict]) -> dict[str, dict[str, int]]:
-    """How often the judge said what, by what the person had said."""
-    counts = Counter((expected[at], verdict.value) for at, verdict in verdicts.items())
-    said = [verdict.value for verdict in Verdict]
-    return {person: {judge: counts[person, judge] for judge in said} for person in (SAME, NOT_THE_SAME)}
+def _loaded(workspace: Workspace, state: State, plan: Plan, test: Row, *, tested_before: str | None = None) -> Tested:
+    n_examples = len(_examples(state, plan))
+    with reading(workspace) as reader:
+        return load_tested(reader, state, plan, test, n_examples, tested_before=tested_before)
 
 
-def _judged_by(own: Plan, other: Plan) -> Plan:
-    config = own.config.model_copy(update={"validation": other.config.validation})
-    return dataclasses.replace(own, config=config, judge=other.judge)
+def _examples(state: State, plan: Plan) -> list[Json]:
+    """What the judge is shown as examples: its own, and those that people called the same."""
+    assert plan.config.validation is not None
+    return [*spec.settings(plan.config.validation)["few_shot_examples"], *state.examples(ANNOTATION)]
+
+
+def _key(state: State, plan: Plan) -> str:
+    return judge_key(plan.identity_parts["validation"], _examples(state, plan), plan.identity_parts)
+
+
+def _known(state: State, plan: Plan) -> Row | None:
+    """The newest test of just this judge on just this test set, or None."""
+    wanted = (_key(state, plan), state.test_set_key)
+    found = [row for row in state.tests if (row["judge_key"], row["test_set_key"]) == wanted]
+    return found[-1] if found else None
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """Raises ConfigError for what would be set and have no effect on the judge."""
+    problems = []
+    for key in (assignment.partition("=")[0].strip() for assignment in overrides):
+        if key in {"validation.few_shot_range", "validation.test_range"}:
+            problems.append(Problem(f"--set {key}", "the samples are what people were asked about"))
+        elif not key.startswith("validation."):
+            problems.append(Problem(f"--set {key}", "not a setting of the judge; those begin with `validation.`"))
+    if problems:
+        hint = "For example: --set validation.model=MODEL or --set validation.temperature=0.2"
+        raise ConfigError("Only the judge can be tried with other settings.", problems, hint=hint)
 
 
 def _check_step(state: State) -> None:
@@ -192,8 +162,12 @@ def _check_step(state: State) -> None:
         )
     waiting = state.open(ANNOTATION)
     if ANNOTATION not in state.closed and waiting:
+        disputed = [at for at in waiting if at in state.decisions]
+        undecided = [at for at in waiting if at not in state.decisions]
+        found = {"without a verdict": undecided, "disputed": disputed}
+        said = ", ".join(f"{len(those)} {what} ({_numbers(those)})" for what, those in found.items() if those)
         raise WrongStep(
-            f"{len(waiting)} samples of {state.reference} wait for a person's verdict.",
+            f"Samples of {state.reference} wait for a person: {said}.",
             hint=f"Next: synthtrack annotate {state.reference}",
         )
     if not state.test_set:
@@ -201,3 +175,8 @@ def _check_step(state: State) -> None:
             f"The test set of {state.reference} is empty: all of its samples were skipped.",
             hint=f"Decide some of them: synthtrack annotate {state.reference} --only --same N,... --not-same N,...",
         )
+
+
+def _numbers(positions: Sequence[int]) -> str:
+    shown = ", ".join(str(at + 1) for at in positions[:_SHOWN])
+    return f"{shown}, ..." if len(positions) > _SHOWN else shown

@@ -25,10 +25,18 @@ from tests.workspaces import Done, call, config, new_root, rows, write_config
 
 JUDGE_TEST = ("judge-test", SERVED, "--no-mlflow")
 HINT = f"""\
-Change validation.validation_prompt or validation.model in the config. Try it:
+There are three ways on.
+1. Look at the disagreements again; the person may be the one who is wrong:
+  synthtrack judge-test {SERVED}  (shows them, and asks nothing again)
+  synthtrack annotate {SERVED} --only --same N  (or --not-same N)
+2. Try another prompt or model on the same samples. Once a judge passes, `synthtrack generate` with its config goes on \
+with it: the rephrasings are paid for already, and what people decided is taken over.
+  synthtrack judge-test {SERVED} --set validation.model=MODEL
   synthtrack judge-test {SERVED} --config CONFIG
-Every attempt is kept: synthtrack judge-test {SERVED} --list
-Once it passes, `synthtrack generate CONFIG` goes on with it"""
+  synthtrack judge-test {SERVED} --list  (every attempt is kept)
+3. Require less, knowingly: this judge would pass with validation.required_accuracy at 0.875:
+  synthtrack generate CONFIG --set validation.required_accuracy=0.875
+"""
 
 
 @pytest.fixture
@@ -50,12 +58,14 @@ def received(server: Server) -> int:
 def test_a_judge_that_did_not_pass(root: Path, server: Server) -> None:
     done = call(root, *JUDGE_TEST)
     assert (done.code, received(server)) == (15, N_RECORDS + 8)
+    run = rows(root, "SELECT prompt_tokens, completion_tokens, duration_s FROM generation_run ORDER BY id DESC LIMIT 1")
     assert (
         done.out
         == f"""\
 ⚠️  {SERVED}: the judge gpt-4o did not pass
    Accuracy: 87.5% (7 of 8); required: 95.0%; examples in its prompt: 4
-   Calls: 8 sent, 0 answered from the ledger; cost: unknown
+   Calls: 8 sent, 0 answered from the ledger, 0 retried, 0 rate-limited
+   Tokens: {run[0][0]:,} prompt + {run[0][1]} completion; cost: unknown; {run[0][2]:.1f} s
 
 The person said    judge: same    judge: not the same    judge: unclear
 -----------------  -------------  ---------------------  ----------------
@@ -67,11 +77,13 @@ Disagreements (1):
    14: the person said same, the judge not the same
       Original:  [-The man in-] house 013 [-fell-].
       Rephrased: {{+In+}} house 013{{+, the man had a fall+}}.
+      Record:    choice1: He slipped.; choice2: He slept.; question: cause; idx: 13; label: 1
+      Decided:   alice: same
 """
     )
-    said = f"The judge of {SERVED} agrees with the people on 87.5% of the test set; 95% is required."
+    said = f"The judge of {SERVED} agrees with the people on 7 of 8 samples (87.5%); 8 are needed (95.0%)."
     assert said in done.err
-    assert HINT in done.err
+    assert done.err.endswith(f" It may not decide the other records.\n{HINT}")
 
 
 def test_generate_refuses_alike_and_asks_nothing_again(root: Path, server: Server) -> None:
@@ -95,7 +107,7 @@ def test_generate_refuses_alike_and_asks_nothing_again(root: Path, server: Serve
 def test_less_can_be_required_without_asking_again(root: Path, server: Server) -> None:
     assert call(root, *GENERATE).code == 15
     refused = call(root, *GENERATE, "--set", "validation.required_accuracy=0.9")
-    assert (refused.code, "87.5% of the test set; 90% is required" in refused.err) == (15, True)
+    assert (refused.code, "7 of 8 samples (87.5%); 8 are needed (90.0%)" in refused.err) == (15, True)
     done = generated(root, "--set", "validation.required_accuracy=0.875")
     assert done.out.startswith(f"✅ {SERVED}: resumed, complete")
     assert received(server) == N_RECORDS + 16

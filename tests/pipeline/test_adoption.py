@@ -110,7 +110,7 @@ def test_an_attempt_on_another_test_set_does_not_count(refused: Path, better: Se
     decide(root, SERVED, ANNOTATION, {9, 10}, samples="9-16")
     done = call(root, "generate", "better.yaml", "--no-mlflow")
     assert (done.code, better.stats()["received"]) == (15, 8)
-    assert "agrees with the people on 87.5% of the test set" in done.err
+    assert "agrees with the people on 7 of 8 samples (87.5%)" in done.err
     assert of_second(root, "step, n_calls, n_cached", "generation_run")[-1] == ("judge_test", 0, 8)
 
 

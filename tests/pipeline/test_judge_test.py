@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.judge_test import confusion, judge_test
+from pipeline.judge_test import judge_test
+from pipeline.tested import confusion, judge_failed
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, Step
-from pipeline.verdict import Verdict
 from tests.llm_server import Server, running_server
 from tests.two_stage import (
     AGREEING,
@@ -37,7 +38,7 @@ from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     # pytest would take it for tests.
-    from pipeline.judge_test import Tested
+    from pipeline.tested import Tested
 
 KEYS = {"OPENAI_API_KEY": "test-key"}
 
@@ -65,6 +66,11 @@ def received(server: Server) -> int:
     return int(server.stats()["received"])
 
 
+def moved_to(other: Server) -> tuple[str, ...]:
+    """What says that the judge's service has another address now: it is the same judge."""
+    return f"validation.base_url={other.base_url}", "validation.endpoint=test-server"
+
+
 def test_agreement_is_counted_and_disagreements_are_told(tmp_path: Path, server: Server) -> None:
     workspace = ready(tmp_path, server)
     tested = try_judge(workspace)
@@ -75,16 +81,25 @@ def test_agreement_is_counted_and_disagreements_are_told(tmp_path: Path, server:
         "same": {"same": 4, "not_the_same": 0, "unclear": 1},
         "not_the_same": {"same": 1, "not_the_same": 2, "unclear": 0},
     }
-    found = [tuple(row.values()) for row in tested.disagreements]
-    assert found == [
-        (10, "The man in house 009 fell.", "In house 009, the man had a fall.", NOT_THE_SAME, SAME),
-        (12, "The man in house 011 fell.", "In house 011, the man had a fall.", SAME, "unclear"),
-    ]
+    fields = {"choice1": "He slipped.", "choice2": "He slept.", "question": "cause"}
+    said = {"annotator": "alice", "settles": False, "note": ""}
+    assert tested.disagreements == [
+        {
+            "sample": 10, "original": "The man in house 009 fell.", "rephrased": "In house 009, the man had a fall.",
+            "expected": NOT_THE_SAME, "verdict": SAME, "fields": {**fields, "idx": 9, "label": 1},
+            "decisions": [{**said, "verdict": NOT_THE_SAME}], "answer": "Same.",
+        },
+        {
+            "sample": 12, "original": "The man in house 011 fell.", "rephrased": "In house 011, the man had a fall.",
+            "expected": SAME, "verdict": "unclear", "fields": {**fields, "idx": 11, "label": 1},
+            "decisions": [{**said, "verdict": SAME}], "answer": UNCLEAR,
+        },
+    ]  # fmt: skip
     # What says neither is asked for once more.
     assert (received(server), tested.run["n_calls"]) == (N_RECORDS + 9, 9)
     asked = [prompt.about for prompt in prompts(tmp_path / "bodies.jsonl") if prompt.judging]
     assert sorted(asked) == [9, 10, 11, 12, 12, 13, 14, 15, 16]
-    with pytest.raises(JudgeFailed, match=r"75\.0% of the test set; 95% is required"):
+    with pytest.raises(JudgeFailed, match=r"on 6 of 8 samples \(75\.0%\); 8 are needed \(95\.0%\)\. It may not decide"):
         tested.check()
 
 
@@ -101,13 +116,88 @@ def test_a_test_changes_nothing_but_what_is_known_of_the_judge(tmp_path: Path, s
     try_judge(workspace)
     assert record() == before
     assert runs(workspace.root)[-1] == ("tested", "judge_test", "complete")
-    again = try_judge(workspace)
-    assert (again.run["n_calls"], again.run["n_cached"], again.accuracy) == (0, 9, 0.75)
-    assert rows(workspace.root, "SELECT n_tested, n_correct, passed FROM judge_test") == [(8, 6, 0)] * 2
+    assert rows(workspace.root, "SELECT n_tested, n_correct, passed FROM judge_test") == [(8, 6, 0)]
     counts = "n_records, n_accepted, n_rejected, n_failed, n_unclear"
-    assert (
-        rows(workspace.root, f"SELECT {counts} FROM generation_run WHERE outcome = 'tested'") == [(8, 0, 0, 0, 0)] * 2
-    )
+    assert rows(workspace.root, f"SELECT {counts} FROM generation_run WHERE outcome = 'tested'") == [(8, 0, 0, 0, 0)]
+
+
+def test_what_was_tested_before_is_shown_and_not_asked_again(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    first = try_judge(workspace)
+    kept = [runs(workspace.root), rows(workspace.root, "SELECT * FROM judge_test"), received(server)]
+    keyless = Workspace(workspace.root, environ={})
+    again = try_judge(keyless)
+    (when,) = rows(workspace.root, "SELECT created_at FROM judge_test")[0]
+    assert again == dataclasses.replace(first, tested_before=when)
+    assert again.run["n_calls"] == 9
+    assert try_judge(keyless, "validation.required_accuracy=0.75").passed
+    assert try_judge(keyless, "validation.concurrency=1").tested_before == when, "how it is asked is no other judge"
+    assert [runs(workspace.root), rows(workspace.root, "SELECT * FROM judge_test"), received(server)] == kept
+    assert try_judge(workspace, "validation.seed=1").tested_before is None
+    decide(workspace.root, SERVED, ANNOTATION, {10}, samples="9-10")
+    third = try_judge(workspace)
+    assert (third.tested_before, third.n_correct, third.run["n_cached"]) == (None, 5, 9), "another test set"
+    assert len(rows(workspace.root, "SELECT id FROM judge_test")) == 3
+
+
+def test_what_another_judge_is_warned_of_is_told_before_it_is_asked(tmp_path: Path, server: Server) -> None:
+    workspace = ready(tmp_path, server)
+    told: list[tuple[str, int]] = []
+    before = received(server)
+
+    def tell(warning: str) -> None:
+        told.append((warning, received(server) - before))
+
+    try_judge(workspace, "validation.validation_prompt='{{VALIDATION_FEWSHOT}} {original_premise} Same?'", tell=tell)
+    blindly = "The validation prompt does not contain {rephrased_premise}: the judge will judge blindly."
+    assert told == [(blindly, 0)]
+    told.clear()
+    try_judge(workspace, "validation.validation_prompt='{rephrased_premise} Same?'", tell=tell)
+    assert [warning for warning, _ in told] == [
+        "What people approve teaches validation nothing: its prompt has no {{VALIDATION_FEWSHOT}}.",
+        "The validation prompt does not contain {original_premise}: the judge will judge without what it was made of.",
+    ]
+    told.clear()
+    try_judge(workspace, tell=tell)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("generation.temperature", "not a setting of the judge; those begin with `validation.`"),
+        ("validation", "not a setting of the judge"),
+        ("experiment.purpose", "not a setting of the judge"),
+        ("validation.few_shot_range", "the samples are what people were asked about"),
+        (" validation.test_range ", "the samples are what people were asked about"),
+    ],
+)
+def test_only_the_judges_own_settings_can_be_tried(tmp_path: Path, key: str, what: str) -> None:
+    workspace = ready(tmp_path)
+    for given in ({}, {"config": workspace.root / "copa.yaml"}):
+        with pytest.raises(ConfigError) as caught:
+            try_judge(workspace, "validation.temperature=0.1", f"{key}=0.5", ref=OFFLINE, **given)
+        (problem,) = caught.value.problems
+        assert (problem.where, problem.what.startswith(what)) == (f"--set {key.strip()}", True)
+    assert ("tested", "judge_test", "complete") not in runs(workspace.root)
+
+
+@pytest.mark.parametrize(
+    ("n_correct", "n_tested", "required", "said"),
+    [
+        (37, 40, 0.95, "37 of 40 samples (92.5%); 38 are needed (95.0%)."),
+        (0, 3, 0.5, "0 of 3 samples (0.0%); 2 are needed (50.0%)."),
+        (39, 40, 0.985, "39 of 40 samples (97.5%); 40 are needed (98.5%)."),
+    ],
+)
+def test_how_many_are_needed(n_correct: int, n_tested: int, required: float, said: str) -> None:
+    assert said in judge_failed("Copa/x", n_correct, n_tested, required).message
+
+
+def test_what_would_be_enough_is_what_is_reached() -> None:
+    hint = judge_failed("Copa/x", 2, 3, 0.95).hint
+    assert hint is not None
+    assert hint.endswith("--set validation.required_accuracy=0.666")
 
 
 def spent(root: Path, table: str = "generation_run") -> tuple[Any, ...]:
@@ -124,8 +214,9 @@ def test_what_tests_cost_is_the_experiments_from_then_on(tmp_path: Path, server:
     assert try_judge(workspace).run["prompt_tokens"] > 0
     assert spent(workspace.root, "shared_experiment") == spent(workspace.root) != before
     with running_server(recorded=recorded(tmp_path), poison="Rephrased: In house 010") as broken:
+        given = f"validation.price={json.dumps(price)}", "validation.max_retries=0", "validation.seed=2"
         with pytest.raises(PartialResult):
-            try_judge(workspace, f"validation.base_url={broken.base_url}", "validation.max_retries=0", "validation.seed=2")
+            try_judge(workspace, *moved_to(broken), *given)
         assert received(broken) == 8
     assert spent(workspace.root, "shared_experiment") == spent(workspace.root), "a test that failed cost something too"
     generated(workspace.root)
@@ -179,8 +270,13 @@ def test_a_finished_experiment_can_try_judges_too(tmp_path: Path) -> None:
     workspace = ready(tmp_path, validation__required_accuracy=0.5)
     generated(workspace.root)
     data = train_file(workspace.root, "temp07_topp10_rulesv1").read_bytes()
-    tested = try_judge(workspace, "validation.seed=1", ref=OFFLINE)
+    tested = try_judge(workspace, "validation.seed=1", "validation.required_accuracy=0.95", ref=OFFLINE)
     assert (tested.n_tested, tested.step) == (8, Step.COMPLETE)
+    with pytest.raises(JudgeFailed, match=r"The judge that was tried on Copa/.* are needed \(95\.0%\)\.\n") as caught:
+        tested.check()
+    assert caught.value.hint is not None
+    assert "annotate" not in caught.value.hint, "what people decided is used"
+    assert f"synthtrack judge-test {OFFLINE} --config CONFIG" in caught.value.hint
     assert generated(workspace.root).out.startswith("⚡ ")
     assert train_file(workspace.root, "temp07_topp10_rulesv1").read_bytes() == data
     assert call(workspace.root, "view", "check").code == 0
@@ -223,10 +319,9 @@ def test_a_prompt_that_fails_for_some_answers(tmp_path: Path, server: Server) ->
 def test_what_a_judge_did_not_answer_is_asked_for_again_and_nothing_else(tmp_path: Path, server: Server) -> None:
     workspace = ready(tmp_path, server, generation__max_retries=0)
     with running_server(recorded=recorded(tmp_path), poison="Rephrased: In house 010") as broken:
-        place = f"validation.base_url={broken.base_url}"
         for sent in (8, 9):
             with pytest.raises(PartialResult, match=r"no answer to 1 of 8 samples \(the first: HTTP 500") as caught:
-                try_judge(workspace, place)
+                try_judge(workspace, *moved_to(broken), "validation.max_retries=0")
             assert received(broken) == sent
         assert "what it did answer is not paid for twice" in str(caught.value)
         done = call(workspace.root, *GENERATE, "--accept-partial", "--set", f"generation.base_url={broken.base_url}")
@@ -260,11 +355,12 @@ def test_what_is_to_be_done_before(tmp_path: Path) -> None:
     generated(root)
     decide(root, OFFLINE, ANNOTATION, samples="5-8")
     error = refused(root)
-    assert error.message == f"8 samples of {OFFLINE} wait for a person's verdict."
+    numbers = "9, 10, 11, 12, 13, 14, 15, 16"
+    assert error.message == f"Samples of {OFFLINE} wait for a person: 8 without a verdict ({numbers})."
     assert error.hint == f"Next: synthtrack annotate {OFFLINE}"
     decide(root, OFFLINE, ANNOTATION, samples="9-16")
     decide(root, OFFLINE, ANNOTATION, {9, 10}, annotator="bob", samples="9-16")
-    assert refused(root).message.startswith("2 samples")
+    assert refused(root).message == f"Samples of {OFFLINE} wait for a person: 2 disputed (9, 10)."
     for annotator in ("alice", "bob"):
         decide(root, OFFLINE, ANNOTATION, skipped=set(range(9, 17)), annotator=annotator)
     error = refused(root)
@@ -280,9 +376,8 @@ def test_an_experiment_that_nobody_checks_has_no_test(tmp_path: Path) -> None:
 
 
 def test_the_confusion_matrix() -> None:
-    expected = {0: SAME, 1: SAME, 2: NOT_THE_SAME, 3: SAME}
-    said = {0: Verdict.SAME, 1: Verdict.NOT_THE_SAME, 2: Verdict.UNCLEAR, 3: Verdict.SAME}
-    assert confusion(expected, said) == {
+    pairs = [(SAME, SAME), (SAME, NOT_THE_SAME), (NOT_THE_SAME, "unclear"), (SAME, SAME)]
+    assert confusion(pairs) == {
         SAME: {"same": 2, "not_the_same": 1, "unclear": 0},
         NOT_THE_SAME: {"same": 0, "not_the_same": 0, "unclear": 1},
     }
