@@ -21,10 +21,12 @@ def imported(found: Imported, runs: Sequence[Row]) -> Iterator[str]:
     read = found.read
     yield f"✅ {counted(len(read.answers), 'decision')} imported into {found.state.reference}"
     yield from (f"   by {harmless(name)}: {n:,}" for name, n in sorted(found.by_annotator.items()))
-    left_out = {
-        "there already": read.n_unchanged, "not answered": read.n_unanswered, "outside the range": read.n_outside,
+    numbers = {
+        "in place of an earlier answer of the same person": read.n_overriding,
+        "there already": read.n_unchanged, "older than their newest answer": read.n_older,
+        "not answered": read.n_unanswered, "outside the range": read.n_outside,
     }  # fmt: skip
-    yield from (f"   {what}: {n:,}" for what, n in left_out.items() if n)
+    yield from (f"   {what}: {n:,}" for what, n in numbers.items() if n)
     for name, n in sorted(read.renamed.items()):
         yield f"⚠️ {counted(n, 'row')} of {harmless(name)} taken as another's, as --annotator says"
     disputed = [str(at + 1) for at in found.disputed]
@@ -43,7 +45,9 @@ def imported_json(found: Imported, runs: Sequence[Row]) -> dict[str, Json]:
         "experiment": found.state.reference,
         "imported": dict(sorted(found.by_annotator.items())),
         "n_imported": len(read.answers),
+        "n_overriding": read.n_overriding,
         "n_unchanged": read.n_unchanged,
+        "n_older": read.n_older,
         "n_unanswered": read.n_unanswered,
         "n_outside": read.n_outside,
         "renamed": dict(sorted(read.renamed.items())),

@@ -25,7 +25,9 @@ class Read:
     """What a file comes to: the answers that are new, everything that is wrong, and what was left out.
 
     ``renamed`` counts the rows that name another annotator than the one who was asked for; ``early`` are the
-    checkpoints of samples that are not rephrased yet, ``n_elsewhere`` the rows of samples in no checkpoint.
+    checkpoints of samples that are not rephrased yet, ``n_elsewhere`` the rows of samples in no checkpoint,
+    ``n_older`` those from before the same person's newest answer to that sample; ``n_overriding`` are the answers that
+    take the place of an earlier one of the same person.
     """
 
     answers: list[Given] = field(default_factory=list)
@@ -36,6 +38,8 @@ class Read:
     n_unanswered: int = 0
     n_outside: int = 0
     n_elsewhere: int = 0
+    n_older: int = 0
+    n_overriding: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,12 +217,30 @@ class _File:
             verdicts = f"{word(given.verdict)!r}, and {word(first.verdict)!r} in line {first.line}"
             self._problem(given.line, f"{given.annotator} says of sample {given.position + 1} {verdicts}")
             return
+        differing = _differing(first, given)
+        if differing:
+            what = f"{given.annotator} says the same of sample {given.position + 1} in line {first.line}"
+            self._problem(given.line, f"{what}, with another {' and '.join(differing)}")
+            return
         own = [row for row in self._history.decisions.get(given.position, ()) if row["annotator"] == given.annotator]
         known = (row for row in own if row is own[-1] or row["decided_at"] == given.decided_at)
         if first is not given or any(given.is_said_by(row) for row in known):
             self._read.n_unchanged += 1
-        elif given.decided_at in {row["decided_at"] for row in own}:
-            # Changed in the file after it was exported: that moment is another answer's.
-            self._read.answers.append(replace(given, decided_at=None))
-        else:
-            self._read.answers.append(given)
+            return
+        newest = max((row["decided_at"] for row in own), default="")
+        if given.decided_at is not None and given.decided_at < newest:
+            self._read.n_older += 1
+            return
+        self._read.n_overriding += bool(own)
+        # Of the same moment: changed in the file after it was exported, so that moment is another answer's.
+        self._read.answers.append(replace(given, decided_at=None) if given.decided_at == newest else given)
+
+
+def _differing(first: Given, given: Given) -> list[str]:
+    """In what two rows of the same verdict differ; one that says nothing of it has no note and settles nothing."""
+    said = {
+        "note": (first.note or "", given.note or ""),
+        "settles": (bool(first.settles), bool(given.settles)),
+        "decided_at": (first.decided_at, given.decided_at),
+    }
+    return [name for name, (one, other) in said.items() if one != other]

@@ -136,6 +136,8 @@ def _moment(given: Json) -> str | None:
     # The years at either end are out of reach in another time zone.
     if moment is None or moment.tzinfo is None or not 1970 <= moment.year < MAXYEAR:
         raise ValueError(f"decided_at {json.dumps(given)} is no time such as 2026-11-20T21:46:52Z")
+    if moment > clock.now():
+        raise ValueError(f"decided_at {json.dumps(given)} is in the future")
     return clock.to_text(moment)
 
 

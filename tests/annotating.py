@@ -15,7 +15,7 @@ from tests.workspaces import Done, call, rows
 from tracker.catalogue import Row, reading
 from tracker.paths import find_workspace
 
-MOMENT = "2026-11-20T21:46:52.000000Z"
+MOMENT = "2024-11-20T21:46:52.000000Z"
 
 
 def history_of(root: Path, reference: str = OFFLINE) -> History:

@@ -130,7 +130,9 @@ def test_an_import_keeps_who_when_and_why(root: Path) -> None:
         "experiment": OFFLINE,
         "imported": {"alice": 1},
         "n_imported": 1,
+        "n_overriding": 0,
         "n_unchanged": 0,
+        "n_older": 0,
         "n_unanswered": 0,
         "n_outside": 0,
         "renamed": {},
@@ -371,3 +373,15 @@ def test_an_export_loads_no_orm(root: Path) -> None:
 def test_the_command_runs_as_a_process(root: Path) -> None:
     done = execute(root, "annotations", "export", OFFLINE, "--range", "5-5")
     assert (done.code, [line["sample"] for line in lines_of(done.out)]) == (0, [5])
+
+
+def test_what_overrides_and_what_is_too_old_is_said(root: Path) -> None:
+    decide(root, OFFLINE, ANNOTATION, annotator="alice")
+    old = {"verdict": "reject", "annotator": "alice", "decided_at": "2020-01-01T00:00:00Z"}
+    done = take(root, [{**old, "sample": 5}, {**old, "sample": 6, "decided_at": None}])
+    assert (done.code, done.err) == (0, "")
+    told = done.out.splitlines()
+    assert "   in place of an earlier answer of the same person: 1" in told
+    assert "   older than their newest answer: 1" in told
+    standing = rows(root, "SELECT position, verdict FROM sample_decision WHERE position IN (4, 5) ORDER BY position")
+    assert standing == [(4, "same"), (5, "not_the_same")]

@@ -145,8 +145,8 @@ def test_a_trial_of_the_first_records_knows_no_others(tmp_path: Path) -> None:
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 names = st.text(st.characters(categories=["L", "N", "P", "S"], codec="utf-8"), min_size=1, max_size=8)
 
-# The year 9999 is left out: its end is out of reach in another time zone.
-moments = st.integers(0, 253_370_764_799_999_999).map(lambda us: to_text(EPOCH + timedelta(microseconds=us)))
+# Up to the end of 2024: no answer is of the future.
+moments = st.integers(0, 1_735_689_599_999_999).map(lambda us: to_text(EPOCH + timedelta(microseconds=us)))
 
 
 @given(

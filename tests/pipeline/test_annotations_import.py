@@ -13,7 +13,7 @@ from tests.annotating import MOMENT, answers, decision, having, history_of, json
 from tests.pipeline.test_annotations import without_idx
 from tests.two_stage import drafted, reviewed
 
-LATER = "2026-11-20T22:00:00.000000Z"
+LATER = "2024-11-20T22:00:00.000000Z"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,7 @@ def test_a_sample_is_named_by_number_or_by_its_own_idx(plain: History) -> None:
         ({"sample": 5, "rephrased_premise": "It rained."}, 'rephrased_premise is "It rained.", that of sample 5 is '),
         ({"sample": 5, "annotator": 7}, "annotator 7 is no name"),
         ({"sample": 5, "annotator": " "}, "no annotator: --annotator NAME says whose answers these are"),
+        ({"sample": 5, "decided_at": "2999-01-01T00:00:00Z"}, 'decided_at "2999-01-01T00:00:00Z" is in the future'),
         ({"sample": 5, "decided_at": "now"}, 'decided_at "now" is no time such as 2026-11-20T21:46:52Z'),
     ],
 )
@@ -151,7 +152,7 @@ def test_rows_that_contradict_each_other_do_so_also_where_one_is_known_already(p
 
 def test_what_the_newest_decision_says_is_left_out(plain: History) -> None:
     history = having(plain, [decision(5, "alice", SKIPPED), decision(5, "alice", note="fine", decided_at=LATER)])
-    known = [row(sample=5), row(sample=5, note="fine"), row(sample=5, decided_at="2030-01-01T00:00:00Z")]
+    known = [row(sample=5), row(sample=5, note="fine"), row(sample=5, decided_at="2025-01-01T00:00:00Z")]
     for line in known:
         found = read(history, jsonl([line]), "f")
         assert (found.answers, found.n_unchanged) == ([], 1)
@@ -177,3 +178,38 @@ def test_lines_end_at_newlines_only(plain: History) -> None:
     line = json.dumps(row(sample=5, note="one\u2028two\x85three"), ensure_ascii=False)
     [given] = read(plain, f"{line}\r\n\r\n", "f").answers
     assert given.note == "one\u2028two\x85three"
+
+
+def test_an_older_answer_does_not_replace_a_newer_one_of_the_same_person(plain: History) -> None:
+    history = having(plain, [decision(5, "alice", decided_at=LATER)])
+    found = read(history, jsonl([row(sample=5, verdict="reject", decided_at="2020-01-01T00:00:00Z")]), "f")
+    assert (problems(found), found.answers, found.n_older, found.n_overriding) == ([], [], 1, 0)
+    older_of_another = row(sample=5, annotator="bob", verdict="reject", decided_at="2020-01-01T00:00:00Z")
+    found = read(history, jsonl([older_of_another]), "f")
+    assert ([given.annotator for given in found.answers], found.n_older, found.n_overriding) == (["bob"], 0, 0)
+
+
+def test_what_answers_override_of_the_same_person_is_counted(plain: History) -> None:
+    history = having(plain, [decision(5, "alice"), decision(6, "alice"), decision(7, "bob")])
+    lines = [row(sample=5, verdict="reject"), row(sample=6, verdict="reject", decided_at=LATER), row(sample=7)]
+    found = read(history, jsonl(lines), "f")
+    assert [given.decided_at for given in found.answers] == [None, LATER, None]
+    assert (found.n_overriding, found.n_older) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("second", "what"),
+    [
+        ({"note": "fine"}, "note"),
+        ({"settles": True}, "settles"),
+        ({"decided_at": MOMENT}, "decided_at"),
+        ({"note": "fine", "settles": True}, "note and settles"),
+    ],
+)
+def test_two_lines_that_say_the_same_of_a_sample_differ_in_nothing(
+    plain: History, second: dict[str, Any], what: str
+) -> None:
+    found = read(plain, jsonl([row(sample=5), row(sample=5, **second)]), "f")
+    assert problems(found) == [f"f:2: alice says the same of sample 5 in line 1, with another {what}"]
+    found = read(plain, jsonl([row(sample=5), row(sample=5, note="", settles=False, decided_at=None)]), "f")
+    assert (problems(found), len(found.answers), found.n_unchanged) == ([], 1, 1)
