@@ -44,7 +44,7 @@ def described(state: State) -> Iterator[str]:
         verdict = "passed" if state.judge_passed else "not passed"
         yield (
             f"Judge test: {test['n_correct']} of {test['n_tested']} as the person ({test['accuracy']:.1%}; "
-            f"{state.required_accuracy:.0%} required), {verdict}"
+            f"{100 * state.required_accuracy:.4g}% required), {verdict}"
         )
 
 
