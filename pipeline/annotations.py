@@ -20,9 +20,10 @@ from tracker.fingerprint import Json, content_key
 from tracker.paths import Workspace
 
 _DECISIONS = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id ORDER BY id"
-_LINES = """
+LINES = """
     SELECT r.position, r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
     WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
+"""The first ``end`` records that are rephrased, as they were in the source."""
 
 
 def word(verdict: str) -> str:
@@ -89,7 +90,7 @@ def load_history(reader: Reader, workspace: Workspace, ref: str) -> History:
     decisions: dict[int, list[Row]] = {}
     for row in reader.rows(_DECISIONS, id=experiment["id"]):
         decisions.setdefault(row["position"], []).append(row)
-    lines = reader.rows(_LINES, dataset=experiment["source_dataset_id"], end=experiment["n_records"])
+    lines = reader.rows(LINES, dataset=experiment["source_dataset_id"], end=experiment["n_records"])
     return History(state, {row["position"]: row["line"] for row in lines}, decisions)
 
 

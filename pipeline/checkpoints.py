@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.annotations import LINES
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED, State, Step, load, numbers, positions
 from tracker import checkpoints, listings
 from tracker.catalogue import Reader, Row, reading
@@ -28,9 +29,6 @@ WORDS = {
 """What a verdict is called at each checkpoint."""
 
 _OWN = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id AND id <= :seen ORDER BY id"
-_LINES = """
-    SELECT r.position, r.line FROM source_record r JOIN source_split p ON p.id = r.source_split_id
-    WHERE p.source_dataset_id = :dataset AND p.content IS NULL AND r.position < :end ORDER BY r.position"""
 
 
 @dataclass
@@ -225,7 +223,7 @@ def _chosen(state: State, checkpoint: str, samples: str | None) -> set[int]:
 
 def _records(reader: Reader, state: State) -> dict[int, dict[str, Json]]:
     end = max(state.samples, default=-1) + 1
-    rows = reader.rows(_LINES, dataset=state.experiment["source_dataset_id"], end=end)
+    rows = reader.rows(LINES, dataset=state.experiment["source_dataset_id"], end=end)
     return {row["position"]: json.loads(row["line"]) for row in rows}
 
 
