@@ -33,7 +33,13 @@ def annotations() -> None:
     callback=checked_name,
     help="Only this person's decisions; the others to be filled in.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write into FILE, not to stdout.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Write into FILE, not to stdout (-).",
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @workspace
 def export_annotations(
@@ -49,7 +55,7 @@ def export_annotations(
     with reading(place) as reader:
         rows = exported(load_history(reader, place, experiment), samples, annotator)
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    if output is None:
+    if output is None or str(output) == "-":
         show("\n".join(lines))
         return
     from cli.output_file import write_output

@@ -385,3 +385,9 @@ def test_what_overrides_and_what_is_too_old_is_said(root: Path) -> None:
     assert "   older than their newest answer: 1" in told
     standing = rows(root, "SELECT position, verdict FROM sample_decision WHERE position IN (4, 5) ORDER BY position")
     assert standing == [(4, "same"), (5, "not_the_same")]
+
+
+def test_a_hyphen_is_stdout_as_it_is_stdin(root: Path) -> None:
+    done = call(root, "annotations", "export", OFFLINE, "-o", "-")
+    assert (done.code, done.err, lines_of(done.out)) == (0, "", export(root))
+    assert not (root / "-").exists()
