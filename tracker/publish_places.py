@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def find_places(
     for place in places:
         _check(workspace, place.directory)
         _check_record(workspace, place.directory)
-        _check_origins(place.directory, origins)
+        _check_origins(workspace, place.directory, origins)
     return places
 
 
@@ -132,13 +132,21 @@ def _is_record(path: Path, database: str) -> bool:
     return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises where it may not look
 
 
-def _check_origins(directory: Path, origins: Iterable[str]) -> None:
+def _check_origins(workspace: Workspace, directory: Path, origins: Iterable[str]) -> None:
     for origin in origins:
-        # What was read from a hub has no path.
-        if Path(origin).is_absolute():
-            for home in (Path(os.path.realpath(Path(origin).parent)), Path(os.path.realpath(origin)).parent):
-                if home.is_relative_to(directory):
-                    raise Conflict(
-                        f"{directory} is, or holds, where source data was read from: {origin}.",
-                        hint="Choose another --target or --dataset.",
-                    )
+        if any(home.is_relative_to(directory) for home in _homes(workspace, origin)):
+            raise Conflict(
+                f"{directory} is, or holds, where source data was read from: {origin}.",
+                hint="Choose another --target or --dataset.",
+            )
+
+
+def _homes(workspace: Workspace, origin: str) -> Iterator[Path]:
+    """The directories of a file that source data was read from; none for what came from a hub."""
+    if Path(origin).is_absolute():
+        yield Path(os.path.realpath(Path(origin).parent))
+        yield Path(os.path.realpath(origin)).parent
+        # In a workspace that was moved since, it lies where it lay in the old one.
+        _, found, below = origin.rpartition(f"/{workspace.relative(workspace.original_dir)}/")
+        if found:
+            yield Path(os.path.realpath((workspace.original_dir / below).parent))

@@ -191,7 +191,7 @@ def test_a_wrong_command_line_is_explained(root: Path, words: tuple[str, ...], e
         ((ONE, "--archive", "../up"), 3, "--archive: '..' is no name"),
         ((ONE, "--target", "Data_v2/synthetic/first"), 5, "synthtrack path list"),
         ((ONE, "--target", "copy.yaml"), 5, "it is no directory"),
-        ((ONE, "--target", "Data/original"), 5, "copa_train.jsonl: not published there"),
+        ((ONE, "--target", "Data/original", "--force"), 5, "where source data was read from"),
     ],
 )
 def test_what_is_refused_is_explained(root: Path, words: tuple[str, ...], code: int, expected: str) -> None:

@@ -155,3 +155,10 @@ def test_a_data_set_is_not_published_where_source_data_was_read_from(here: Works
             places(here, target, dataset, origins=origins)
     for target, dataset in (("Data/original", "CB"), ("Data/original/Copa", "published"), (".", "hub:org")):
         assert places(here, target, dataset, origins=origins)
+
+
+def test_source_data_that_was_moved_with_its_workspace_is_known_again(here: Workspace) -> None:
+    origins = ["/before/it/moved/Data/original/Copa/train.jsonl", "/elsewhere/CB/train.jsonl"]
+    with pytest.raises(Conflict, match="where source data was read from"):
+        places(here, "Data/original", origins=origins)
+    assert places(here, "Data/original", "CB", origins=origins)
