@@ -207,18 +207,29 @@ def spent(root: Path, table: str = "generation_run") -> tuple[Any, ...]:
 
 def test_what_tests_cost_is_the_experiments_from_then_on(tmp_path: Path, server: Server) -> None:
     price = {"input_per_mtok": 1000, "output_per_mtok": 1000}
-    prices = {"generation__price": price, "validation__price": price, "validation__required_accuracy": 0.7}
+    priced = f"validation.price={json.dumps(price)}"
+    prices = {
+        "generation__price": price,
+        "validation__price": price,
+        "validation__required_accuracy": 0.7,
+        "validation__model": "gpt-4o-mini",
+    }
     workspace = ready(tmp_path, server, **prices)
     before = spent(workspace.root)
     assert spent(workspace.root, "shared_experiment") == before
     assert try_judge(workspace).run["prompt_tokens"] > 0
     assert spent(workspace.root, "shared_experiment") == spent(workspace.root) != before
     with running_server(recorded=recorded(tmp_path), poison="Rephrased: In house 010") as broken:
-        given = f"validation.price={json.dumps(price)}", "validation.max_retries=0", "validation.seed=2"
         with pytest.raises(PartialResult):
-            try_judge(workspace, *moved_to(broken), *given)
+            try_judge(workspace, *moved_to(broken), priced, "validation.max_retries=0", "validation.seed=2")
         assert received(broken) == 8
     assert spent(workspace.root, "shared_experiment") == spent(workspace.root), "a test that failed cost something too"
+    assert try_judge(workspace, "validation.model=gpt-5", priced).model == "gpt-5"
+    found = rows(workspace.root, "SELECT outcome, model, status FROM spending ORDER BY generation_run_id")
+    assert found[1:] == [
+        ("resumed", "gpt-4o", "waiting"), ("tested", "gpt-4o-mini", "complete"), ("tested", "gpt-4o-mini", "partial"),
+        ("tested", "gpt-5", "complete"),
+    ]  # fmt: skip
     generated(workspace.root)
     of_all = spent(workspace.root)
     assert spent(workspace.root, "shared_experiment") == of_all

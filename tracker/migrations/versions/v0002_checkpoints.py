@@ -15,10 +15,15 @@ VIEWS = {
                s.error, s.rephrase_request_key, s.judge_request_key, s.shared_experiment_id
         FROM sample s JOIN shared_experiment e ON e.id = s.shared_experiment_id""",
     "spending": """
-        SELECT g.id AS generation_run_id, b.name AS batch, g.purpose, e.dataset, e.name, e.model, g.outcome, g.step,
-               g.status, g.started_at, g.n_calls, g.n_cached, g.prompt_tokens, g.completion_tokens, g.cost_usd
+        SELECT g.id AS generation_run_id, b.name AS batch, g.purpose, e.dataset, e.name,
+               CASE WHEN g.outcome <> 'tested' THEN e.model
+                    ELSE COALESCE(t.model, (SELECT MAX(r.model) FROM attempt a JOIN request r ON r.key = a.request_key
+                                            WHERE a.generation_run_id = g.id)) END AS model,
+               g.outcome, g.step, g.status, g.started_at, g.n_calls, g.n_cached, g.prompt_tokens, g.completion_tokens,
+               g.cost_usd
         FROM generation_run g JOIN batch b ON b.id = g.batch_id
-        JOIN shared_experiment e ON e.id = g.shared_experiment_id""",
+        JOIN shared_experiment e ON e.id = g.shared_experiment_id
+        LEFT JOIN judge_test t ON t.generation_run_id = g.id""",
     "sample_decision": """
         SELECT n.shared_experiment_id, n.position, MAX(n.checkpoint) AS checkpoint,
                COALESCE(
@@ -26,7 +31,7 @@ VIEWS = {
                    CASE WHEN COUNT(DISTINCT CASE WHEN n.verdict <> 'skipped' THEN n.verdict END) > 1 THEN 'disputed'
                         ELSE MAX(CASE WHEN n.verdict <> 'skipped' THEN n.verdict END) END,
                    'skipped') AS verdict,
-               COUNT(*) AS n_annotators, MIN(n.annotator) AS annotator, MAX(n.decided_at) AS decided_at
+               COUNT(*) AS n_annotators, MAX(n.decided_at) AS decided_at
         FROM (SELECT d.*, MAX(CASE WHEN d.settles THEN d.id END)
                           OVER (PARTITION BY d.shared_experiment_id, d.position) AS settled_id
               FROM decision d
