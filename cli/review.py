@@ -58,24 +58,11 @@ def _numbers_of(_: click.Context, __: click.Parameter, given: Sequence[str]) -> 
     return found
 
 
-def _range_of(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
-    """The range as a config has it."""
-    if given is None:
-        return None
-    matched = re.fullmatch(r"\s*(\d{1,6})\s*-\s*(\d{1,6})\s*", given, re.ASCII)
-    if not matched or not 1 <= int(matched[1]) <= int(matched[2]):
-        raise click.BadParameter(f"{given!r} is no range of samples, such as 21-40.")
-    return f"{int(matched[1])}-{int(matched[2])}"
-
-
-def _name_of(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
-    if given is not None and not (given.strip() and given.isprintable()):
-        raise click.BadParameter(f"{given!r} is no name.")
-    return given and given.strip()
-
-
 def _numbers(flag: str, what: str) -> Callable[[Command], Command]:
     return click.option(flag, callback=_numbers_of, multiple=True, metavar="NUMBERS", help=what)
+
+
+_EVERY = {REVIEW: "--approve-all", ANNOTATION: "--all-same"}
 
 
 def _shared(command: Command) -> Command:
@@ -83,7 +70,10 @@ def _shared(command: Command) -> Command:
         (
             click.option("--only", is_flag=True, help="Decide the named samples only; all others wait as before."),
             click.option(
-                "--annotator", callback=_name_of, metavar="NAME", help="Who answers; default: the user of this machine."
+                "--annotator",
+                callback=options.checked_name,
+                metavar="NAME",
+                help="Who answers; default: the user of this machine.",
             ),
             click.option(
                 "--note",
@@ -130,13 +120,15 @@ def review(
     once; the next start goes on where this one stopped.
     """
     named = _named(REVIEW, {SAME: approve, NOT_THE_SAME: reject, SKIPPED: skip})
-    _run(place, experiment, REVIEW, _asked(named, approve_all, "--approve-all", **shared))
+    _run(place, experiment, REVIEW, _asked(REVIEW, named, approve_all, **shared))
 
 
 @click.command()
 @click.argument("experiment")
-@click.option("--range", "samples", callback=_range_of, metavar="FROM-TO", help="Only these samples, as 21-40.")
-@_numbers("--not-same", "These are not the same (3,7 or 3-5); without --same, all others that nobody has decided are.")
+@click.option(
+    "--range", "samples", callback=options.checked_range, metavar="FROM-TO", help="Only these samples, as 21-40."
+)
+@_numbers("--not-same", "These are not the same (3,7 or 3-5); --all-same says of the others that they are.")
 @_numbers("--same", "These are the same.")
 @_numbers("--skip", "Skip these.")
 @click.option("--all-same", is_flag=True, help="Every other sample that nobody has decided is the same.")
@@ -158,17 +150,19 @@ def annotate(
     the next start goes on where this one stopped.
     """
     named = _named(ANNOTATION, {SAME: same, NOT_THE_SAME: not_same, SKIPPED: skip})
-    _run(place, experiment, ANNOTATION, _asked(named, all_same, "--all-same", samples=samples, **shared))
+    _run(place, experiment, ANNOTATION, _asked(ANNOTATION, named, all_same, samples=samples, **shared))
 
 
-def _asked(named: Mapping[str, list[int]], every: bool, flag: str, *, only: bool, **shared: Any) -> Asked:
-    """What the options come to; ``flag`` is the one that gives ``every`` sample the verdict same."""
+def _asked(checkpoint: str, named: Mapping[str, list[int]], every: bool, *, only: bool, **shared: Any) -> Asked:
+    """What the options come to; ``every`` sample that nobody has decided gets the verdict same."""
+    flag = _EVERY[checkpoint]
     if only and every:
         raise click.UsageError(f"--only and {flag} exclude each other.")
     if only and not any(named.values()):
         raise click.UsageError("--only goes with options that name samples, such as --skip 3.")
-    rest = every or bool(named[NOT_THE_SAME] and not named[SAME] and not only)
-    return Asked(named, rest, only, **shared)
+    # A review may be done in one go by what is wrong in it. What tests a judge is said of each sample, or of all.
+    implied = checkpoint == REVIEW and named[NOT_THE_SAME] and not named[SAME] and not only
+    return Asked(named, every or bool(implied), only, **shared)
 
 
 def _named(checkpoint: str, given: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
@@ -191,6 +185,8 @@ def _run(place: Workspace, experiment: str, checkpoint: str, asked: Asked) -> No
     listing = asked.listing or (asked.as_json and not by_options and not asked.web)
     if asked.web and (by_options or listing):
         raise click.UsageError("--web asks in the browser; leave out --list and what answers by itself.")
+    if asked.listing and by_options:
+        raise click.UsageError("--list prints samples; leave out what answers them.")
     if asked.port is not None and not asked.web:
         raise click.UsageError("--port goes with --web.")
     with open_sheet(
@@ -264,11 +260,8 @@ def _ask(sheet: Sheet, asked: Asked) -> None:
         render.note(f"Every sample of this {sheet.checkpoint} is decided already.")
     else:
         flags = FLAGS[sheet.checkpoint]
-        every = "--approve-all" if sheet.checkpoint == REVIEW else "--all-same"
-        ways = (
-            f"{flags[NOT_THE_SAME]} 3,7,15 (and all others are {sheet.words[SAME]}; with --only they wait), {every}, "
-            f"{flags[SAME]}, --skip; "
-        )
+        others = " (and all others are approved; with --only they wait)" if sheet.checkpoint == REVIEW else ""
+        ways = f"{flags[NOT_THE_SAME]} 3,7,15{others}, {_EVERY[sheet.checkpoint]}, {flags[SAME]}, --skip; "
         told_at_end = ask(
             sheet,
             note=asked.note,

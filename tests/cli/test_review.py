@@ -225,8 +225,8 @@ def test_hostile_text_is_listed_harmlessly(root: Path) -> None:
 
 
 def test_disputes_elsewhere_and_those_just_made_are_named(annotating: Path) -> None:
-    annotate(annotating, "--range", "5-15", "--not-same", "9", annotator="bob")
-    done = annotate(annotating, "--independent", "--range", "5-8", "--not-same", "5-7")
+    annotate(annotating, "--range", "5-15", "--not-same", "9", "--all-same", annotator="bob")
+    done = annotate(annotating, "--independent", "--range", "5-8", "--not-same", "5-7", "--all-same")
     assert done.out.startswith("📊")
     assert "   In the whole annotation: 4 of 12 samples wait\n   Disputed: 3 (5-7); the next answer" in done.out
     whole = {"n_samples": 12, "n_waiting": 4, "disputed": [5, 6, 7]}
@@ -256,12 +256,14 @@ def test_ten_disputed_samples_are_named_at_most(annotating: Path) -> None:
 
 
 def test_the_annotation_in_two_ranges(annotating: Path) -> None:
-    done = annotate(annotating, "--range", "5-8", "--not-same", "7")
+    annotate(annotating, "--range", "5-8", "--not-same", "7")
+    assert stands(annotating, ANNOTATION) == {7: NOT_THE_SAME}, "nothing is said of what nobody named"
+    done = annotate(annotating, "--range", "5-8", "--all-same")
     assert stands(annotating, ANNOTATION) == {5: SAME, 6: SAME, 7: NOT_THE_SAME, 8: SAME}
     way = f"synthtrack annotate {OFFLINE} --annotator alice --only"
     assert done.out.splitlines() == [
         f"📊 Annotation of {OFFLINE}, 4 samples: 3 same, 1 not the same (7), 0 skipped",
-        "   3 others, which nobody had decided, were called the same",
+        "   3 samples, which nobody had decided, were called the same",
         "   In the whole annotation: 8 of 12 samples wait",
         f"   To change an answer, until it is used: {way} --same N (or --not-same N)",
         f"   Next: synthtrack annotate {OFFLINE}",
@@ -305,7 +307,7 @@ def test_what_makes_no_sense_is_a_usage_error(root: Path, options: list[str], to
     assert answers(root) == []
 
 
-@pytest.mark.parametrize("given", ["8", "8-5", "0-3", "a-b", "5-8-9", ""])
+@pytest.mark.parametrize("given", ["8-", "8-5", "0-3", "a-b", "5-8-9", ""])
 def test_what_is_no_range(annotating: Path, given: str) -> None:
     done = annotate(annotating, "--range", given)
     assert (done.code, f"{given!r} is no range of samples, such as 21-40." in done.err) == (2, True)
@@ -361,7 +363,7 @@ def test_without_a_terminal(root: Path) -> None:
 def test_the_annotation_without_a_terminal(annotating: Path) -> None:
     done = annotate(annotating)
     assert done.code == 13
-    assert "--not-same 3,7,15 (and all others are same; with --only they wait), --all-same, --same, --skip" in done.err
+    assert "--not-same 3,7,15, --all-same, --same, --skip" in done.err
 
 
 def test_everything_is_decided_already(root: Path) -> None:
@@ -394,3 +396,9 @@ def test_what_was_decided_is_used(root: Path) -> None:
 
 def test_spans() -> None:
     assert [spans(given) for given in ([], [3], [1, 2, 3, 5, 7, 8])] == ["", "3", "1-3, 5, 7-8"]
+
+
+def test_a_listing_decides_nothing(annotating: Path) -> None:
+    done = annotate(annotating, "--list", "--all-same")
+    assert (done.code, "--list prints samples; leave out what answers them." in done.err) == (2, True)
+    assert stands(annotating, ANNOTATION) == {}
