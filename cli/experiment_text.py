@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cli.listing import by_dataset, left_out, reuse
 from cli.render import RULE, THIN_RULE, counted, harmless, moment, table, usd
 from tracker.catalogue import Row
-from tracker.compare import short
+from tracker.compare import difference, short
+from tracker.fingerprint import canonical_json
 from tracker.listings import Listing
 from tracker.paths import SHARED
 
@@ -19,6 +20,7 @@ _GENERATION = (
 )
 _VALIDATION = (("validation_model", "Model"), ("validation_temperature", "Temperature"))
 _CELL = 44
+_DIFF_LINES = 12
 
 
 def listed(found: Listing, *, verbose: bool) -> Iterator[str]:
@@ -128,19 +130,43 @@ def _file(row: Row, each: Row) -> str:
     return f"{each['filename']} (as in the source, {counted(each['n_records'], 'record')})"
 
 
-def judge_tests(rows: list[Row]) -> str:
-    """The tests of judges, oldest first."""
-    headers = ("#", "When", "Model", "Temp", "Accuracy", "Right", "Required", "Passed", "Judge", "Test set", "MLflow")
-    return table(
-        headers,
-        [
-            (number, moment(row["created_at"]), row["model"], row["temperature"], f"{row['accuracy']:.1%}",
-             f"{row['n_correct']} of {row['n_tested']}", f"{row['required_accuracy']:.0%}",
-             "yes" if row["passed"] else "no", row["judge_key"][:8], row["test_set_key"][:8],
-             row["mlflow_run_id"] or "not logged")
-            for number, row in enumerate(rows, 1)
-        ],
-    )  # fmt: skip
+def judge_tests(rows: list[Row], settings: Sequence[str] = ()) -> str:
+    """The tests of judges, oldest first, with those of the ``settings`` in which they differ."""
+    shown = [name for name in settings if len({canonical_json(row["settings"].get(name)) for row in rows}) > 1]
+    columns = [("#", "number"), ("When", "when"), ("Model", "model")]
+    columns += [("Temp", "temperature")] if _differ(rows, "temperature") else []
+    columns += [(name, name) for name in shown]
+    columns += [("Prompt", "prompt")] if _differ(rows, "prompt_number") else []
+    columns += [("Accuracy", "accuracy"), ("Right", "right"), ("Required", "required"), ("Passed", "passed")]
+    columns += [("Judge", "judge_key")] if _differ(rows, "judge_key") else []
+    columns += [("Test set", "test_set_key")] if _differ(rows, "test_set_key") else []
+    cells = [_test_cells(row) | {name: short(row["settings"].get(name)) for name in shown} for row in rows]
+    return table([title for title, _ in columns], [[each[name] for _, name in columns] for each in cells])
+
+
+def _differ(rows: list[Row], name: str) -> bool:
+    return len({row[name] for row in rows}) > 1
+
+
+def _test_cells(row: Row) -> Row:
+    return {
+        "number": row["number"], "when": moment(row["created_at"]), "model": row["model"],
+        "temperature": short(row["temperature"]), "prompt": f"prompt {row['prompt_number']}",
+        "accuracy": f"{row['accuracy']:.1%}", "right": f"{row['n_correct']} of {row['n_tested']}",
+        "required": f"{row['required_accuracy']:.1%}", "passed": "yes" if row["passed"] else "no",
+        "judge_key": row["judge_key"][:8], "test_set_key": row["test_set_key"][:8],
+    }  # fmt: skip
+
+
+def prompt_differences(rows: list[Row]) -> Iterator[str]:
+    """What each later prompt of the tests has otherwise than the first, as the beginning of a unified diff."""
+    prompts = {row["prompt_number"]: row["settings"]["validation_prompt"] for row in rows}
+    for number, prompt in list(prompts.items())[1:]:
+        titles = ("prompt 1", f"prompt {number}")
+        lines = difference(prompts[1], prompt, titles) or [f"{titles[1]} differs from {titles[0]} in blanks only"]
+        yield from ("", *(harmless(line) for line in lines[:_DIFF_LINES]))
+        if len(lines) > _DIFF_LINES:
+            yield f"... {counted(len(lines) - _DIFF_LINES, 'more line')}; --json has every prompt"
 
 
 def _runs(runs: list[Row]) -> str:

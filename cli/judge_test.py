@@ -133,7 +133,7 @@ def _said(decision: Row) -> str:
 
 
 def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:
-    from cli.experiment_text import judge_tests
+    from cli.experiment_text import judge_tests, prompt_differences
     from pipeline.two_stage import load
     from tracker import listings
     from tracker.catalogue import reading
@@ -144,6 +144,18 @@ def _list(workspace: Workspace, ref: str, *, as_json: bool) -> None:
     if as_json:
         render.show_json(rows)
     elif rows:
-        render.show(judge_tests(rows))
+        render.show(judge_tests(rows, _other_settings()))
+        for line in prompt_differences(rows):
+            render.show(line)
     else:
         render.show(f"The judge of {state.reference} was not tested yet.")
+
+
+def _other_settings() -> list[str]:
+    """What else makes a judge, besides its model, its temperature and its prompt."""
+    from pipeline.specs import ValidationSpec
+    from tracker.spec import marks
+
+    apart = {"model", "temperature", "validation_prompt", "few_shot_range", "test_range"}
+    fields = ValidationSpec.model_fields.items()
+    return [name for name, field in fields if name not in apart and not marks(field).get("operational")]

@@ -168,7 +168,10 @@ def generation_runs(reader: Reader, experiment_id: int) -> list[Row]:
 
 
 def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
-    """Every test of a judge on an experiment, oldest first; ``settings`` as an object, with the prompt."""
+    """Every test of a judge on an experiment, oldest first; ``settings`` as an object, with the prompt.
+
+    ``number`` counts the tests, ``prompt_number`` their different prompts in the order in which they were first tried.
+    """
     rows = reader.rows(
         """SELECT t.model, t.temperature, t.n_tested, t.n_correct, t.accuracy, t.required_accuracy, t.passed,
                   t.created_at, t.judge_key, t.test_set_key, t.run_uuid, t.cost_usd, o.mlflow_run_id, t.settings
@@ -176,7 +179,12 @@ def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
            WHERE t.shared_experiment_id = :id ORDER BY t.id""",
         id=experiment_id,
     )
-    return [row | {"passed": bool(row["passed"]), "settings": json.loads(row["settings"])} for row in rows]
+    found = [row | {"passed": bool(row["passed"]), "settings": json.loads(row["settings"])} for row in rows]
+    prompts = list(dict.fromkeys(row["settings"]["validation_prompt"] for row in found))
+    return [
+        row | {"number": number, "prompt_number": prompts.index(row["settings"]["validation_prompt"]) + 1}
+        for number, row in enumerate(found, 1)
+    ]
 
 
 def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:

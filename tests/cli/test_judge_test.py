@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,10 +160,47 @@ def test_every_attempt_is_listed(tmp_path: Path, root: Path, server: Server) -> 
     assert found[2]["settings"]["validation_prompt"] == prompt
     assert len({row["judge_key"] for row in found}) == 3
     assert len({row["test_set_key"] for row in found}) == 1
-    lines = call(root, *JUDGE_TEST, "--list").out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["1", "2", "3"]
-    assert [("7 of 8" in line, "gpt-5" in line) for line in lines[2:]] == [(True, False), (True, True), (True, False)]
+    assert [(row["number"], row["prompt_number"]) for row in found] == [(1, 1), (2, 1), (3, 2)]
+    shown = call(root, *JUDGE_TEST, "--list").out.splitlines()
+    keys = [row["judge_key"][:8] for row in found]
+    assert cells(shown[:5]) == [
+        ["#", "When", "Model", "Temp", "Prompt", "Accuracy", "Right", "Required", "Passed", "Judge"],
+        ["1", "-", "gpt-4o", "0.0", "prompt 1", "87.5%", "7 of 8", "95.0%", "no", keys[0]],
+        ["2", "-", "gpt-5", "0.5", "prompt 1", "87.5%", "7 of 8", "95.0%", "no", keys[1]],
+        ["3", "-", "gpt-4o", "0.0", "prompt 2", "87.5%", "7 of 8", "50.0%", "yes", keys[2]],
+    ]
+    assert shown[5:] == [
+        "", "--- prompt 1", "+++ prompt 2", "@@ -1,4 +1,3 @@", "-{{VALIDATION_FEWSHOT}}",
+        "-Original: {original_premise}", "-Rephrased: {rephrased_premise}", "-Same?", "+Equal?", "+{original_premise}",
+        "+{rephrased_premise}",
+    ]  # fmt: skip
+    lines = call(root, "experiment", "show", SERVED).out.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("⚖️ 3 judge tests"))
+    assert cells(lines[start + 1 : start + 6]) == cells(shown[:5])
+    assert lines[start + 6] == ""
     assert received(server) == before
+
+
+def cells(table: list[str]) -> list[list[str]]:
+    """The cells of a table, without its rule and its moments."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table if not line.startswith("--")]
+    return [["-" if re.match(r"\d{4}-\d\d-\d\d ", cell) else cell for cell in row] for row in rows]
+
+
+def test_the_list_says_what_else_differs_and_shows_long_changes_in_part(root: Path) -> None:
+    call(root, *JUDGE_TEST)
+    one = call(root, *JUDGE_TEST, "--list").out
+    assert one.splitlines()[0].split() == ["#", "When", "Model", "Accuracy", "Right", "Required", "Passed"]
+    long = "\n".join(f"{number}. {{original_premise}} {{rephrased_premise}}" for number in range(20))
+    (root / "long.txt").write_text(long)
+    call(root, *JUDGE_TEST, "--set", f"validation.validation_prompt={json.dumps(long)}", "--set", "validation.seed=7")
+    lines = call(root, *JUDGE_TEST, "--list").out.splitlines()
+    assert lines[0].split() == [
+        "#", "When", "Model", "seed", "Prompt", "Accuracy", "Right", "Required", "Passed", "Judge",
+    ]  # fmt: skip
+    assert [line for line in lines[2:4] if "not set" in line] == [lines[2]]
+    assert lines[-1] == "... 15 more lines; --json has every prompt"
+    assert len(lines) == 2 + 2 + 1 + 12 + 1
 
 
 def test_a_test_set_without_errors_is_warned_of(tmp_path: Path) -> None:
