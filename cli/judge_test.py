@@ -127,7 +127,10 @@ def _disagreement(row: Row) -> Iterator[str]:
 
 
 def _said(decision: Row) -> str:
-    more = [*(["settled it"] if decision["settles"] else []), *([decision["note"]] if decision["note"] else [])]
+    more = [
+        *(["settled it"] if decision["settles"] else []),
+        *([" ".join(decision["note"].split())] if decision["note"] else []),
+    ]
     word = _WORDS.get(decision["verdict"], decision["verdict"])
     return f"{decision['annotator']}: {word}" + (f" ({'; '.join(more)})" if more else "")
 

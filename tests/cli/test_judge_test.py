@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.checkpoints import open_sheet
+from pipeline.two_stage import ANNOTATION, SAME
 from tests.llm_server import Server, running_server
 from tests.two_stage import (
     GENERATE,
@@ -16,6 +18,7 @@ from tests.two_stage import (
     OFFLINE,
     SERVED,
     annotated,
+    decide,
     drafted,
     generated,
     recorded,
@@ -23,6 +26,7 @@ from tests.two_stage import (
     staged,
 )
 from tests.workspaces import Done, call, config, new_root, rows, write_config
+from tracker.paths import find_workspace
 
 JUDGE_TEST = ("judge-test", SERVED, "--no-mlflow")
 HINT = f"""\
@@ -116,6 +120,55 @@ def test_less_can_be_required_without_asking_again(root: Path, server: Server) -
     assert rows(root, "SELECT passed, required_accuracy FROM judge_test") == [(0, 0.95)]
     assert rows(root, "SELECT judge_test_id FROM checkpoint ORDER BY id") == [(None,), (1,)]
     assert generated(root).out.startswith("⚡ "), "what is complete stays so, whatever is required"
+
+
+def test_the_same_test_again_is_shown_and_not_made(root: Path, server: Server) -> None:
+    first = call(root, *JUDGE_TEST)
+    before = rows(root, "SELECT COUNT(*) FROM generation_run"), received(server)
+    again = call(root, *JUDGE_TEST, environ={"OPENAI_API_KEY": None})
+    lines = again.out.splitlines(keepends=True)
+    told = lines.pop(1)
+    assert (again.code, "".join(lines), again.err) == (15, first.out, first.err)
+    assert re.fullmatch(r"   Tested before, on [-\d]{10} [:\d]{8}; nothing was asked now\n", told)
+    assert (rows(root, "SELECT COUNT(*) FROM generation_run"), received(server)) == before
+    as_json = json.loads(call(root, *JUDGE_TEST, "--json").out)
+    assert as_json["tested_before"] == rows(root, "SELECT created_at FROM judge_test")[0][0]
+    assert as_json["run"]["n_calls"] == 8
+
+
+def test_a_disagreement_tells_who_decided_why_and_what_the_judge_said(tmp_path: Path) -> None:
+    odd = "It\n\x1b[1mdepends"
+    with running_server(recorded=recorded(tmp_path, s12=odd)) as server:
+        root = reviewed(drafted(tmp_path, server.base_url), SERVED)
+        annotated(root, SERVED, {9, 14})
+        decide(root, SERVED, ANNOTATION, {12}, annotator="bob", samples="12-12")
+        with open_sheet(find_workspace(str(root)), SERVED, ANNOTATION, annotator="carol", samples="12-12") as sheet:
+            sheet.answer(sheet.cards[0], SAME, note="fell or\nhad a fall")
+        tested = call(root, *JUDGE_TEST)
+    assert tested.code == 15, tested.err
+    shown = tested.out
+    lines = shown[shown.index("Disagreements (1):") :].splitlines()
+    assert lines[2] == "   12: the person said same, the judge unclear"
+    assert lines[5:] == [
+        "      Record:    choice1: He slipped.; choice2: He slept.; question: cause; idx: 11; label: 1",
+        "      Decided:   alice: same, bob: not the same, carol: same (settled it; fell or had a fall)",
+        "      The judge: It ␛[1mdepends",
+    ]
+
+
+def test_settings_that_are_not_the_judges_are_refused(root: Path) -> None:
+    refused = call(root, *JUDGE_TEST, "--set", "generation.temperature=0.1", "--set", "validation.test_range=17-20")
+    assert refused.code == 3
+    assert "--set generation.temperature: not a setting of the judge" in refused.err
+    assert "--set validation.test_range: the samples are what people were asked about" in refused.err
+    assert rows(root, "SELECT COUNT(*) FROM judge_test") == [(0,)]
+
+
+def test_a_prompt_that_judges_blindly_is_warned_of(root: Path) -> None:
+    done = call(root, *JUDGE_TEST, "--set", "validation.validation_prompt='{{VALIDATION_FEWSHOT}} {original_premise}'")
+    assert done.err.startswith(
+        "⚠️  The validation prompt does not contain {rephrased_premise}: the judge will judge bli"
+    )
 
 
 def test_a_judge_that_passed(root: Path) -> None:
