@@ -106,6 +106,7 @@ def test_generate_refuses_alike_and_asks_nothing_again(root: Path, server: Serve
     assert (as_json.code, failed["outcome"], failed["exit_code"]) == (15, "failed", 15)
     shown = call(root, "experiment", "show", SERVED).out
     assert "Judge test: 7 of 8 as the person (87.5%; 95% required), not passed" in shown
+    assert f"Next: synthtrack judge-test {SERVED} --config CONFIG\n" in shown, "copa.yaml gives the judge that failed"
     assert not (root / "Data_v2").exists()
 
 
