@@ -196,6 +196,7 @@ def _run(place: Workspace, experiment: str, checkpoint: str, asked: Asked) -> No
         annotator=asked.annotator,
         samples=asked.samples,
         independent=asked.independent,
+        only_read=listing,
     ) as sheet:
         others: list[int] = []
         if by_options:

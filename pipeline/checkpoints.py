@@ -28,6 +28,7 @@ WORDS = {
 }
 """What a verdict is called at each checkpoint."""
 
+_EVERY_DECISION = 2**62
 _OWN = "SELECT * FROM decision_side_by_side WHERE shared_experiment_id = :id AND id <= :seen ORDER BY id"
 
 
@@ -161,11 +162,13 @@ def open_sheet(
     annotator: str | None = None,
     samples: str | None = None,
     independent: bool = False,
+    only_read: bool = False,
 ) -> Iterator[Sheet]:
     """The sheet of an experiment's checkpoint, to be read and answered; ``samples`` (``21-40``) are some of it.
 
-    Raises UnknownReference for another range, WrongStep where the experiment has no such checkpoint, is not there yet
-    or past it.
+    ``only_read``: it takes no answers, so the checkpoint may be closed and the workspace not writable. Raises
+    UnknownReference for another range, WrongStep where the experiment has no such checkpoint, is not there yet or past
+    it.
     """
     with reading(workspace) as reader:
         state = load(reader, listings.experiment(reader, ref, workspace))
@@ -176,10 +179,15 @@ def open_sheet(
             for at in state.there(checkpoint)
             if at in chosen
         ]
-        check_step(state, checkpoint, cards)
-    with open_database(workspace) as database:
+        if not only_read or checkpoint not in state.closed:
+            check_step(state, checkpoint, cards)
+        if only_read:
+            _fill(reader, state, cards, _EVERY_DECISION)
+    # What is only read needs no database that could be written.
+    with Database(workspace) if only_read else open_database(workspace) as database:
         sheet = Sheet(database, state, checkpoint, annotator or user(), cards, independent, 0)
-        sheet.refresh()
+        if not only_read:
+            sheet.refresh()
         yield sheet
 
 

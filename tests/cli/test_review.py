@@ -402,3 +402,9 @@ def test_a_listing_decides_nothing(annotating: Path) -> None:
     done = annotate(annotating, "--list", "--all-same")
     assert (done.code, "--list prints samples; leave out what answers them." in done.err) == (2, True)
     assert stands(annotating, ANNOTATION) == {}
+
+
+def test_what_is_closed_can_still_be_listed(annotating: Path) -> None:
+    done = call(annotating, "review", OFFLINE, "--list")
+    assert (done.code, done.err) == (0, "")
+    assert "rejected" in done.out
