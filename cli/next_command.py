@@ -25,6 +25,8 @@ def generate_command(row: Row, runs: Sequence[Row]) -> str | None:
         words += ["--batch", last["batch"], *_overrides(last["command"])]
     if row["record_limit"] is not None:
         words += ["--limit", str(row["record_limit"])]
+    if last is not None and "--accept-partial" in last["command"].split():
+        words.append("--accept-partial")
     if row["draw"]:
         # An unfinished draw is what --fresh goes on with.
         words.append("--fresh")
