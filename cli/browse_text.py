@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cli.render import harmless, moment
-from cli.review_text import verdict_of, visible_decisions
+from cli.review_text import purpose, verdict_of, visible_decisions
 from pipeline.checkpoints import VERDICTS, Card, Sheet
 from pipeline.differences import Piece, differences, only_blanks_differ
 from pipeline.two_stage import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED
@@ -50,6 +50,7 @@ def _texts(sheet: Sheet, card: Card) -> dict[str, Json]:
     original, rephrased = differences(card.original, card.rephrased)
     return {
         "number": card.number,
+        "purpose": purpose(sheet, card),
         "original": _pieces(original),
         "rephrased": _pieces(rephrased),
         "alike": _alike(card),

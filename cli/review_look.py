@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.render import harmless, moment
-from cli.review_text import progress, verdict_of, visible_decisions
+from cli.review_text import progress, purpose, verdict_of, visible_decisions
 from pipeline.two_stage import ANNOTATION, DISPUTED, NOT_THE_SAME, REVIEW, SAME, SKIPPED
 from tracker.catalogue import Row
 
@@ -131,12 +131,14 @@ class Look:
     def _title(self, sheet: Sheet, card: Card) -> Text:
         from rich.text import Text
 
-        title = Text(f"Sample {card.number}", "bold")
+        at = next(index for index, each in enumerate(sheet.cards, 1) if each.position == card.position)
+        title = Text.assemble((f"Sample {card.number}", "bold"), f" · {at} of {len(sheet.cards)}")
         verdict = verdict_of(sheet, card)
         if verdict is not None:
             title.append(f" · {sheet.words.get(verdict, verdict)}", _COLOURS[verdict])
         if card.original == card.rephrased:
             title.append(" · the two texts are equal", "yellow")
+        title.append(f" · {purpose(sheet, card)}", "dim")
         return title
 
     def _texts(self, sheet: Sheet, card: Card) -> RenderableType:

@@ -85,10 +85,17 @@ def visible_decisions(sheet: Sheet, card: Card) -> list[Row]:
     return [row for row in card.decisions if not sheet.independent or row["annotator"] == sheet.annotator]
 
 
+def purpose(sheet: Sheet, card: Card) -> str:
+    """What the sample is there for."""
+    if sheet.checkpoint == REVIEW:
+        return "an example for the others, if approved"
+    return "teaches the judge" if card.position in sheet.state.ranges.few_shot else "tests the judge"
+
+
 def progress(sheet: Sheet) -> str:
-    """``7 of 20 · 5 approved · 1 rejected · 1 skipped``."""
+    """``7 of 20 decided · 5 approved · 1 rejected · 1 skipped``."""
     counts = Counter(verdict_of(sheet, card) for card in sheet.cards)
-    parts = [f"{len(sheet.cards) - len(sheet.open)} of {len(sheet.cards)}"]
+    parts = [f"{len(sheet.cards) - len(sheet.open)} of {len(sheet.cards)} decided"]
     parts += [f"{counts[verdict]} {word}" for verdict, word in sheet.words.items()]
     parts += [f"{counts[DISPUTED]} disputed"] if counts[DISPUTED] else []
     return " · ".join(parts)

@@ -434,7 +434,7 @@ def test_a_whole_review_by_keyboard(root: Path, sheet: Sheet, browser: Browser) 
     heading, end = "#heading", "#end"
     with serving(sheet) as server, visiting(browser, server.address) as page:
         assert "token" not in page.url
-        expect(page.locator(heading)).to_have_text("Sample 1")
+        expect(page.locator(heading)).to_have_text("Sample 1 · 1 of 4")
         assert page.locator("del").count()
         assert page.locator("ins").count()
         press(page, "?")
@@ -443,16 +443,16 @@ def test_a_whole_review_by_keyboard(root: Path, sheet: Sheet, browser: Browser) 
         press(page, "?")
         expect(page.get_by_role("dialog")).to_be_hidden()
         press(page, "y")
-        expect(page.locator(heading)).to_have_text("Sample 2")
+        expect(page.locator(heading)).to_have_text("Sample 2 · 2 of 4")
         press(page, "e", *"no sun", "Escape", "n")
-        expect(page.locator(heading)).to_have_text("Sample 3")
+        expect(page.locator(heading)).to_have_text("Sample 3 · 3 of 4")
         press(page, "s")
-        expect(page.locator(heading)).to_have_text("Sample 4")
+        expect(page.locator(heading)).to_have_text("Sample 4 · 4 of 4")
         expect(page.get_by_role("progressbar")).to_have_attribute("value", "3")
         press(page, "ArrowLeft", "ArrowLeft")
         expect(page.locator("#note")).to_have_value("no sun")
         press(page, "ArrowRight", "ArrowLeft", "Y")
-        expect(page.locator(heading)).to_have_text("Sample 4")
+        expect(page.locator(heading)).to_have_text("Sample 4 · 4 of 4")
         expect(page.locator("#live")).to_contain_text("3 of 4 decided")
         press(page, "y")
         expect(page.locator(end)).to_contain_text("Nothing waits any more.")
@@ -474,19 +474,19 @@ def test_a_whole_review_by_keyboard(root: Path, sheet: Sheet, browser: Browser) 
 def test_a_key_that_is_held_answers_once(root: Path, sheet: Sheet, browser: Browser) -> None:
     with serving(sheet) as server, visiting(browser, server.address) as page:
         page.keyboard.down("y")
-        expect(page.locator("#heading")).to_have_text("Sample 2")
+        expect(page.locator("#heading")).to_have_text("Sample 2 · 2 of 4")
         for _ in range(3):
             page.keyboard.down("y")
         page.keyboard.up("y")
         press(page, "n")
-        expect(page.locator("#heading")).to_have_text("Sample 3")
+        expect(page.locator("#heading")).to_have_text("Sample 3 · 3 of 4")
     assert [row[:2] for row in rows(root, DECISIONS)] == [(1, "same"), (2, "not_the_same")]
 
 
 def test_coming_back_starts_where_it_stopped(sheet: Sheet, browser: Browser) -> None:
     sheet.answer(sheet.cards[0], "same")
     with serving(sheet) as server, visiting(browser, server.address) as page:
-        expect(page.locator("#heading")).to_have_text("Sample 2")
+        expect(page.locator("#heading")).to_have_text("Sample 2 · 2 of 4")
         page.get_by_role("button", name="Sample 1, approved").click()
         expect(page.locator("#decisions li")).to_contain_text(["You (alice): approved"])
 
@@ -504,7 +504,7 @@ def test_hostile_texts_are_shown_and_do_not_run(root: Path, browser: Browser) ->
             page.keyboard.insert_text(BAD)
             press(page, "Escape", "n")
             expect(page.locator("#notices")).to_be_attached()
-            expect(page.locator("#heading")).to_have_text("Sample 3")
+            expect(page.locator("#heading")).to_have_text("Sample 3 · 3 of 4")
             assert "bad" not in page.title()
             assert page.locator("img").count() == 0
     assert rows(root, DECISIONS)[-1][3] == BAD
@@ -643,7 +643,7 @@ def test_a_phone_needs_no_scrolling_to_the_side(sheet: Sheet, browser: Browser, 
                 assert box is not None
                 assert (box["height"] >= 44, box["y"] + box["height"] <= 640) == (True, True)
         page.get_by_role("button", name="Skip").tap()
-        expect(page.locator("#heading")).to_have_text("Sample 4")
+        expect(page.locator("#heading")).to_have_text("Sample 4 · 4 of 4")
 
 
 def test_dark_where_the_system_is(sheet: Sheet, browser: Browser) -> None:
@@ -721,13 +721,13 @@ def test_two_people_at_once(root: Path, browser: Browser) -> None:
         # In one browser, where the two know nothing of each other.
         bob = alice.context.new_page()
         bob.goto(two.address)
-        expect(bob.locator("#heading")).to_have_text("Sample 1")
+        expect(bob.locator("#heading")).to_have_text("Sample 1 · 1 of 4")
         press(bob, "n")
-        expect(bob.locator("#heading")).to_have_text("Sample 2")
+        expect(bob.locator("#heading")).to_have_text("Sample 2 · 2 of 4")
         press(alice, "y")
         expect(alice.locator("#notices")).to_contain_text("bob rejected sample 1 a moment ago.")
         expect(alice.locator("#notices")).to_contain_text("sample 1 is disputed")
-        expect(alice.locator("#heading")).to_have_text("Sample 2")
+        expect(alice.locator("#heading")).to_have_text("Sample 2 · 2 of 4")
         alice.get_by_role("button", name="Look at 1").click()
         expect(alice.locator("#differ")).to_be_visible()
         expect(alice.locator("#decisions li")).to_contain_text(["bob: rejected", "You (alice): approved"])
@@ -747,7 +747,7 @@ def test_an_answer_that_comes_too_late_is_not_lost_in_silence(root: Path, sheet:
         press(page, "y")
         expect(page.get_by_role("alert")).to_contain_text("Your answer to sample 1 (approved) is not saved.")
         expect(page.get_by_role("alert")).to_contain_text(f"The review of {OFFLINE} is closed")
-        expect(page.locator("#heading")).to_have_text("Sample 1")
+        expect(page.locator("#heading")).to_have_text("Sample 1 · 1 of 4")
         expect(page.locator("#note")).to_have_value("why")
         server.end()
         press(page, "n")
