@@ -435,6 +435,7 @@ def test_a_whole_review_by_keyboard(root: Path, sheet: Sheet, browser: Browser) 
     with serving(sheet) as server, visiting(browser, server.address) as page:
         assert "token" not in page.url
         expect(page.locator(heading)).to_have_text("Sample 1 · 1 of 4")
+        expect(page.locator("#purpose")).to_have_text("an example for the others, if approved")
         assert page.locator("del").count()
         assert page.locator("ins").count()
         press(page, "?")

@@ -195,6 +195,17 @@ def test_the_annotation(root: Path) -> None:
     ]
 
 
+def test_each_sample_says_what_it_is_for(root: Path) -> None:
+    reviewed(root)
+    decide(root, OFFLINE, ANNOTATION, samples="5-7")
+    with session(root, "annotate", OFFLINE, "--annotator", "alice") as screen:
+        screen.wait_for("Sample 8 · 4 of 12 · teaches the judge\n")
+        screen.answer("y", "Sample 9 · 5 of 12 · tests the judge\n")
+        screen.answer(LEFT, "Sample 8 · 4 of 12 · same · teaches the judge\n")
+        screen.type("q")
+        assert screen.end()[0] == 0
+
+
 def test_a_note_on_an_answer_that_was_given(root: Path) -> None:
     with review(root) as screen:
         screen.wait_for("Sample 1 · 1 of 4 · an")
