@@ -256,7 +256,7 @@ def _data_path(workspace: Workspace, outcome: Outcome, group: str) -> str:
 
 
 def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
-    hidden = {"config", "versions", "price_list", "id", "shared_experiment_id", "batch_id"}
+    hidden = {"config", "versions", "price_list", "id", "shared_experiment_id", "batch_id", "heartbeat", "judge_key"}
     return {
         "reference": f"{outcome.dataset}/{outcome.name}",
         "fingerprint": outcome.fingerprint,
