@@ -353,7 +353,7 @@ class Publication(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     shared_experiment_id: int = Field(foreign_key="shared_experiment.id", index=True)
     dataset: str = Field(description="name of the directory below the target")
-    directory: str = Field(index=True, description="the published directory: below the workspace relative to it, else absolute")
+    directory: str = Field(index=True, description="relative to the workspace where it lies below it, else absolute")
     kind: str = Field(description="target or archive")
     mode: str = Field(description="copy or symlink")
     fingerprint: str
