@@ -15,6 +15,7 @@
     |-- Unsupported            13  this system, or this terminal, cannot do it
     |-- WrongStep              14  the experiment is not at the step that this belongs to
     |-- JudgeFailed            15  the judge agrees too little with the people
+    |-- TrainingFailed         16  a training run failed; its row says why
     `-- Interrupted            130 Ctrl-C; the same command resumes
 
 The number is the process's exit code. A message says what is wrong, where, and what to do next.
@@ -148,6 +149,12 @@ class JudgeFailed(Error):
     """The judge agrees with the people less than the configuration requires."""
 
     exit_code = 15
+
+
+class TrainingFailed(Error):
+    """A training run failed: out of memory, a loss that is not finite, a model that cannot be loaded."""
+
+    exit_code = 16
 
 
 class Interrupted(Error):
