@@ -24,7 +24,7 @@ class Monitor(Protocol):
     """Whom a loop tells how it goes, and who can ask it to stop. Every call is cheap."""
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Update ``step`` (from 1) is done: ``train/loss``, ``train/learning_rate``, ``train/tokens`` (of this step)."""
+        """Update ``step`` (from 1) is done: ``train/loss``, ``train/learning_rate``, ``train/tokens`` (of the step)."""
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """The model after ``step`` updates was measured on dev."""
