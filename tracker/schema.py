@@ -486,6 +486,9 @@ class TrainingRun(SQLModel, table=True):
     versions: str | None = Field(default=None, sa_type=Text, description="JSON object: packages, Python, git state")
     environment: str | None = Field(default=None, sa_type=Text, description="JSON object: variables, without secrets")
     command: str | None = Field(default=None, sa_type=Text)
+    classes: str | None = Field(
+        default=None, sa_type=Text, description="JSON array: the answers' names; NULL: each record has its own choices"
+    )
     error: str | None = Field(default=None, sa_type=Text, description="the last lines of what went wrong")
 
 

@@ -141,6 +141,7 @@ def upgrade() -> None:
         sa.Column("versions", sa.Text(), nullable=True),
         sa.Column("environment", sa.Text(), nullable=True),
         sa.Column("command", sa.Text(), nullable=True),
+        sa.Column("classes", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["training_sweep_id"], ["training_sweep.id"], name=op.f("fk_training_run_training_sweep_id")
