@@ -196,20 +196,27 @@ def end_run(database: Database, run_id: int, status: str, columns: Row, *, error
             .values(status=status, finished_at=now, error=error, stop_requested=False, **columns)
         )
         if status in {COMPLETE, FAILED}:
-            row = {"kind": "training_run", "training_run_id": run_id, "created_at": now}
-            database.insert_new(connection, OUTBOX, [row])
+            _tell_mlflow(database, connection, "training_run", run_id, now)
 
 
 def end_sweep(database: Database, sweep_id: int, status: str, *, error: str | None = None) -> None:
-    """Ends a sweep; MLflow is told of it once it is complete or failed, anew where it was before."""
+    """Ends a sweep; MLflow is told of it once it is complete or failed, anew where it was before.
+
+    Of a sweep of one run, that run says it all.
+    """
     now = _now()
     with database.writing() as connection:
         connection.execute(
             update(SWEEP).where(SWEEP.c.id == sweep_id).values(status=status, finished_at=now, error=error)
         )
-        if status in {COMPLETE, FAILED}:
-            row = {"kind": "training_sweep", "training_sweep_id": sweep_id, "created_at": now}
-            database.insert_new(connection, OUTBOX, [row])
+        if status in {COMPLETE, FAILED} and _row(connection, SWEEP, sweep_id)["n_points"] > 1:
+            _tell_mlflow(database, connection, "training_sweep", sweep_id, now)
+
+
+def _tell_mlflow(database: Database, connection: Connection, kind: str, row_id: int, now: str) -> None:
+    # What was logged before it went on is to be logged again.
+    row = {"kind": kind, f"{kind}_id": row_id, "created_at": now, "logged_at": None, "error": None}
+    database.upsert(connection, OUTBOX, [row], [f"{kind}_id"])
 
 
 def beat_sweep(database: Database, sweep_id: int) -> None:
