@@ -70,7 +70,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     name = dataset.dataset_name or path.resolve().parent.name
     stem, suffix = _parts(path)
     task_name = dataset.task_name or stem.removesuffix("_train")
-    lines = checked(_lines(path), str(path), field, dataset.fields)
+    lines = checked(read_lines(path), str(path), field, dataset.fields)
     directory = find(dataset.original_dir) if dataset.original_dir else path.parent
     splits = [_rephrased_split(lines, f"{stem}.jsonl")]
     missing = []
@@ -99,7 +99,7 @@ def _rephrased_split(lines: Sequence[str], filename: str) -> Split:
 
 
 def _copied_split(name: str, path: Path) -> Split:
-    n_records = sum(1 for line in _lines(path) if line.strip())
+    n_records = sum(1 for line in read_lines(path) if line.strip())
     content = path.read_bytes()
     return Split(name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6))
 
@@ -125,7 +125,7 @@ def _check_names(splits: Sequence[Split], where: str) -> None:
         )
 
 
-def _lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
     """The records of a file as JSON texts: those of a JSONL file as they stand."""
     try:
         if path.name.endswith(".parquet"):

@@ -15,11 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, update
 
 from tracker import clock
-from tracker.clock import Process
+from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
-from tracker.ledger import is_gone
 from tracker.schema import table
 
 SWEEP, RUN, DATA = (table(name) for name in ("training_sweep", "training_run", "training_data"))
@@ -84,6 +83,14 @@ def register(database: Database, sweep: Row, points: Sequence[Point], process: P
         ).scalar_one()  # fmt: skip
         ids = [_new_run(connection, sweep_id, position, point, now) for position, point in enumerate(points)]
     return Registered(int(sweep_id), sweep_uuid, tuple(ids))
+
+
+def add_attempts(database: Database, sweep_id: int, points: Mapping[int, Point]) -> None:
+    """Gives a sweep another run at each of these positions, whose last one failed. Raises as ``register`` does."""
+    now = _now()
+    with database.writing() as connection:
+        for position, point in points.items():
+            _new_run(connection, sweep_id, position, point, now)
 
 
 def _new_run(connection: Connection, sweep_id: int, position: int, point: Point, now: str) -> int:

@@ -1,0 +1,129 @@
+"""The monitor of a real run: what happens goes into the record twice a second, and from there comes a wish to stop."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Self
+
+from tracker import clock, training
+from tracker.clock import Process
+from tracker.database import Database
+from tracker.errors import Error
+from tracker.training import Measured
+
+if TYPE_CHECKING:
+    from pipeline.training.evaluate import Evaluation
+
+BEAT_S = 0.5
+POINTS = 1000
+"""Most points of a curve: more than a picture shows, less than what slows MLflow down."""
+_SAID_EVERY_S = 5.0
+_KEPT_TIMES = 1000
+
+
+class RecordMonitor:
+    """Sends metrics and a heartbeat to the record from a thread of its own; a context manager.
+
+    Of many steps it records the mean of as many as make at most ``POINTS`` points. ``say`` gets a line now and then.
+    """
+
+    def __init__(
+        self, database: Database, run_id: int, steps: int, *, peak_memory: Callable[[], int], say: Callable[[str], None]
+    ) -> None:
+        self._database, self._run_id, self._steps = database, run_id, steps
+        self._peak_memory, self._say = peak_memory, say
+        self._process: Process = clock.this_process()
+        self._interval = max(1, -(-steps // POINTS))
+        self._lock = threading.Lock()
+        self._measured = Measured()
+        self._window: list[tuple[float, float, float, float]] = []
+        self._times: list[tuple[float, float]] = []
+        self._last: float | None = None
+        self._said = clock.monotonic()
+        self._stop, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_ended, daemon=True, name="heartbeat")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._beat()
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See ``pipeline.training.setup.Monitor``."""
+        now = clock.monotonic()
+        took = None if self._last is None else now - self._last
+        self._last = now
+        loss, tokens = metrics["train/loss"], metrics.get("train/tokens", 0.0)
+        if took is not None:
+            self._times = [*self._times[-_KEPT_TIMES:], (took, tokens)]
+            self._window.append((loss, metrics["train/learning_rate"], took, tokens))
+        with self._lock:
+            self._measured.columns |= {"step": step, "train_loss": loss}
+            if (step % self._interval == 0 or step == self._steps) and self._window:
+                self._measured.metrics += self._points(step)
+        if now - self._said > _SAID_EVERY_S or step == self._steps:
+            self._said = now
+            self._say(f"step {step}/{self._steps}  loss {loss:.4f}  {1000 * (took or 0):.0f} ms")
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        """See ``pipeline.training.setup.Monitor``."""
+        with self._lock:
+            self._measured.metrics += [("dev/loss", step, evaluation.loss), ("dev/accuracy", step, evaluation.accuracy)]
+        self._say(f"step {step}/{self._steps}  dev loss {evaluation.loss:.4f}  dev accuracy {evaluation.accuracy:.4f}")
+        # An evaluation is no part of the next step's time.
+        self._last = clock.monotonic()
+
+    def stopping(self) -> bool:
+        """Whether a signal came, or the record says so."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Asks the loop to save a checkpoint and end."""
+        self._stop.set()
+
+    def flush(self) -> None:
+        """Writes what was measured so far."""
+        self._beat()
+
+    def speed(self) -> dict[str, float]:
+        """Median seconds of a step and tokens a second, of this process's last steps; empty before the second step."""
+        if not self._times:
+            return {}
+        seconds = sum(took for took, _ in self._times)
+        found = {"step_time_s": statistics.median(took for took, _ in self._times)}
+        tokens = sum(tokens for _, tokens in self._times)
+        return found | ({"tokens_per_s": tokens / seconds} if tokens and seconds else {})
+
+    def _points(self, step: int) -> list[tuple[str, int, float]]:
+        window, self._window = self._window, []
+        loss, rate, seconds, tokens = (sum(each) for each in zip(*window, strict=True))
+        count = len(window)
+        found = [
+            ("train/loss", step, loss / count),
+            ("train/learning_rate", step, rate / count),
+            ("train/step_time_s", step, seconds / count),
+            ("memory/peak_bytes", step, float(self._peak_memory())),
+        ]
+        return found + ([("train/tokens_per_s", step, tokens / seconds)] if tokens and seconds else [])
+
+    def _beat_until_ended(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            self._beat()
+
+    def _beat(self) -> None:
+        with self._lock:
+            measured, self._measured = self._measured, Measured()
+        try:
+            if training.beat(self._database, self._run_id, self._process, measured):
+                self._stop.set()
+        except Error:
+            # A database that is locked or full for a while is no reason to lose hours of work: said again next time.
+            with self._lock:
+                self._measured.metrics = measured.metrics + self._measured.metrics
+                self._measured.columns = measured.columns | self._measured.columns

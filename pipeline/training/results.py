@@ -1,0 +1,69 @@
+"""The files of a result directory: each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.training import places
+from tracker.configs import to_yaml
+from tracker.errors import StorageError
+from tracker.fingerprint import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from pipeline.training.evaluate import Prediction
+
+
+def write_config(directory: Path, settings: Mapping[str, Json]) -> None:
+    """``experiment_config.yaml``. Raises StorageError."""
+    write_whole(directory / places.CONFIG, to_yaml(settings))
+
+
+def write_metrics(directory: Path, metrics: Mapping[str, Json]) -> None:
+    """``metrics.json``. Raises StorageError."""
+    write_whole(directory / places.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_predictions(directory: Path, predictions: Iterable[Prediction]) -> None:
+    """``predictions.jsonl``: one line for each record that was measured. Raises StorageError."""
+    lines = (json.dumps(vars(each) | {"correct": each.label == each.predicted}) for each in predictions)
+    write_whole(directory / places.PREDICTIONS, "".join(f"{line}\n" for line in lines))
+
+
+def write_model(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """``model/``: the weights (of LoRA the adapter alone) and the tokenizer, as ``from_pretrained`` reads them."""
+    final = directory / places.MODEL
+    beside = final.with_name(f".{final.name}")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        # Copies, because parameters that are views of one buffer would be taken for tied ones.
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        model.save_pretrained(beside, state_dict=weights)
+        tokenizer.save_pretrained(beside)
+        shutil.rmtree(final, ignore_errors=True)
+        beside.rename(final)
+    except OSError as error:
+        raise StorageError(
+            f"{final} cannot be written: {error.strerror or error}.",
+            hint="Free some disk space, or set save_model: false; the run resumes at its last step.",
+        ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Puts ``text`` into ``path``, synced, so that a reader finds the old file or the new one. Raises StorageError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,333 @@
+"""One training run in a process of its own: ``python -m pipeline.training.worker --root ROOT RUN_ID``.
+
+Exit codes: 0 complete, 130 stopped (``synthtrack training resume`` goes on with it), else the error's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.training import data as training_data
+from pipeline.training import first_order, models, places, results, scratch, surroundings, zo_loop
+from pipeline.training.encoding import Encoded, encode
+from pipeline.training.evaluate import Evaluation, evaluate
+from pipeline.training.material import Material, material
+from pipeline.training.plan import training_identity
+from pipeline.training.record_monitor import RecordMonitor
+from pipeline.training.setup import Outcome, Setup, Stopped
+from pipeline.training.specs import DataSpec, TrainingConfig
+from pipeline.training.tasks import TASKS, Question
+from pipeline.training.tree import default_token_budget, layout_for
+from tracker import clock, statistics, training
+from tracker.catalogue import reading
+from tracker.database import Database, open_database
+from tracker.errors import Conflict, Corrupt, DataError, Error, Problem
+from tracker.fingerprint import content_key
+from tracker.paths import Workspace, find_workspace
+
+STOPPED_CODE = 130
+_ERROR_LINES = 20
+_SAMPLE = 8
+
+
+@dataclass
+class Work:
+    """A claimed run and everything around it."""
+
+    workspace: Workspace
+    database: Database
+    row: training.Row
+    config: TrainingConfig
+    directory: Path
+    device: str
+    monitor: RecordMonitor
+
+    @property
+    def id(self) -> int:
+        return int(self.row["id"])
+
+
+def main() -> int:
+    """Trains the run that the command line names; errors go to stderr in words, and into the run's row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", required=True, help="the workspace")
+    parser.add_argument("run_id", type=int, help="id of the training_run")
+    given = parser.parse_args()
+    workspace = find_workspace(given.root)
+    with open_database(workspace) as database:
+        try:
+            return _run(workspace, database, given.run_id)
+        except Error as error:
+            _say(f"Error: {error}", sys.stderr)
+            return error.exit_code
+
+
+def _run(workspace: Workspace, database: Database, run_id: int) -> int:
+    began = clock.monotonic()
+    device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
+    row = training.claim(database, run_id, clock.this_process(), _start(workspace, device))
+    if isinstance(row, training.Busy):
+        raise Conflict(f"This run is being trained by {row.process}, since {row.since}.")
+    torch.set_num_threads(int(row["threads"]))
+    config = TrainingConfig.model_validate(json.loads(row["config"]))
+    monitor = RecordMonitor(database, run_id, config.hyperparameters.steps, peak_memory=_peak(device), say=_say)
+    _on_signals(monitor)
+    directory = workspace.root / row["directory"]
+    work = Work(workspace, database, row, config, directory, device, monitor)
+    before = row["duration_s"] or 0.0
+
+    def took() -> dict[str, Any]:
+        return {"duration_s": before + clock.monotonic() - began, "peak_memory_bytes": _peak(device)()}
+
+    try:
+        with monitor:
+            columns = _train(work)
+    except Stopped:
+        training.end_run(database, run_id, training.STOPPED, took())
+        _say("stopped; its checkpoint is kept")
+        return STOPPED_CODE
+    # Recorded before it leaves, whatever it is.
+    except BaseException as error:
+        text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
+        last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
+        training.end_run(database, run_id, training.FAILED, took(), error=last)
+        raise
+    training.end_run(database, run_id, training.COMPLETE, {**columns, **took()})
+    _clean(work)
+    return 0
+
+
+def _start(workspace: Workspace, device: str) -> dict[str, Any]:
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return {
+        "device": f"cuda:{listed}" if device == "cuda" else "cpu",
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or 1),
+        "versions": training.plain(surroundings.versions(workspace.root)),
+        "environment": training.plain(surroundings.environment(os.environ)),
+    }
+
+
+def _train(work: Work) -> dict[str, Any]:
+    """Trains and measures; the columns that the run ends with."""
+    config, given = work.config, work.config.hyperparameters
+    _write_config(work)
+    questions = _material(work)
+    loaded = models.load(
+        config.model, device=work.device, precision=config.precision, seed=given.seed, environ=os.environ
+    )
+    model = loaded.model
+    if given.lora_rank is not None and config.method != "fo_full":
+        model = models.with_lora(model, rank=given.lora_rank, alpha=given.lora_alpha, seed=given.seed)
+    longest = min(given.max_length, loaded.context or given.max_length)
+    encoded = {
+        name: _encoded(getattr(questions, name), loaded, longest, f"{name} record")
+        for name in ("train", "dev", "evaluation")
+    }
+    n_truncated = sum(each.truncated for records in encoded.values() for each in records)
+    if n_truncated:
+        _say(f"{n_truncated} records are longer than {longest} tokens: their prompts lost their left part")
+    sizes = {
+        "n_truncated": n_truncated, "n_parameters": sum(each.numel() for each in model.parameters()),
+        "n_trainable": sum(each.numel() for each in model.parameters() if each.requires_grad),
+    }  # fmt: skip
+    training.beat(work.database, work.id, clock.this_process(), training.Measured(columns=dict(sizes)))
+    layout = layout_for(model, encoded["train"][:_SAMPLE])
+    setup = Setup(
+        model=model, train=encoded["train"], dev=encoded["dev"], method=config.method, hyperparameters=given,
+        classification=bool(config.train_as_classification), layout=layout,
+        token_budget=default_token_budget(work.device), device=work.device, precision=config.precision,
+        checkpoint=work.directory / places.CHECKPOINT, monitor=work.monitor, zo_memory=config.zo_memory,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )  # fmt: skip
+    before = _zero_shot(work, setup, questions, encoded["evaluation"])
+    loop = zo_loop if config.method == "zo" else first_order
+    outcome = loop.train(setup)
+    measured = _measure(work, setup, questions, encoded["evaluation"], outcome)
+    if config.save_model:
+        results.write_model(work.directory, model, loaded.tokenizer)
+    columns = sizes | before | measured
+    about = {
+        name: work.row[name] for name in ("fingerprint", "attempt", "n_train", "n_dev", "n_eval", "majority_accuracy")
+    }
+    results.write_metrics(work.directory, about | {name: value for name, value in columns.items() if value is not None})
+    return columns
+
+
+def _material(work: Work) -> Material:
+    """The questions of the run. Raises Corrupt where they are not those that it was registered with."""
+    config, task = work.config, TASKS[work.config.task]
+    with reading(work.workspace) as reader:
+        rows = reader.rows("SELECT * FROM training_data WHERE training_run_id = :id ORDER BY position", id=work.id)
+        paths = tuple(str(work.workspace.root / row["directory"]) for row in rows)
+        data = training_data.resolve(work.workspace, reader, DataSpec(paths=paths), task, "data")
+    for row, found in zip(rows, data, strict=True):
+        if (found.train_digest, found.eval_digest) != (row["train_digest"], row["eval_digest"]):
+            raise _changed(f"{row['directory']} was changed since this run was registered.")
+    questions = material(data, task, config)
+    model = models.describe(config.model, environ=os.environ).identity
+    if training_identity(config, data=data, questions=questions, model=model).digest != work.row["digest"]:
+        raise _changed("The model, the task's prompts or synthtrack itself changed since this run was registered.")
+    return questions
+
+
+def _changed(what: str) -> Corrupt:
+    return Corrupt(what, hint="`synthtrack verify` checks the data; `synthtrack train` on the config begins a new run.")
+
+
+def _encoded(questions: Sequence[Question], loaded: models.Loaded, longest: int, what: str) -> list[Encoded]:
+    found, problems = [], []
+    for at, question in enumerate(questions):
+        try:
+            found.append(encode(question, loaded.tokenize, max_length=longest, eos=loaded.eos))
+        except ValueError as error:
+            problems.append(Problem(f"{what} {at + 1}", str(error)))
+    if problems:
+        hint = "Raise max_length, if the model's context allows it, or leave these records out."
+        raise DataError("Records do not fit into the model.", problems[:_ERROR_LINES], hint=hint)
+    return found
+
+
+def _evaluated(work: Work, setup: Setup, questions: Material, encoded: Sequence[Encoded]) -> Evaluation:
+    return evaluate(
+        setup.model, encoded, questions.eval_indices, classification=setup.classification,
+        token_budget=setup.token_budget, layout=setup.layout, stopping=work.monitor.stopping,
+    )  # fmt: skip
+
+
+def _zero_shot(work: Work, setup: Setup, questions: Material, encoded: Sequence[Encoded]) -> dict[str, Any]:
+    """The accuracy of the model as it was loaded: measured once for all runs that share it."""
+    config = work.config
+    identity = json.loads(work.row["identity"])["identity"]
+    made = config.hyperparameters.seed if config.model.startswith(scratch.PREFIX) else None
+    key = content_key(
+        [identity["model"], made, questions.evaluation_digest(), config.hyperparameters.max_length, config.precision]
+    )
+    known = training.zero_shot(work.database, key)
+    if known is None:
+        found = _evaluated(work, setup, questions, encoded)
+        training.save_predictions(work.database, work.id, "zero_shot", _prediction_rows(found))
+        known = found.accuracy
+    columns = {"zero_shot_key": key, "zero_shot_accuracy": known}
+    training.beat(work.database, work.id, clock.this_process(), training.Measured(columns=dict(columns)))
+    _say(f"zero-shot accuracy {known:.4f}, majority class {questions.majority_accuracy():.4f}")
+    return columns
+
+
+def _measure(
+    work: Work, setup: Setup, questions: Material, encoded: Sequence[Encoded], outcome: Outcome
+) -> dict[str, Any]:
+    """Measures the best checkpoint and writes the result files; the columns that say so."""
+    task = TASKS[work.config.task]
+    found = _evaluated(work, setup, questions, encoded)
+    low, high = statistics.wilson(found.n_correct, found.n)
+    labels = [each.label for each in found.predictions]
+    predicted = [each.predicted for each in found.predictions]
+    columns: dict[str, Any] = {
+        "step": outcome.steps, "train_loss": outcome.train_loss, "best_step": outcome.best_step,
+        "dev_loss": outcome.best_dev_loss, "eval_loss": found.loss, "accuracy": found.accuracy, "accuracy_low": low,
+        "accuracy_high": high, "n_correct": found.n_correct,
+        "macro_f1": statistics.macro_f1(labels, predicted, len(task.classes or ())) if task.macro_f1 else None,
+        "dev_accuracy": _dev_accuracy(work, outcome.best_step), **work.monitor.speed(),
+    }  # fmt: skip
+    training.save_predictions(work.database, work.id, "trained", _prediction_rows(found))
+    results.write_predictions(work.directory, found.predictions)
+    _say(f"accuracy {found.accuracy:.4f} (95% interval {low:.4f} to {high:.4f}) at step {outcome.best_step}")
+    return columns
+
+
+def _dev_accuracy(work: Work, step: int) -> float | None:
+    work.monitor.flush()
+    with reading(work.workspace) as reader:
+        rows = reader.rows(
+            "SELECT value FROM training_metric WHERE training_run_id = :id AND name = 'dev/accuracy' AND step = :step",
+            id=work.id,
+            step=step,
+        )
+    return rows[0]["value"] if rows else None
+
+
+def _prediction_rows(found: Evaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "position": each.index, "label": each.label, "predicted": each.predicted,
+            "correct": each.label == each.predicted, "scores": training.plain([round(s, 6) for s in each.scores]),
+        }
+        for each in found.predictions
+    ]  # fmt: skip
+
+
+def _write_config(work: Work) -> None:
+    """``experiment_config.yaml`` with the keys that people know, and all that is needed to say what this was."""
+    row, config = work.row, work.config
+    out, err = places.output_files(work.directory, config.hyperparameters.learning_rate)
+    with reading(work.workspace) as reader:
+        data = reader.rows(
+            """SELECT path, directory, dataset, name, fingerprint, train_digest, eval_digest, n_records, n_train
+               FROM training_data WHERE training_run_id = :id ORDER BY position""",
+            id=work.id,
+        )
+    given = json.loads(row["config"])
+    results.write_config(
+        work.directory,
+        {
+            "timestamp": work.directory.name, "experiment_purpose": row["purpose"], "description": row["description"],
+            "model": row["model"], "task": row["task"], "method": row["method"],
+            "data": {"path": data[0]["path"], "fingerprint": data[0]["fingerprint"], "sources": data},
+            "hyperparameters": given["hyperparameters"],
+            **{name: value for name, value in given.items()
+               if name not in {"experiment", "model", "task", "method", "data", "hyperparameters"}},
+            "training_info": {
+                "fingerprint": row["fingerprint"], "attempt": row["attempt"], "run": row["uuid"],
+                "command": row["command"], "out_file": work.workspace.relative(out),
+                "err_file": work.workspace.relative(err), "device": row["device"], "threads": row["threads"],
+                "env_vars": json.loads(row["environment"]), "versions": json.loads(row["versions"]),
+            },
+        },
+    )  # fmt: skip
+
+
+def _clean(work: Work) -> None:
+    """Removes what was only there to resume from; the log of a zo run is kilobytes and replays it, so it stays."""
+    for each in (work.directory / places.CHECKPOINT).glob("*"):
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.suffix == ".safetensors":
+            each.unlink(missing_ok=True)
+
+
+def _on_signals(monitor: RecordMonitor) -> None:
+    def ask(number: int, _: object) -> None:
+        monitor.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, ask)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _peak(device: str) -> Callable[[], int]:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated
+    # Linux counts in kibibytes.
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _say(text: str, to: Any = None) -> None:
+    print(text, file=to or sys.stdout, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
