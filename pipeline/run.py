@@ -319,7 +319,7 @@ def taken_over() -> Conflict:
     """The error of a run that another process has taken over."""
     return Conflict(
         "Another process has taken this experiment over, because this one had not been heard of for "
-        f"{ledger.LEASE_TIMEOUT_S:.0f} s.",
+        f"{clock.LEASE_TIMEOUT_S:.0f} s.",
         hint="What was answered here is kept. Run the same command with --wait to share the data.",
     )
 

@@ -6,12 +6,14 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 START_DIFFERS_S = 2.0
 """Readings of one process's start differ by less, as the clock is set; the starts of two with one PID by far more."""
 
+LEASE_TIMEOUT_S = 120.0
+"""A process that cannot be asked whether it lives is gone when it has not been heard of for so long."""
 
 _INITIAL_NAMESPACE = 0xEFFFFFFC
 """Linux's PROC_PID_INIT_INO: the number of the PID namespace outside all containers."""
@@ -67,12 +69,17 @@ def this_process() -> Process:
     return Process(host(), os.getpid(), _started(os.getpid()))
 
 
+def process_of(pid: int) -> Process:
+    """The process that has this PID here now, which must be a child not waited for yet, or this one."""
+    import psutil
+
+    return Process(host(), pid, psutil.Process(pid).create_time())
+
+
 @cache
 def _started(pid: int) -> float:
     """Read once: start times are reckoned from the wall clock, so another reading would move with a step of it."""
-    import psutil
-
-    return psutil.Process(pid).create_time()
+    return process_of(pid).started
 
 
 def is_alive(process: Process) -> bool | None:
@@ -94,6 +101,14 @@ def is_alive(process: Process) -> bool | None:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def is_gone(process: Process, last_seen: str) -> bool:
+    """Whether a process will not come back, as far as anybody can know; ``last_seen`` is a stored time."""
+    alive = is_alive(process)
+    if alive is None:
+        return last_seen < to_text(now() - timedelta(seconds=LEASE_TIMEOUT_S))
+    return not alive
 
 
 def from_text(text: str) -> datetime:

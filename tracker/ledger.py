@@ -6,14 +6,12 @@ What is in here with a good attempt is never paid for again. Rows come in groups
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
 
-from tracker import clock
 from tracker.catalogue import Reader, Row
-from tracker.clock import Process
+from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import BudgetReached
 from tracker.schema import table
@@ -44,9 +42,6 @@ def save_attempts(database: Database, connection: Connection, rows: Iterable[tup
         connection.execute(ATTEMPT.insert(), [attempt for _, _, attempt in triples])
 
 
-LEASE_TIMEOUT_S = 120.0
-"""A process that cannot be asked whether it lives is gone when it has not been heard of for so long."""
-
 HOLDS_NO_LEASE = ("reused", "tested")
 """Outcomes of runs that change no experiment."""
 
@@ -56,14 +51,6 @@ LAST_SEEN = case(
     else_=func.coalesce(EXPERIMENT.c.lease_heartbeat, RUN.c.started_at),
 )
 """When a running run was last heard of; its experiment must be joined."""
-
-
-def is_gone(process: Process, last_seen: str) -> bool:
-    """Whether a process will not come back, as far as anybody can know; ``last_seen`` is a stored time."""
-    alive = clock.is_alive(process)
-    if alive is None:
-        return last_seen < clock.to_text(clock.now() - timedelta(seconds=LEASE_TIMEOUT_S))
-    return not alive
 
 
 def is_running(connection: Connection, run_id: int) -> bool:

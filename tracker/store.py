@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select, update
 
 from tracker import clock
-from tracker.clock import Process
+from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
@@ -28,7 +28,6 @@ from tracker.ledger import (
     RUN,
     SAMPLE,
     end_reservation,
-    is_gone,
     is_running,
     spending,
 )

@@ -86,10 +86,8 @@ def test_a_process_in_another_container_of_the_same_host_cannot_be_asked() -> No
 
 
 def test_a_process_that_ended_is_dead_even_before_it_is_waited_for() -> None:
-    import psutil
-
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        process = Process(clock.this_process().host, child.pid, psutil.Process(child.pid).create_time())
+        process = clock.process_of(child.pid)
         assert clock.is_alive(process) is True
         assert child.stdin is not None
         child.stdin.close()
@@ -97,6 +95,20 @@ def test_a_process_that_ended_is_dead_even_before_it_is_waited_for() -> None:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert clock.is_alive(process) is False
     assert clock.is_alive(process) is False
+
+
+def test_who_cannot_be_asked_is_gone_when_it_has_long_been_silent() -> None:
+    elsewhere, now = Process("another-host.invalid", 7, 0.0), clock.now()
+    heard = [clock.to_text(now - timedelta(seconds=clock.LEASE_TIMEOUT_S + late)) for late in (-30, 30)]
+    assert [clock.is_gone(elsewhere, each) for each in heard] == [False, True]
+
+
+def test_who_can_be_asked_needs_no_heartbeat() -> None:
+    long_ago, now = "2020-01-01T00:00:00.000000Z", clock.to_text(clock.now())
+    assert not clock.is_gone(clock.this_process(), long_ago)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        process = clock.process_of(child.pid)
+    assert clock.is_gone(process, now)
 
 
 def test_the_start_of_this_process_is_read_once() -> None:

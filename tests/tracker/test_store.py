@@ -161,7 +161,7 @@ def test_a_process_is_not_busy_with_itself(database: Database, want: Wanted) -> 
 
 
 @pytest.mark.parametrize(
-    ("age", "busy"), [(0, True), (ledger.LEASE_TIMEOUT_S - 30, True), (ledger.LEASE_TIMEOUT_S + 30, False)]
+    ("age", "busy"), [(0, True), (clock.LEASE_TIMEOUT_S - 30, True), (clock.LEASE_TIMEOUT_S + 30, False)]
 )
 def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
     database: Database, want: Wanted, age: float, busy: bool
@@ -191,7 +191,7 @@ def test_a_run_that_was_taken_over_keeps_what_it_paid_and_leaves_the_experiment_
     database: Database, want: Wanted
 ) -> None:
     standing_still = claim(database, want)
-    elsewhere(ledger.LEASE_TIMEOUT_S + 1, database)
+    elsewhere(clock.LEASE_TIMEOUT_S + 1, database)
     taken = claim(database, want)
     assert taken.outcome == "resumed"
     with reading(database.workspace, snapshot=False) as reader:
