@@ -34,7 +34,7 @@ clean:
 
 .venv/.base: pyproject.toml | .venv/bin/python
 	@echo "Installing synthtrack into .venv (once; a few minutes) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

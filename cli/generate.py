@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options, render
+from cli.config_files import config_files, is_new, refuse_elsewhere
 from cli.progress import command_line, log_to_mlflow, progress_bar
 from tracker import listings
 from tracker.catalogue import reading
-from tracker.errors import BudgetReached, ConfigError, Error, Interrupted, PartialResult, Problem, StorageError
-from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
+from tracker.errors import BudgetReached, Error, Interrupted, PartialResult, StorageError
+from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from pipeline.generate import Outcome
@@ -62,15 +62,15 @@ def generate(
     """
     from pipeline.job import Options, prepare
 
-    is_new = workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
-    if is_new:
-        _refuse_elsewhere(workspace, (*configs, *more))
+    new = is_new(workspace)
+    if new:
+        refuse_elsewhere(workspace, (*configs, *more))
     given = Options(record_limit=limit, command=command_line(), **chosen)
-    jobs = [prepare(workspace, path, given) for path in _files(workspace, (*configs, *more))]
+    jobs = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more))]
     for job in jobs:
         for warning in job.warnings:
             render.note(f"⚠️  {warning}")
-    if is_new:
+    if new:
         # Said before anything is paid for: in the wrong directory nothing is known of what is made already.
         render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
     if dry_run:
@@ -83,18 +83,6 @@ def generate(
             log_to_mlflow(workspace)
     if failures:
         raise failures[0]
-
-
-def _refuse_elsewhere(workspace: Workspace, given: tuple[Path, ...]) -> None:
-    """Raises ConfigError where a new workspace would be made here for a config that lies in another one."""
-    for path in given:
-        mark = mark_above(workspace.find(path).absolute().parent)
-        if mark is not None:
-            raise ConfigError(
-                "There is no workspace here, and the configuration lies in another one.",
-                [Problem(str(path), f"in the workspace {mark.parent}")],
-                hint=f"Add --root {mark.parent}, or --root . to make a new workspace here.",
-            )
 
 
 def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Error]:
@@ -146,22 +134,6 @@ def _partial(job: Job, outcome: Outcome) -> PartialResult:
 
 def _n_failed(outcome: Outcome) -> int:
     return outcome.run["n_failed"] if outcome.run is not None else 0
-
-
-def _files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
-    if not given:
-        raise click.UsageError("Missing argument 'CONFIG...': a YAML file or a directory of them.")
-    found: list[Path] = []
-    for path in given:
-        there = workspace.find(path)
-        if not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises for names that are too long
-            found.append(there)
-            continue
-        inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})
-        if not inside:
-            raise ConfigError("Nothing to generate.", [Problem(str(path), "no .yaml files in this directory")])
-        found += inside
-    return found
 
 
 def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "judge-test": ("cli.judge_test:judge_test", "Test the judge on what people decided."),
     "template": ("cli.template:template", "Save validated prompts and examples as a config for parameter studies."),
     "publish": ("cli.publish:publish", "Copy or link a finished data set to where other programs look for it."),
+    "train": ("cli.train:train", "Train and measure a model on a data set: every point of a grid."),
     "batch": ("cli.batch:batch", "List and show batches."),
     "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
     "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),

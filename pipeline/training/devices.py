@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tracker.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pipeline.training.plan import Plan
 
 CPU = "cpu"
 
@@ -26,6 +31,16 @@ def parse(given: str | None, *, n_gpus: int, where: str) -> tuple[str, ...]:
         hint = "Set cuda_devices: cpu to train without a GPU (or --set cuda_devices=cpu)."
         raise ConfigError("A device cannot be used.", problems, hint=hint)
     return named
+
+
+def devices_of(plan: Plan) -> tuple[str, ...]:
+    """The devices of a plan on this machine. Raises ConfigError."""
+    return parse(plan.config.cuda_devices, n_gpus=count_gpus(), where=plan.document.where(("cuda_devices",)))
+
+
+def torch_name(device: str) -> str:
+    """``cpu``, or ``cuda:1`` for the GPU ``1``."""
+    return device if device == CPU else f"cuda:{device}"
 
 
 def _known(n_gpus: int) -> str:

@@ -1,0 +1,45 @@
+"""The configs that a command line names: files, and directories of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from tracker.errors import ConfigError, Problem
+from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
+
+
+def config_files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
+    """Every config that ``given`` names, those of a directory by name. Raises ConfigError and UsageError."""
+    if not given:
+        raise click.UsageError("Missing argument 'CONFIG...': a YAML file or a directory of them.")
+    found: list[Path] = []
+    for path in given:
+        there = workspace.find(path)
+        if not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises for names that are too long
+            found.append(there)
+            continue
+        inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})
+        if not inside:
+            raise ConfigError("There is no configuration.", [Problem(str(path), "no .yaml files in this directory")])
+        found += inside
+    return found
+
+
+def is_new(workspace: Workspace) -> bool:
+    """Whether there is no workspace yet, so that one would be made in the current directory."""
+    return workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
+
+
+def refuse_elsewhere(workspace: Workspace, given: tuple[Path, ...]) -> None:
+    """Raises ConfigError where a new workspace would be made here for a config that lies in another one."""
+    for path in given:
+        mark = mark_above(workspace.find(path).absolute().parent)
+        if mark is not None:
+            raise ConfigError(
+                "There is no workspace here, and the configuration lies in another one.",
+                [Problem(str(path), f"in the workspace {mark.parent}")],
+                hint=f"Add --root {mark.parent}, or --root . to make a new workspace here.",
+            )

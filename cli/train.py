@@ -1,0 +1,139 @@
+"""``synthtrack train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options, render
+from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.progress import command_line, log_to_mlflow
+from tracker.catalogue import reading
+from tracker.errors import Error, Interrupted, TrainingFailed
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.training.plan import Plan
+
+
+@click.command()
+@click.argument("configs", nargs=-1, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option("--config", "more", multiple=True, type=click.Path(path_type=Path), help="The same as CONFIG.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as hyperparameters.seed=[0,1]."
+)
+@click.option("--dry-run", is_flag=True, help="Show the grid, the data and what it would take; nothing is written.")
+@click.option("--skip-done", is_flag=True, help="Leave out the points that were trained to the end before.")
+@click.option("--fresh", is_flag=True, help="Begin anew, also where an unfinished sweep of this config could go on.")
+@click.option("--background", is_flag=True, help="Train in the background, as wait_for_completion: false does.")
+@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.as_json
+@options.workspace
+def train(
+    workspace: Workspace,
+    /,
+    *,
+    configs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    dry_run: bool,
+    background: bool,
+    no_mlflow: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Train and measure a model as CONFIG says: every point of its grid, or what is left of it.
+
+    CONFIG is a YAML file or a directory of them; several run one after the other. After Ctrl-C the same command goes on
+    where it stopped.
+    """
+    from pipeline.training.plan import Options, prepare
+
+    given = Options(command=command_line(), **chosen)
+    new = is_new(workspace)
+    if new:
+        refuse_elsewhere(workspace, (*configs, *more))
+    plans = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more))]
+    for warning in dict.fromkeys(warning for plan in plans for warning in plan.warnings):
+        render.note(f"⚠️  {warning}")
+    if new:
+        render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
+    if dry_run:
+        _dry_run(workspace, plans, as_json=as_json)
+        return
+    try:
+        _train_all(workspace, plans, background=background, as_json=as_json)
+    finally:
+        if not no_mlflow:
+            log_to_mlflow(workspace)
+
+
+def _dry_run(workspace: Workspace, plans: list[Plan], *, as_json: bool) -> None:
+    from cli.train_text import planned, planned_json
+    from pipeline.training.devices import devices_of, torch_name
+    from pipeline.training.estimate import estimate
+    from pipeline.training.memory import free_memory
+
+    found = []
+    for plan in plans:
+        devices = devices_of(plan)
+        free = free_memory(torch_name(devices[0]))
+        if workspace.database_url is None and not workspace.database.exists():
+            taken = estimate(plan, None, devices[0])
+        else:
+            with reading(workspace) as reader:
+                taken = estimate(plan, reader, devices[0])
+        if as_json:
+            found.append(planned_json(workspace, plan, devices, taken, free))
+        else:
+            render.show(f"Plan of {workspace.relative(Path(plan.path))} (dry run: nothing is written)")
+            render.show("\n".join([*planned(workspace, plan, devices, taken, free), ""]))
+    if as_json:
+        render.show_json(found)
+
+
+def _train_all(workspace: Workspace, plans: list[Plan], *, background: bool, as_json: bool) -> None:
+    """One sweep after the other; a sweep with failures does not keep the next from being trained."""
+    failures: list[Error] = []
+    shown: list[Any] = []
+    try:
+        for plan in plans:
+            try:
+                shown.append(_train(workspace, plan, background=background, as_json=as_json))
+            except TrainingFailed as error:
+                failures.append(error)
+    finally:
+        if as_json:
+            render.show_json(shown)
+    for failure in failures[1:]:
+        render.note(f"⚠️  {failure}")
+    if failures:
+        raise failures[0]
+
+
+def _train(workspace: Workspace, plan: Plan, *, background: bool, as_json: bool) -> Any:
+    from pipeline.training.devices import devices_of
+    from pipeline.training.train import register
+    from tracker.database import open_database
+
+    wanted = plan.wanted()
+    if not wanted:
+        render.note(f"⚡ {plan.path}: every point was trained before; nothing to do (--skip-done).")
+        return {"sweep": None, "status": "complete", "runs": []}
+    _announce(plan)
+    devices = devices_of(plan)
+    with open_database(workspace) as database:
+        sweep_id = register(workspace, database, plan, devices)
+    if background or not plan.config.wait_for_completion:
+        return _in_background(workspace, sweep_id)
+    return _waited_for(workspace, sweep_id, as_json=as_json)
+
+
+def _announce(plan: Plan) -> None:
+    done = sum(each.n_complete > 0 for each in plan.wanted())
+    if plan.unfinished is not None:
+        render.note(f"💾 Going on with the unfinished sweep {plan.unfinished['uuid'][:8]} of this config.")
+    elif done:
+        points = render.counted(len(plan.wanted()), "point")
+        render.note(f"⚡ {done} of {points} trained before: new attempts (--skip-done leaves them out).")
