@@ -20,6 +20,7 @@ from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.schema import table
+from tracker.sweeps import holder_of, is_held
 
 SWEEP, RUN, DATA = (table(name) for name in ("training_sweep", "training_run", "training_data"))
 METRIC, PREDICTION, OUTBOX = (table(name) for name in ("training_metric", "prediction", "mlflow_outbox"))
@@ -226,10 +227,33 @@ def _tell_mlflow(database: Database, connection: Connection, kind: str, row_id: 
     database.upsert(connection, OUTBOX, [row], [f"{kind}_id"])
 
 
-def beat_sweep(database: Database, sweep_id: int) -> None:
-    """Says that the supervisor lives."""
+def beat_sweep(database: Database, sweep_id: int, process: Process) -> bool:
+    """Says that the supervisor lives; whether the sweep is its still, and was not taken over."""
     with database.writing() as connection:
+        row = _row(connection, SWEEP, sweep_id)
+        holder = holder_of(row)
+        if row["status"] != RUNNING or holder is None or not holder.is_same(process):
+            return False
         connection.execute(update(SWEEP).where(SWEEP.c.id == sweep_id).values(heartbeat=_now()))
+    return True
+
+
+def hand_over(database: Database, sweep_id: int, process: Process) -> None:
+    """Leaves a sweep that is ``process``'s to whoever supervises it next."""
+    with database.writing() as connection:
+        holder = holder_of(_row(connection, SWEEP, sweep_id))
+        if holder is not None and holder.is_same(process):
+            connection.execute(update(SWEEP).where(SWEEP.c.id == sweep_id).values(**_process(None)))
+
+
+def note_start(database: Database, run_id: int, process: Process, columns: Row) -> None:
+    """Notes the process that was started for a run: until it has claimed it, or is gone, nobody starts another."""
+    with database.writing() as connection:
+        connection.execute(
+            update(RUN)
+            .where(RUN.c.id == run_id, RUN.c.status.in_(RESUMABLE))
+            .values(heartbeat=_now(), **_process(process), **columns)
+        )
 
 
 def request_stop(database: Database, run_ids: Sequence[int]) -> None:
@@ -255,13 +279,7 @@ def settle(database: Database) -> int:
 
 def is_abandoned(row: Row) -> bool:
     """Whether the process of a running run or sweep is gone."""
-    holder = holder_of(row)
-    return holder is None or is_gone(holder, str(row["heartbeat"]))
-
-
-def holder_of(row: Row) -> Process | None:
-    """The process that works on a run or sweep, or did last."""
-    return None if row["pid"] is None else Process(row["host"], row["pid"], row["pid_started"])
+    return not is_held(row)
 
 
 def zero_shot(database: Database, key: str) -> float | None:

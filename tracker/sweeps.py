@@ -1,0 +1,196 @@
+"""Looks at trainings under way: sweeps and their runs as they stand, and what a person means by a name.
+
+A run whose process is gone is `interrupted` here, whatever its row still says. Without SQLAlchemy, so that looking
+starts fast.
+"""
+
+# ruff: noqa: S608  what is put into a text here are names of columns; values are parameters
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracker import clock
+from tracker.catalogue import Reader, Row
+from tracker.clock import Process
+from tracker.errors import UnknownReference
+from tracker.paths import Workspace, current_directory
+
+RESUMABLE = frozenset({"pending", "stopped", "interrupted"})
+"""Statuses of runs that go on when their sweep is resumed."""
+MIN_DIGITS = 4
+_NAMED = 5
+
+_SWEEP = """
+    id, uuid, status, purpose, model, task, method, n_points, background, continue_on_error, started_at, finished_at,
+    host, pid, pid_started, heartbeat, config_path, description, varied, devices, error"""
+_RUN = """
+    r.id, r.uuid, r.training_sweep_id, r.position, r.fingerprint, r.attempt, r.status, r.purpose, r.model, r.task,
+    r.method, r.data, r.directory, r.learning_rate, r.batch_size, r.steps, r.seed, r.device, r.threads, r.step,
+    r.train_loss, r.dev_loss, r.best_step, r.accuracy, r.accuracy_low, r.accuracy_high, r.zero_shot_accuracy,
+    r.majority_accuracy, r.n_resumed, r.stop_requested, r.created_at, r.started_at, r.finished_at, r.duration_s,
+    r.host, r.pid, r.pid_started, r.heartbeat, r.error, r.settings"""
+_LATEST = {"dev_accuracy": "dev/accuracy", "step_time_s": "train/step_time_s", "tokens_per_s": "train/tokens_per_s"}
+# Its best checkpoint's is what a finished run says, a running one says what was measured last.
+_LATEST_SQL = ", ".join(
+    f"""COALESCE(r.{column}, (SELECT m.value FROM training_metric m WHERE m.training_run_id = r.id
+        AND m.name = '{name}' ORDER BY m.step DESC LIMIT 1)) AS {column}"""
+    for column, name in _LATEST.items()
+)
+_NEWEST = "SELECT MAX(n.id) FROM training_run n WHERE n.training_sweep_id = :id GROUP BY n.position"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A sweep, and the run of it that was meant, if it was one."""
+
+    sweep_id: int
+    run_id: int | None = None
+
+
+def holder_of(row: Mapping[str, Any]) -> Process | None:
+    """The process that works on a run or sweep, or did last."""
+    return None if row["pid"] is None else Process(row["host"], row["pid"], row["pid_started"])
+
+
+def is_held(row: Mapping[str, Any]) -> bool:
+    """Whether that process lives, as far as anybody can know."""
+    holder = holder_of(row)
+    return holder is not None and not clock.is_gone(holder, str(row["heartbeat"]))
+
+
+def sweep(reader: Reader, sweep_id: int) -> Row:
+    """One sweep, as ``sweeps`` has them."""
+    rows = reader.rows(f"SELECT {_SWEEP} FROM training_sweep WHERE id = :id", id=sweep_id)
+    return _sweep(reader, rows[0])
+
+
+def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
+    """The sweeps that are not finished and the newest that is, or all of them; the newest first.
+
+    ``status`` is what it is: running only where its supervisor lives. ``runs`` are those of ``runs``.
+    """
+    found: list[Row] = []
+    has_finished = False
+    for row in reader.rows(f"SELECT {_SWEEP} FROM training_sweep ORDER BY started_at DESC, id DESC"):
+        if has_finished and row["status"] == "complete" and not everything:
+            continue
+        each = _sweep(reader, row)
+        if everything or is_unfinished(each) or not has_finished:
+            found.append(each)
+        has_finished = has_finished or not is_unfinished(each)
+    return found
+
+
+def is_unfinished(found: Row) -> bool:
+    """Whether a sweep is being worked on, or has runs that can be resumed."""
+    return found["status"] == "running" or any(run["status"] in {*RESUMABLE, "running"} for run in found["runs"])
+
+
+def runs(reader: Reader, sweep_id: int) -> list[Row]:
+    """The runs of a sweep in the order of its grid; of several attempts at a point the newest.
+
+    ``status`` as it is in the record; ``settings`` as an object.
+    """
+    rows = reader.rows(
+        f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id IN ({_NEWEST}) ORDER BY r.position", id=sweep_id
+    )
+    return [row | {"settings": json.loads(row["settings"])} for row in rows]
+
+
+def run(reader: Reader, run_id: int) -> Row:
+    """One run, as ``runs`` has them, but with the status that it really has."""
+    rows = reader.rows(f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id = :id", id=run_id)
+    return _shown(rows[0] | {"settings": json.loads(rows[0]["settings"])})
+
+
+def seconds_left(found: Row) -> float | None:
+    """How long the steps that are left would take at the speed last seen; evaluations not reckoned."""
+    if found["step_time_s"] is None:
+        return None
+    return float(found["step_time_s"]) * max(0, int(found["steps"]) - int(found["step"]))
+
+
+def _sweep(reader: Reader, row: Row) -> Row:
+    lists = {name: json.loads(row[name]) for name in ("varied", "devices")}
+    flags = {name: bool(row[name]) for name in ("background", "continue_on_error")}
+    return _status(row) | lists | flags | {"runs": [_shown(each) for each in runs(reader, row["id"])]}
+
+
+def _shown(row: Row) -> Row:
+    return _status(row) | {"stop_requested": bool(row["stop_requested"]), "seconds_left": seconds_left(row)}
+
+
+def _status(row: Row) -> Row:
+    return row | {"status": "interrupted"} if row["status"] == "running" and not is_held(row) else row
+
+
+def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
+    """The sweep or run that ``ref`` names: the beginning of a uuid or of a run's fingerprint, or a result directory.
+
+    Of several attempts at a point, and of the runs below a directory, the newest is meant. Raises UnknownReference:
+    what a beginning could be, or close matches.
+    """
+    text = ref.strip().rstrip("/")
+    found = _by_digits(reader, text.lower()) or _by_directory(reader, workspace, text)
+    if found is None:
+        known = [row["uuid"] for row in reader.rows("SELECT uuid FROM training_sweep ORDER BY id DESC LIMIT 50")]
+        known += [
+            row["directory"] for row in reader.rows("SELECT directory FROM training_run ORDER BY id DESC LIMIT 50")
+        ]
+        shortened = [name[: max(len(text), MIN_DIGITS)] if "/" not in name else name for name in known]
+        raise UnknownReference(
+            "sweep or training run", ref, shortened, hint="`synthtrack training status --all` shows them."
+        )
+    return found
+
+
+def _by_digits(reader: Reader, text: str) -> Found | None:
+    if not re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},32}}", text):
+        return None
+    bounds = {"low": text, "high": f"{text}g"}
+    rows = reader.rows(
+        """SELECT uuid AS digits, id AS sweep_id, NULL AS run_id, 'sweep' AS kind, model, task, method
+           FROM training_sweep WHERE uuid >= :low AND uuid < :high
+           UNION ALL SELECT uuid, training_sweep_id, id, 'run', model, task, method
+           FROM training_run WHERE uuid >= :low AND uuid < :high
+           UNION ALL SELECT fingerprint, MAX(training_sweep_id), MAX(id), 'run', MAX(model), MAX(task), MAX(method)
+           FROM training_run WHERE fingerprint >= :low AND fingerprint < :high GROUP BY fingerprint
+           ORDER BY digits""",
+        **bounds,
+    )
+    if len(rows) > 1:
+        raise _ambiguous(text, rows)
+    return Found(rows[0]["sweep_id"], rows[0]["run_id"]) if rows else None
+
+
+def _ambiguous(text: str, rows: Sequence[Row]) -> UnknownReference:
+    could_be = [f"  {row['digits']}  {row['kind']}: {row['task']}, {row['method']}, {row['model']}" for row in rows]
+    more = ["  ... and more"] if len(rows) > _NAMED else []
+    return UnknownReference(
+        "single sweep or training run", f"{text}...", hint="\n".join(["It could be:", *could_be[:_NAMED], *more])
+    )
+
+
+def _by_directory(reader: Reader, workspace: Workspace, text: str) -> Found | None:
+    here = current_directory()
+    for base in (*([] if here is None else [here]), workspace.root, workspace.results_dir):
+        path = Path(os.path.normpath(base / text))
+        names = [workspace.relative(each) for each in (path, Path(os.path.realpath(path)))]
+        for name in dict.fromkeys(names):
+            rows = reader.rows(
+                """SELECT training_sweep_id, id FROM training_run
+                   WHERE directory = :name OR SUBSTR(directory, 1, :length) = :below ORDER BY id DESC LIMIT 1""",
+                name=name,
+                length=len(name) + 1,
+                below=f"{name}/",
+            )
+            if rows:
+                return Found(rows[0]["training_sweep_id"], rows[0]["id"])
+    return None
