@@ -177,6 +177,8 @@ def grid(document: Document) -> Grid:
 
 
 def _point(document: Document, lists: Mapping[str, list[Json]], chosen: Mapping[str, int]) -> Document:
+    if not chosen:
+        return document
     values = {name: lists[name][at] for name, at in chosen.items()}
     places: dict[Location, str] = {
         (_GRID, name): document.places[item]
