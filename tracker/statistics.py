@@ -1,0 +1,105 @@
+"""How sure an accuracy is, and whether two differ: intervals and exact tests, by the standard library alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_Z95 = statistics.NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two runs on the same records: how many both, only one, or neither answered rightly, and McNemar's exact p."""
+
+    n: int
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the first minus that of the second, on these records."""
+        return (self.only_first - self.only_second) / self.n if self.n else 0.0
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of which ``k`` of ``n`` were seen; (0, 1) where nothing was.
+
+    Score interval of Wilson 1927 (JASA 22, 209-212), without continuity correction. Raises ValueError.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n}")
+    if n == 0:
+        return 0.0, 1.0
+    z = _Z95 if confidence == 0.95 else statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    share, square = k / n, z * z
+    centre = share + square / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    whole = 1 + square / n
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low = 0.0 if k == 0 else max(0.0, (centre - half) / whole)
+    high = 1.0 if k == n else min(1.0, (centre + half) / whole)
+    return low, high
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """The two-sided p-value of ``b`` against ``c`` discordant pairs, from the binomial distribution with one half.
+
+    Twice the smaller tail, at most 1 (McNemar 1947, Psychometrika 12, 153-157; exact form as in Fagerland, Lydersen,
+    Laake 2013, BMC Medical Research Methodology 13:91). Raises ValueError.
+    """
+    if b < 0 or c < 0:
+        raise ValueError(f"{b} against {c}")
+    n = b + c
+    # Whole numbers throughout: exact for any count, and only the last division rounds.
+    tail, term = 0, 1
+    for k in range(min(b, c) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def paired(first: Mapping[int, bool], second: Mapping[int, bool]) -> Paired:
+    """Compares what two runs answered rightly, by record; only records that both have count."""
+    shared = first.keys() & second.keys()
+    both = sum(first[each] and second[each] for each in shared)
+    only_first = sum(first[each] and not second[each] for each in shared)
+    only_second = sum(second[each] and not first[each] for each in shared)
+    neither = len(shared) - both - only_first - only_second
+    return Paired(len(shared), both, only_first, only_second, neither, mcnemar_exact(only_first, only_second))
+
+
+def confusion(labels: Sequence[int], predicted: Sequence[int], n_classes: int) -> list[list[int]]:
+    """How often each answer (column) was given to records with each label (row). Raises ValueError."""
+    counts = [[0] * n_classes for _ in range(n_classes)]
+    for label, answer in zip(labels, predicted, strict=True):
+        if not (0 <= label < n_classes and 0 <= answer < n_classes):
+            raise ValueError(f"label {label}, answer {answer}: not below {n_classes}")
+        counts[label][answer] += 1
+    return counts
+
+
+def macro_f1(labels: Sequence[int], predicted: Sequence[int], n_classes: int) -> float:
+    """The mean over all classes of the harmonic mean of precision and recall.
+
+    A class that is neither a label nor an answer has none and is left out, as scikit-learn's ``f1_score`` does.
+    """
+    counts = confusion(labels, predicted, n_classes)
+    scores = []
+    for each in range(n_classes):
+        total = sum(counts[each]) + sum(row[each] for row in counts)
+        if total:
+            scores.append(2 * counts[each][each] / total)
+    return math.fsum(scores) / len(scores) if scores else 0.0
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (of one value: None). Raises ValueError for none."""
+    if not values:
+        raise ValueError("no values")
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
