@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pipeline.training import places
 from pipeline.training.data import DataSet
 from pipeline.training.material import Material, material
 from pipeline.training.models import ModelInfo, describe
-from pipeline.training.specs import UNCATEGORIZED, Grid, TrainingConfig, effective, grid, without_effect
+from pipeline.training.specs import UNCATEGORIZED, TrainingConfig, effective, grid, without_effect
 from pipeline.training.tasks import TASKS, Task
 from tracker import configs
 from tracker.catalogue import Reader, Row, reading
@@ -103,22 +103,23 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Plan:
     document = configs.override(configs.load(path), options.overrides)
     found = grid(document)
     task = _task(found.points[0], document)
-    config = effective(found.points[0], num_dev=task.num_dev, classification=task.classification)
+    ready = [effective(each, num_dev=task.num_dev, classification=task.classification) for each in found.points]
+    config = ready[0]
     with _reading(workspace) as reader:
         data = training_data.resolve(workspace, reader, config.data, task, document.where(("data",)))
         questions = material(data, task, config)
-        warnings = [*_config_warnings(found, document), *_data_warnings(reader, data, config, questions)]
+        warnings = [*_config_warnings(ready, document), *_data_warnings(reader, data, config, questions)]
         location = locate_model(workspace, config.model)
         model = describe(location, environ=workspace.environ)
         earlier = {} if reader is None else _earlier(reader, config)
-        ready = [effective(each, num_dev=task.num_dev, classification=task.classification) for each in found.points]
         own = [training_identity(each, data=data, questions=questions, model=model.identity) for each in ready]
-        points = tuple(_point(workspace, *each, data_name(data), earlier) for each in zip(ready, own, strict=True))
+        points = _distinct(_point(workspace, *each, data_name(data), earlier) for each in zip(ready, own, strict=True))
+        varied = tuple(name for name in found.varied if len({_value(each, name) for each in points}) > 1)
         key = content_key([config.experiment.purpose, [point.identity.digest for point in points]])
         unfinished = None if reader is None or options.fresh else _first(reader.rows(_UNFINISHED, key=key))
     return Plan(
-        str(path), document, points, found.varied, task, tuple(data), questions, model, location, key, tuple(warnings), options,
-        unfinished,
+        str(path), document, points, varied, task, tuple(data), questions, model, location, key, tuple(warnings),
+        options, unfinished,
     )  # fmt: skip
 
 
@@ -174,6 +175,18 @@ def _point(workspace: Workspace, config: TrainingConfig, own: Identity, name: st
     return Point(config, own, place, before["n"], before["n_complete"])
 
 
+def _distinct(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Each point once: those that differ in what has no effect train the same."""
+    found: dict[str, Point] = {}
+    for each in points:
+        found.setdefault(each.identity.digest, each)
+    return tuple(found.values())
+
+
+def _value(point: Point, name: str) -> Json:
+    return getattr(point.config.hyperparameters, name)
+
+
 def _task(config: TrainingConfig, document: Document) -> Task:
     if config.task in TASKS:
         return TASKS[config.task]
@@ -184,8 +197,8 @@ def _task(config: TrainingConfig, document: Document) -> Task:
     raise ConfigError(f"{document.source} has 1 problem.", [Problem(document.where(("task",)), what)])
 
 
-def _config_warnings(found: Grid, document: Document) -> Iterator[str]:
-    config = found.points[0]
+def _config_warnings(points: Sequence[TrainingConfig], document: Document) -> Iterator[str]:
+    config = points[0]
     if config.experiment.purpose == UNCATEGORIZED:
         yield (
             "No experiment.purpose is given: results go to uncategorized/. Say why you train "
@@ -193,12 +206,14 @@ def _config_warnings(found: Grid, document: Document) -> Iterator[str]:
         )
     if config.data.type is not None:
         yield f"{document.where(('data', 'type'))}: `data.type` is deprecated; name the directory with data.path."
-    listed = document.data.get("hyperparameters")
-    ignored = [
-        name for name in without_effect(config) if isinstance(listed, dict) and name.rpartition(".")[2] in listed
-    ]
-    for name in sorted(ignored):
-        yield f"{document.where(tuple(name.split('.')))}: `{name}` has no effect with method {config.method}."
+    for name in sorted(frozenset.intersection(*map(without_effect, points))):
+        if _is_given(document.data, name):
+            yield f"{document.where(tuple(name.split('.')))}: `{name}` has no effect with method {config.method}."
+
+
+def _is_given(data: Json, name: str) -> bool:
+    first, _, rest = name.partition(".")
+    return first in data and (not rest or _is_given(data[first], rest))
 
 
 def _data_warnings(
