@@ -28,7 +28,11 @@ _SHOWN = 20
 _EXPERIMENT = """
     SELECT e.id, e.fingerprint, e.dataset, e.name, e.status, e.data_digest, e.record_limit, e.source_dataset_id
     FROM shared_experiment e WHERE e.id = :id"""
-_MADE = "SELECT id FROM shared_experiment WHERE data_digest = :digest ORDER BY id LIMIT 1"
+# Not one that rephrased nothing: it has the data of its source, and no part in it.
+_MADE = """
+    SELECT e.id FROM shared_experiment e WHERE e.data_digest = :digest AND NOT EXISTS
+        (SELECT 1 FROM source_split p WHERE p.source_dataset_id = e.source_dataset_id AND p.digest = e.data_digest)
+    ORDER BY e.id LIMIT 1"""
 _SPLITS = "SELECT split, filename, digest FROM source_split WHERE source_dataset_id = :id"
 _SOURCE = """
     SELECT d.name FROM source_split p JOIN source_dataset d ON d.id = p.source_dataset_id
@@ -201,24 +205,35 @@ def _batches(reader: Reader, experiment_id: int) -> tuple[str, ...]:
 
 def _with_splits(given: Path, task: Task) -> Path:
     """``given``, or the data set's directory below it."""
-    if not given.is_dir() or _split(given, TRAIN) is not None:
+    if _split(given, TRAIN) is not None:
         return given
-    below = [each for each in sorted(given.iterdir()) if each.is_dir() and _split(each, TRAIN) is not None]
+    below = [each for each in _entries(given) if _split(each, TRAIN) is not None]
     named = [each for each in below if each.name.lower() == task.name.lower()]
     return (named or (below if len(below) == 1 else [given]))[0]
 
 
 def _split(directory: Path, split: str) -> Path | None:
     """The file of a split: `copa_train.jsonl`, `ARC-Challenge_train.jsonl`, `train.jsonl`. Raises DataError for two."""
-    found = [
-        each
-        for each in sorted(directory.iterdir() if directory.is_dir() else [])
-        if each.name.endswith(_ENDINGS) and each.name.partition(".")[0].lower().endswith(split) and each.is_file()
-    ]
+    found = [each for each in _entries(directory) if _stem(each).endswith(split) and each.is_file()]
     if len(found) > 1:
         names = ", ".join(each.name for each in found)
         raise DataError(f"Two files could be the {split} split.", [Problem(str(directory), names)])
     return found[0] if found else None
+
+
+def _entries(directory: Path) -> list[Path]:
+    if not os.path.isdir(directory):  # noqa: PTH112  Path.is_dir raises for names that are too long
+        return []
+    try:
+        return sorted(directory.iterdir())
+    except OSError as error:
+        raise _unreadable(directory, error) from error
+
+
+def _stem(file: Path) -> str:
+    """The name without its ending, in lower case; empty where it is hidden, or not a file of records."""
+    endings = [] if file.name.startswith(".") else [each for each in _ENDINGS if file.name.endswith(each)]
+    return file.name.removesuffix(endings[0]).lower() if endings else ""
 
 
 def _name(workspace: Workspace, directory: Path, task: Task) -> str:
@@ -232,7 +247,9 @@ def _name(workspace: Workspace, directory: Path, task: Task) -> str:
 
 
 def _no_train(given: Path, path: str) -> DataError:
-    what = "no such directory" if not given.is_dir() else "no train split: a file whose name ends in train.jsonl"
+    what = "no train split: a file whose name ends in train.jsonl"
+    if not os.path.isdir(given):  # noqa: PTH112  Path.is_dir raises for names that are too long
+        what = "not a directory" if os.path.lexists(given) else "no such directory"
     hint = "`synthtrack path list` prints the paths of all finished data, `--format yaml` ready for a config."
     return DataError("There is no data to train on.", [Problem(path, what)], hint=hint)
 
@@ -278,4 +295,8 @@ def _digest(file: Path) -> str:
     try:
         return bytes_digest([file.read_bytes()])
     except OSError as error:
-        raise DataError("The data cannot be read.", [Problem(str(file), error.strerror or str(error))]) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError("The data cannot be read.", [Problem(str(path), error.strerror or str(error))])
