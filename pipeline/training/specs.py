@@ -83,7 +83,9 @@ class Hyperparameters(Spec):
     )
     lora_alpha: Real = setting(16.0, gt=0, le=1e6, help="LoRA's scale is lora_alpha / lora_rank")
     weight_decay: Real = setting(0.0, ge=0, le=10, help="of matrices, not of biases and norms")
-    warmup: Real = setting(0.0, ge=0, help="steps in which the learning rate rises; below 1: that share of all steps")
+    warmup: Real = setting(
+        0.0, ge=0, le=100_000_000, help="steps in which the learning rate rises; below 1: that share of all steps"
+    )
     lr_schedule: Literal["constant", "linear", "cosine"] | None = setting(
         None, help="how the learning rate falls; default: constant for zo, linear otherwise"
     )
