@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from cli import render
 from tracker.errors import Conflict, StorageError
 from tracker.paths import current_directory
 
-STUDY = "configs/stage1/copa_offline.yaml"
+STUDY, TRAINING = "configs/stage1/copa_offline.yaml", "configs/stage2/copa_tiny.yaml"
 FIRST, SECOND, WARMER = (f"Copa/temp{digits}_topp10_rulesv1" for digits in ("07", "07", "09"))
 
 STEPS: Sequence[tuple[str, Sequence[str]]] = (
@@ -53,6 +54,21 @@ STEPS: Sequence[tuple[str, Sequence[str]]] = (
     ),
     ("And the record agrees with the disk.", ["view", "check"]),
 )
+TRAINING_STEPS: Sequence[tuple[str, Sequence[str]]] = (
+    (
+        "Train on it. A list in the config spans a grid: two learning rates, two runs, each a process and a row. The "
+        "model is made on the spot, tiny and random: it shows the work, not the quality.",
+        ["train", TRAINING],
+    ),
+    (
+        "The same training on the data of the other temperature.",
+        ["train", TRAINING, "--set", f"data.path=Data_v2/synthetic/_shared/{WARMER}/Copa"],
+    ),
+    (
+        "Which temperature gave the best model? And does the difference mean anything? With 10 records hardly.",
+        ["result", "best", "--task", "Copa", "--by", "generation.temperature"],
+    ),
+)
 DELETED_BEFORE = ["view", "rebuild"]
 
 
@@ -71,7 +87,7 @@ def demo(directory: Path | None) -> None:
     if not is_empty:
         raise Conflict(f"{directory} is not empty.", hint="Name a new directory: synthtrack demo DIRECTORY")
     with _own_settings():
-        for number, (words, arguments) in enumerate(STEPS, 1):
+        for number, (words, arguments) in enumerate(_steps(), 1):
             _step(directory, number, words, arguments)
     render.show(f"\n{render.RULE}\nThat is the main job. In this workspace now:\n")
     where = shlex.quote(str(directory))
@@ -79,6 +95,13 @@ def demo(directory: Path | None) -> None:
     render.show(f"   synthtrack --root {where} experiment show {FIRST}")
     render.show(f"   ls -l {where}/Data_v2/synthetic/batch_second/Copa")
     render.show("\nWith an API key, the same with a real model: see the README.")
+
+
+def _steps() -> Sequence[tuple[str, Sequence[str]]]:
+    if find_spec("torch") is not None:
+        return (*STEPS, *TRAINING_STEPS)
+    render.note("Training is left out: it needs pip install 'synthtrack[train]'.")
+    return STEPS
 
 
 def _new_directory() -> Path:

@@ -11,7 +11,7 @@ from cli import options, render
 from cli.config_files import config_files, is_new, refuse_elsewhere
 from cli.progress import command_line, log_to_mlflow
 from tracker.catalogue import reading
-from tracker.errors import Error, Interrupted, TrainingFailed
+from tracker.errors import Error, TrainingFailed
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
@@ -137,3 +137,37 @@ def _announce(plan: Plan) -> None:
     elif done:
         points = render.counted(len(plan.wanted()), "point")
         render.note(f"⚡ {done} of {points} trained before: new attempts (--skip-done leaves them out).")
+
+
+def _in_background(workspace: Workspace, sweep_id: int) -> dict[str, Any]:
+    from pipeline.training.supervisor import start_in_background
+
+    start_in_background(workspace, sweep_id)
+    found = _sweep(workspace, sweep_id)
+    render.note(
+        f"💾 Training in the background: sweep {found['uuid'][:8]}, {render.counted(len(found['runs']), 'run')}."
+    )
+    render.note("   `synthtrack training status` shows how far it is, `synthtrack training stop` ends it.")
+    return found
+
+
+def _waited_for(workspace: Workspace, sweep_id: int, *, as_json: bool) -> dict[str, Any]:
+    from cli.train_text import trained
+    from cli.training_progress import training_progress
+    from pipeline.training.interrupts import Interrupts
+    from pipeline.training.sweep import work
+
+    with Interrupts() as interrupts, training_progress() as display:
+        end = work(workspace, sweep_id, on_progress=display, interrupts=interrupts)
+    found = _sweep(workspace, sweep_id)
+    if not as_json:
+        render.show(trained(found["varied"], found["runs"]))
+    end.check()
+    return found
+
+
+def _sweep(workspace: Workspace, sweep_id: int) -> dict[str, Any]:
+    from tracker import sweeps
+
+    with reading(workspace) as reader:
+        return sweeps.sweep(reader, sweep_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +96,12 @@ def trained(varied: Sequence[str], runs: Sequence[Row]) -> str:
     """The runs of a sweep with what they reached."""
     rows = []
     for run in runs:
-        settings = json.loads(run["settings"])
         reached = "-"
         if run["accuracy"] is not None:
             reached = f"{run['accuracy']:.1%} ({run['accuracy_low']:.1%} to {run['accuracy_high']:.1%})"
         rows.append(
             [
-                *(shown(settings.get(f"hyperparameters.{name}")) for name in varied), run["status"], reached,
+                *(shown(run["settings"].get(f"hyperparameters.{name}")) for name in varied), run["status"], reached,
                 _share(run["zero_shot_accuracy"]), _share(run["majority_accuracy"]), run["fingerprint"],
                 run["directory"],
             ]

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from pipeline.training import data as training_data
-from pipeline.training import first_order, models, places, results, scratch, surroundings, zo_loop
+from pipeline.training import models, places, results, scratch, surroundings
 from pipeline.training.encoding import Encoded, encode
 from pipeline.training.evaluate import Evaluation, evaluate
 from pipeline.training.material import Material, material
-from pipeline.training.plan import training_identity
+from pipeline.training.plan import recorded_config, training_identity
 from pipeline.training.record_monitor import RecordMonitor
 from pipeline.training.setup import Outcome, Setup, Stopped
 from pipeline.training.specs import DataSpec, TrainingConfig
@@ -153,8 +153,7 @@ def _train(work: Work) -> dict[str, Any]:
         gradient_checkpointing=config.gradient_checkpointing,
     )  # fmt: skip
     before = _zero_shot(work, setup, questions, encoded["evaluation"])
-    loop = zo_loop if config.method == "zo" else first_order
-    outcome = loop.train(setup)
+    outcome = _loop(config.method)(setup)
     measured = _measure(work, setup, questions, encoded["evaluation"], outcome)
     if config.save_model:
         results.write_model(work.directory, model, loaded.tokenizer)
@@ -164,6 +163,17 @@ def _train(work: Work) -> dict[str, Any]:
     }
     results.write_metrics(work.directory, about | {name: value for name, value in columns.items() if value is not None})
     return columns
+
+
+def _loop(method: str) -> Callable[[Setup], Outcome]:
+    # transformers' Trainer takes seconds to import, and zo does without it.
+    if method == "zo":
+        from pipeline.training import zo_loop
+
+        return zo_loop.train
+    from pipeline.training import first_order
+
+    return first_order.train
 
 
 def _material(work: Work) -> Material:
@@ -279,7 +289,7 @@ def _write_config(work: Work) -> None:
                FROM training_data WHERE training_run_id = :id ORDER BY position""",
             id=work.id,
         )
-    given = json.loads(row["config"])
+    given = recorded_config(config)
     results.write_config(
         work.directory,
         {
