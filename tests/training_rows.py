@@ -23,7 +23,7 @@ from tracker.clock import Process, host, to_text
 from tracker.database import Database, open_database
 from tracker.fingerprint import identify
 from tracker.paths import Workspace
-from tracker.spec import public, settings
+from tracker.spec import identity, public, settings
 from tracker.statistics import macro_f1, wilson
 
 MODEL = "meta-llama/Llama-3.2-1B"
@@ -190,8 +190,8 @@ def _point(connection: Connection, workspace: Workspace, purpose: str, run: Trai
     given = config.hyperparameters
     data = [_data(connection, run.task, name, at) for at, name in enumerate(run.data)]
     shaping = {
-        "model": run.model, "task": run.task, "method": run.method, "hyperparameters": given.model_dump(),
-        "data": [row["train_digest"] for row in data],
+        **identity(config), "model": {"name": run.model}, "evaluation": data[0]["eval_digest"],
+        "data": [{"fingerprint": row["fingerprint"], "train": row["train_digest"]} for row in data],
     }  # fmt: skip
     name = "+".join(run.data)
     parent = f"Results_v2/{purpose}/{run.model}/{run.task}_{run.method}_{name}_{_rate(given.learning_rate)}"

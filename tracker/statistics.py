@@ -27,7 +27,7 @@ class Paired:
         return (self.only_first - self.only_second) / self.n if self.n else 0.0
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """The interval of a share of which ``k`` of ``n`` were seen; (0, 1) where nothing was.
 
     Score interval of Wilson 1927 (JASA 22, 209-212), without continuity correction. Raises ValueError.
@@ -47,6 +47,21 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
+def wilson_over_seeds(n_right: Sequence[int], n_seeds: int) -> tuple[float, float]:
+    """The interval of the mean accuracy of several seeds; ``n_right`` of them answered each record rightly.
+
+    Seeds that agree on a record tell no more of it than one does: Wilson's interval at the effective number of records,
+    between theirs and ``n_seeds`` times that (design effect: Kish 1965; with Wilson's interval: Dean, Pagano 2015,
+    Journal of Survey Statistics and Methodology 3, 484-503). The records vary in it, the seeds do not.
+    """
+    n = len(n_right)
+    share = sum(n_right) / (n * n_seeds) if n else 0.0
+    among_records = math.fsum((each / n_seeds - share) ** 2 for each in n_right) / n if n else 0.0
+    variance = share * (1 - share)
+    effective = n * min(variance / among_records, n_seeds) if among_records else n * (n_seeds if variance else 1)
+    return wilson(share * effective, effective)
+
+
 def mcnemar_exact(b: int, c: int) -> float:
     """The two-sided p-value of ``b`` against ``c`` discordant pairs, from the binomial distribution with one half.
 
@@ -62,6 +77,33 @@ def mcnemar_exact(b: int, c: int) -> float:
         tail += term
         term = term * (n - k) // (k + 1)
     return min(1.0, 2 * tail / (1 << n))
+
+
+def sign_flip(differences: Sequence[int]) -> float:
+    """The two-sided p-value of a sum of paired differences: the share of all ways to turn their signs that reach it.
+
+    Exact; with differences of 1 it is McNemar's test. Fisher 1935 (The Design of Experiments, section 21).
+    """
+    sizes = [abs(each) for each in differences if each]
+    total, seen = sum(sizes), abs(sum(differences))
+    if not seen:
+        return 1.0
+    # The product of (1 + x**size), with 2**bits for x, has in its digits how many ways give each sum.
+    bits, counts = len(sizes) + 2, 1
+    wanted = (1 << bits * ((total - seen) // 2 + 1)) - 1
+    for size in sizes:
+        counts = (counts + (counts << bits * size)) & wanted
+    digit_sum = counts % ((1 << bits) - 1)
+    return min(1.0, 2 * digit_sum / (1 << len(sizes)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values as they count where so many were looked at (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    found, largest = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        found[at] = largest
+    return found
 
 
 def paired(first: Mapping[int, bool], second: Mapping[int, bool]) -> Paired:

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.statistics import confusion, macro_f1, mcnemar_exact, paired, spread, wilson
+from tracker.statistics import (
+    confusion,
+    holm,
+    macro_f1,
+    mcnemar_exact,
+    paired,
+    sign_flip,
+    spread,
+    wilson,
+    wilson_over_seeds,
+)
 
 
 # Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3 (score without continuity correction).
@@ -73,6 +84,47 @@ def test_mcnemar_of_many_pairs_is_a_number() -> None:
     assert mcnemar_exact(3000, 2000) == pytest.approx(0.0, abs=1e-40)
     with pytest.raises(ValueError, match="-1 against 2"):
         mcnemar_exact(-1, 2)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(1, 5))
+def test_seeds_that_agree_on_every_record_tell_no_more_than_one(right: list[bool], n_seeds: int) -> None:
+    found = wilson_over_seeds([each * n_seeds for each in right], n_seeds)
+    assert list(found) == pytest.approx(list(wilson(sum(right), len(right))))
+
+
+def test_seeds_that_know_nothing_of_each_other_count_as_records() -> None:
+    # Two seeds with right answers at random, one half each: a quarter both, a half one of them, a quarter none.
+    found = wilson_over_seeds([2] * 25 + [1] * 50 + [0] * 25, 2)
+    assert list(found) == pytest.approx(list(wilson(100, 200)))
+    # Seeds that avoid each other's mistakes do not count for more.
+    assert list(wilson_over_seeds([1] * 100, 2)) == pytest.approx(list(wilson(100, 200)))
+    assert wilson_over_seeds([2] * 100, 2) == wilson(100, 100)
+    assert wilson_over_seeds([], 2) == (0.0, 1.0)
+
+
+@given(st.lists(st.integers(-4, 4), max_size=10))
+def test_a_sign_flip_counts_all_ways(differences: list[int]) -> None:
+    ways = list(itertools.product((1, -1), repeat=len(differences)))
+    seen = abs(sum(differences))
+    reached = sum(abs(sum(sign * each for sign, each in zip(way, differences, strict=True))) >= seen for way in ways)
+    assert sign_flip(differences) == pytest.approx(reached / len(ways))
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 50), st.integers(1, 6))
+def test_a_sign_flip_of_single_answers_is_mcnemars(b: int, c: int, same: int, scale: int) -> None:
+    assert sign_flip([scale] * b + [-scale] * c + [0] * same) == pytest.approx(mcnemar_exact(b, c))
+
+
+def test_a_sign_flip_of_many_records_is_a_number() -> None:
+    assert 0 < sign_flip([3, -2, 1, 1] * 250) < 1e-10
+
+
+# Holm 1979; as statsmodels' multipletests(method="holm") and R's p.adjust have it.
+def test_holm_corrects_for_how_many_were_looked_at() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.8, 0.9]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []
 
 
 def test_pairs_are_counted_on_the_records_that_both_have() -> None:
