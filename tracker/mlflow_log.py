@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tracker import clock, outbox, plots, run_note, run_report, step_report
-from tracker.catalogue import reading
-from tracker.configs import to_yaml
+from tracker import clock, outbox, run_artifacts, run_report, sweep_report, training_artifacts, training_report
+from tracker.catalogue import Reader, reading
 from tracker.errors import StorageError
-from tracker.fingerprint import Json
+from tracker.mlflow_run import ENDED, Input, MlflowRun, directory_name
 from tracker.outbox import Entry
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace, without_password
-from tracker.run_report import RunReport
-from tracker.view_rows import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,11 +45,34 @@ QUIET = {
 """Environment that keeps MLflow from reporting on its users and from chatting; what the user has set stays."""
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 _MAX_PARAMS = 100
+_MAX_METRICS = 1000
+_FIRST_METRICS = _MAX_METRICS - 2 * _MAX_PARAMS
+"""A batch takes so many metrics, parameters and tags altogether, of the latter two at most a hundred each."""
 _MANY = 100
 PATIENCE_S = 10.0
 """How long a command that has other things to do waits for another process to log its runs."""
 _POLL_S = 0.5
 _MIGRATION_S = 120.0
+
+
+ENDED_TAG = "synthtrack.ended_at"
+"""When the thing ended that a run shows, where it can go on and end anew: the run shows it as it was then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a thing of the outbox becomes a run: the tag that holds its uuid, and what loads it."""
+
+    tag: str
+    load: Callable[[Reader, Workspace, int], MlflowRun]
+    may_end_anew: bool = True
+
+
+_KINDS = {
+    "generation_run": _Kind(run_report.RUN_TAG, run_artifacts.mlflow_run, may_end_anew=False),
+    "training_run": _Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
+    "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
+}
 
 
 @dataclass(slots=True)
@@ -205,19 +225,22 @@ class _Store:
 
     def log(self, entry: Entry) -> tuple[bool, str]:
         """(whether it was there already, the MLflow run's id)."""
+        kind = _KINDS[entry.kind]
+        own = {kind.tag: entry.uuid, **({ENDED_TAG: entry.ended_at} if kind.may_end_anew else {})}
         experiment = self._experiment(entry.purpose)
-        found = self._client.search_runs([experiment], f"tags.`{run_report.RUN_TAG}` = '{entry.uuid}'", max_results=1)
-        if found and found[0].info.status in run_report.ENDED:
-            return True, str(found[0].info.run_id)
+        found = self._client.search_runs([experiment], f"tags.`{kind.tag}` = '{entry.uuid}'", max_results=1)
+        there = found[0] if found else None
+        is_of_now = there is not None and own.items() <= there.data.tags.items()
+        if there is not None and is_of_now and there.info.status in ENDED:
+            return True, str(there.info.run_id)
         with reading(self._workspace) as reader:
-            report = run_report.load_report(reader, entry.generation_run_id)
-        run_id = str(found[0].info.run_id) if found else None
-        if run_id and not found[0].data.params.items() <= run_report.parameters(report).items():
-            # Begun by another version of synthtrack: MLflow refuses to change a parameter.
-            self._client.delete_run(run_id)
-            run_id = None
-        run_id = run_id or self._begin(experiment, report)
-        self._complete(run_id, report)
+            run = kind.load(reader, self._workspace, entry.subject_id)
+        if there is not None and not (is_of_now and there.data.params.items() <= run.parameters.items()):
+            # Logged before it went on, or begun by another version of synthtrack: MLflow refuses to change a parameter.
+            self._client.delete_run(there.info.run_id)
+            there = None
+        run_id = str((there or self._client.create_run(experiment, run.started, own, run.title)).info.run_id)
+        self._complete(run_id, run)
         return False, run_id
 
     def analyze(self) -> None:
@@ -231,42 +254,33 @@ class _Store:
             self._experiments[purpose] = _experiment(self._client, self._workspace, purpose)
         return self._experiments[purpose]
 
-    def _begin(self, experiment: str, report: RunReport) -> str:
-        start = run_report.milliseconds(report.run["started_at"])
-        own = {run_report.RUN_TAG: report.run["uuid"]}
-        return str(self._client.create_run(experiment, start, own, report.title).info.run_id)
-
-    def _complete(self, run_id: str, report: RunReport) -> None:
-        self._log_figures(run_id, report)
-        self._client.log_inputs(run_id, _inputs(report, self._workspace))
+    def _complete(self, run_id: str, run: MlflowRun) -> None:
+        self._log_figures(run_id, run)
+        self._client.log_inputs(run_id, [_input(given) for given in run.inputs])
+        tables = {name: json.dumps(rows, ensure_ascii=False).encode() for name, rows in run.tables.items()}
         with tempfile.TemporaryDirectory(prefix="synthtrack-") as directory:
-            for name, content in _files(report, self._workspace).items():
+            for name, content in {**run.files(), **tables}.items():
                 path = Path(directory, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             self._client.log_artifacts(run_id, directory)
         # Last, so that a run with such a status is known to be whole.
-        end = run_report.milliseconds(report.run["finished_at"] or report.run["started_at"])
-        self._client.set_terminated(run_id, report.status, end)
+        self._client.set_terminated(run_id, run.status, run.ended)
 
-    def _log_figures(self, run_id: str, report: RunReport) -> None:
+    def _log_figures(self, run_id: str, run: MlflowRun) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        time = run_report.milliseconds(report.run["finished_at"] or report.run["started_at"])
-        metrics = [Metric(name, value, time, 0) for name, value in run_report.metrics(report).items()]
-        metrics += [
-            Metric("generation/acceptance_rate_so_far", value, time, step)
-            for step, value in run_report.acceptance_curve(report)
-        ]
-        params = [Param(name, value) for name, value in run_report.parameters(report).items()]
-        tags = [RunTag(name, value) for name, value in run_report.tags(report).items()]
-        tags.append(RunTag("mlflow.note.content", run_note.note(report, self._workspace)))
+        metrics = [Metric(point.name, point.value, point.time, point.step) for point in run.points]
+        params = [Param(name, value) for name, value in run.parameters.items()]
+        tags = [RunTag(name, value) for name, value in run.tags.items()]
         # What `log_table` notes; it would append to the table of a run that is logged again.
-        tables = [{"path": name, "type": "table"} for name in _tables(report)]
+        tables = [{"path": name, "type": "table"} for name in run.tables]
         tags.append(RunTag("mlflow.loggedArtifacts", json.dumps(tables)))
-        self._client.log_batch(run_id, metrics, params[:_MAX_PARAMS], tags)
+        self._client.log_batch(run_id, metrics[:_FIRST_METRICS], params[:_MAX_PARAMS], tags)
         for start in range(_MAX_PARAMS, len(params), _MAX_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
+        for start in range(_FIRST_METRICS, len(metrics), _MAX_METRICS):
+            self._client.log_batch(run_id, metrics[start : start + _MAX_METRICS])
 
 
 def _client(workspace: Workspace) -> MlflowClient:
@@ -327,7 +341,7 @@ def _experiment(client: MlflowClient, workspace: Workspace, purpose: str) -> str
         location = None
         if workspace.mlflow_uri.startswith(_DATABASES):
             # A bare database has no place for files; MLflow would take the current directory, once and for all.
-            location = str(workspace.mlflow_store.parent / "artifacts" / run_report.directory_name(purpose))
+            location = str(workspace.mlflow_store.parent / "artifacts" / directory_name(purpose))
         try:
             return client.create_experiment(purpose, location, {"synthtrack.purpose": purpose})
         except MlflowException:
@@ -340,60 +354,11 @@ def _experiment(client: MlflowClient, workspace: Workspace, purpose: str) -> str
     return str(found.experiment_id)
 
 
-def _inputs(report: RunReport, workspace: Workspace) -> list[DatasetInput]:
+def _input(given: Input) -> DatasetInput:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    run = report.run
-    schema = json.dumps(
-        {
-            "mlflow_colspec": [
-                {"name": n, "type": t, "required": True} for n, t in run_report.columns(report.first_record)
-            ]
-        }
-    )
-    data = str(workspace.experiment_dir(run["dataset"], run["name"]))
-    wanted = [("source", run["dataset"], run["source_digest"], run["source_origin"])]
-    if report.data_digest:
-        wanted.append(("generated", report.reference, report.data_digest, data))
-    profile = json.dumps({"num_rows": run["e_n_records"]})
-    return [
-        DatasetInput(
-            Dataset(name, digest[: run_report.DIGEST_LIMIT], "local", json.dumps({"uri": uri}), schema, profile),
-            [InputTag("mlflow.data.context", context)],
-        )
-        for context, name, digest, uri in wanted
-    ]
-
-
-def _files(report: RunReport, workspace: Workspace) -> Mapping[str, bytes]:
-    """The artifacts of a run by name. A run that reused data points to the run that holds it.
-
-    All from the record: in the tree, anybody may have put a link or another file.
-    """
-    run = report.run
-    config = json.loads(run["config"])
-    found = {
-        "config/config.json": json.dumps(config, indent=2, ensure_ascii=False).encode(),
-        "config/generation_config.yaml": to_yaml(config).encode(),
-        **{name: json.dumps(rows, ensure_ascii=False).encode() for name, rows in _tables(report).items()},
-    }
-    if report.step is not None and report.step.test is not None:
-        found["plots/confusion.png"] = plots.confusion(report.title, report.step.confusion)
-    elif not report.reused and not report.is_test:
-        found["plots/overview.png"] = plots.overview(report.title, report.samples, report.attempts)
-    if report.judges and not report.reused and run["experiment_status"] != "unfinished":
-        with reading(workspace) as reader:
-            files = Record(reader).data_files(run["shared_experiment_id"])
-        found |= {f"data/{name}": content for name, content in files.items()}
-    return found
-
-
-def _tables(report: RunReport) -> dict[str, dict[str, Json]]:
-    """The tables of a run in the form of MLflow's ``log_table``, by name; of the first, runs are compared unasked."""
-    found = {}
-    if report.step is not None and report.step.test is not None:
-        found["judge_test.json"] = step_report.judge_table(report.step)
-    found["samples.json"] = run_report.table(report)
-    if report.step is not None and report.step.checkpoints.names:
-        found["decisions.json"] = step_report.decisions_table(report.step)
-    return found
+    columns = [{"name": name, "type": kind, "required": True} for name, kind in given.columns]
+    schema = json.dumps({"mlflow_colspec": columns}) if columns else None
+    source, profile = json.dumps({"uri": given.uri}), json.dumps({"num_rows": given.n_records})
+    dataset = Dataset(given.name, given.digest, "local", source, schema, profile)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", given.context)])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from tracker import training_report
 from tracker.catalogue import Row, reading
 from tracker.errors import Conflict, StorageError
 from tracker.mlflow_log import QUIET, experiment_ids
@@ -51,10 +52,25 @@ _TESTS = """
         SELECT batch_id FROM logged GROUP BY batch_id HAVING COUNT(*) > 1 ORDER BY MAX(id) DESC LIMIT :batches)
     ORDER BY b.id DESC, l.id"""
 
+_TRAININGS = """
+    WITH logged AS (
+        SELECT r.id, o.mlflow_run_id, r.purpose FROM mlflow_outbox o JOIN training_run r ON r.id = o.training_run_id
+        WHERE o.mlflow_run_id IS NOT NULL
+          AND r.id IN (SELECT MAX(id) FROM training_run WHERE status = 'complete' GROUP BY fingerprint))
+    SELECT l.purpose AS batch, l.purpose, l.mlflow_run_id FROM logged l
+    JOIN (SELECT purpose, MAX(id) AS newest FROM logged GROUP BY purpose HAVING COUNT(*) > 1
+          ORDER BY MAX(id) DESC LIMIT :batches) p ON p.purpose = l.purpose
+    ORDER BY p.newest DESC, l.id"""
+TRAINING_RUN, JUDGE_TEST, GENERATION_RUN = "training run", "judge test", "run"
+_KINDS = {TRAINING_RUN: _TRAININGS, GENERATION_RUN: _RUNS, JUDGE_TEST: _TESTS}
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs of a batch side by side: the latest of each of its experiments, or (``kind``) its judge tests."""
+    """Runs side by side: of a batch the latest of each of its experiments, or (``kind``) its judge tests.
+
+    Of a training purpose, which then stands in ``batch``, the latest complete run of each point.
+    """
 
     batch: str
     kind: str
@@ -69,10 +85,9 @@ def experiments_link(base: str) -> str:
 
 
 def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Comparison]:
-    """A link for each batch of two or more experiments or judge tests, those with the newest runs first."""
-    kinds = {"run": _RUNS, "judge test": _TESTS}
+    """A link for each training purpose and batch of two or more runs or judge tests, the newest first of each kind."""
     with reading(workspace) as reader:
-        rows = [row | {"kind": kind} for kind, sql in kinds.items() for row in reader.rows(sql, batches=batches)]
+        rows = [row | {"kind": kind} for kind, sql in _KINDS.items() for row in reader.rows(sql, batches=batches)]
     ids = experiment_ids(workspace, {row["purpose"] for row in rows})
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -86,8 +101,7 @@ def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Co
 def _comparison(base: str, batch: str, kind: str, rows: list[Row], ids: dict[str, str]) -> Comparison:
     runs = [row["mlflow_run_id"] for row in rows]
     experiments = list(dict.fromkeys(ids[row["purpose"]] for row in rows))
-    step = " AND tags.`synthtrack.step` = 'judge_test'" if kind == "judge test" else ""
-    samples = _samples_link(base, batch, experiments[0], step)
+    samples = _table_link(base, experiments[0], _filter(batch, kind))
     return Comparison(batch, kind, len(runs), _compare_link(base, runs, experiments), samples)
 
 
@@ -97,10 +111,17 @@ def _compare_link(base: str, runs: list[str], experiments: list[str]) -> str:
     return f"{base}/#/compare-runs?{query}&{_MODE}"
 
 
-def _samples_link(base: str, batch: str, experiment: str, also: str) -> str:
+def _table_link(base: str, experiment: str, chosen: str) -> str:
+    where = f"{_MODE}&compareRunsMode=ARTIFACT&searchFilter={quote(chosen, safe='')}"
+    return f"{base}/#/experiments/{experiment}/runs?{where}"
+
+
+def _filter(batch: str, kind: str) -> str:
+    if kind == TRAINING_RUN:
+        return f"tags.`{training_report.KIND_TAG}` = 'training_run'"
     mark = '"' if "'" in batch else "'"
-    chosen = quote(f"tags.`synthtrack.batch` = {mark}{batch}{mark}{also}", safe="")
-    return f"{base}/#/experiments/{experiment}/runs?{_MODE}&compareRunsMode=ARTIFACT&searchFilter={chosen}"
+    step = " AND tags.`synthtrack.step` = 'judge_test'" if kind == JUDGE_TEST else ""
+    return f"tags.`synthtrack.batch` = {mark}{batch}{mark}{step}"
 
 
 @contextlib.contextmanager

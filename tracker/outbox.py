@@ -11,30 +11,43 @@ from tracker.catalogue import Reader
 if TYPE_CHECKING:
     from tracker.database import Database
 
+# A sweep comes after its runs, because it names theirs in MLflow.
 _PENDING = """
-    SELECT o.id, r.id AS generation_run_id, r.uuid, r.purpose FROM mlflow_outbox o
+    SELECT o.id, o.kind, o.created_at, r.id AS subject_id, r.uuid, r.purpose, '' AS ended_at FROM mlflow_outbox o
     JOIN generation_run r ON r.id = o.generation_run_id
     WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running'
       AND (r.outcome <> 'tested' OR r.status <> 'complete'
            OR EXISTS (SELECT 1 FROM judge_test t WHERE t.generation_run_id = r.id))
-    ORDER BY o.id"""
+    UNION ALL
+    SELECT o.id, o.kind, o.created_at, r.id, r.uuid, r.purpose, COALESCE(r.finished_at, r.heartbeat, r.created_at)
+    FROM mlflow_outbox o JOIN training_run r ON r.id = o.training_run_id
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status NOT IN ('pending', 'running')
+    UNION ALL
+    SELECT o.id, o.kind, o.created_at, w.id, w.uuid, w.purpose, COALESCE(w.finished_at, w.heartbeat, w.started_at)
+    FROM mlflow_outbox o JOIN training_sweep w ON w.id = o.training_sweep_id
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND w.status <> 'running'"""
+_LAST = "training_sweep"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that MLflow is to be told."""
+    """One thing that MLflow is to be told: a row of the table ``kind``, in which it has ``subject_id``."""
 
     id: int
-    generation_run_id: int
+    kind: str
+    created_at: str
+    subject_id: int
     uuid: str
     purpose: str
+    ended_at: str
 
 
 def pending(reader: Reader, *, everything: bool = False) -> list[Entry]:
-    """The finished runs that are not logged yet (``everything``: all finished runs), oldest first."""
+    """The finished runs and sweeps that are not logged yet (``everything``: all finished ones), oldest first."""
     # A run that is still going gets its final counts first, and a judge's test what came of it, a moment after its end:
     # what MLflow holds of a run cannot be changed later.
-    return [Entry(**row) for row in reader.rows(_PENDING, everything=int(everything))]
+    found = [Entry(**row) for row in reader.rows(_PENDING, everything=int(everything))]
+    return sorted(found, key=lambda entry: (entry.kind == _LAST, entry.id))
 
 
 def mark_logged(database: Database, entry: Entry, mlflow_run_id: str) -> None:
@@ -52,5 +65,7 @@ def _note(database: Database, entry: Entry, **values: str | None) -> None:
 
     from tracker.schema import MlflowOutbox
 
+    # What ended anew meanwhile was put into the outbox anew, and is still to be logged.
+    same = (col(MlflowOutbox.id) == entry.id, col(MlflowOutbox.created_at) == entry.created_at)
     with database.writing() as connection:
-        connection.execute(update(MlflowOutbox).where(col(MlflowOutbox.id) == entry.id).values(**values))
+        connection.execute(update(MlflowOutbox).where(*same).values(**values))

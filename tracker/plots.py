@@ -23,7 +23,7 @@ _BAR_COLOURS = {"same": "#2a7f62", "not_the_same": "#c8553d", "unclear": "#e0a03
 
 def overview(title: str, samples: Sequence[Row], attempts: Sequence[Row]) -> bytes:
     """A PNG with four panels: verdicts, similarity of original and rephrasing by status, latency, tokens."""
-    figure = _figure(11, 7.2)
+    figure = new_figure(11, 7.2)
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     # A computed layout would take as long as the whole drawing.
     figure.subplots_adjust(left=0.07, right=0.98, top=0.89, bottom=0.08, wspace=0.2, hspace=0.36)
@@ -34,14 +34,14 @@ def overview(title: str, samples: Sequence[Row], attempts: Sequence[Row]) -> byt
     _tokens(bottom_right, attempts)
     for axes in (top_left, top_right, bottom_left, bottom_right):
         axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(title: str, counts: Mapping[str, Mapping[str, int]]) -> bytes:
     """A PNG of a confusion matrix; ``counts`` by the person's verdict, then the judge's."""
     from matplotlib.patches import Rectangle
 
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     n = sum(sum(row.values()) for row in counts.values())
     agreed = sum(row[person] for person, row in counts.items())
     figure.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
@@ -62,10 +62,11 @@ def confusion(title: str, counts: Mapping[str, Mapping[str, int]]) -> bytes:
         xlim=(-0.5, len(said) - 0.5), ylim=(len(counts) - 0.5, -0.5), xlabel="the judge said", ylabel="people said"
     )
     axes.set_title(f"{agreed:,} of {n:,} as people said", fontsize=10, y=1.02)
-    return _png(figure)
+    return png(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches, a hundred dots each."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -75,13 +76,14 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
-    png = io.BytesIO()
+def png(figure: Figure) -> bytes:
+    """``figure`` as a picture."""
+    content = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes, which is no news for the terminal.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(png, format="png", pil_kwargs={"compress_level": 3})
-    return png.getvalue()
+        figure.savefig(content, format="png", pil_kwargs={"compress_level": 3})
+    return content.getvalue()
 
 
 def word_overlap(original: str, rephrased: str) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracker import step_report
+from tracker.mlflow_run import TABLE_LIMIT
 from tracker.paths import Workspace
-from tracker.run_report import TABLE_LIMIT, RunReport
+from tracker.run_report import RunReport
 
 
 def note(report: RunReport, workspace: Workspace) -> str:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate
 
 from tracker import step_report
 from tracker.catalogue import Reader, Row
 from tracker.fingerprint import Json, canonical_json
+from tracker.mlflow_run import DIGEST_LIMIT, PARAMETER_LIMIT, TABLE_LIMIT
 from tracker.step_report import JUDGE_TEST, StepReport
 
-PARAMETER_LIMIT = 6000
-"""Characters of a parameter's value; MLflow cuts longer ones without a word."""
-DIGEST_LIMIT = 36
-"""Characters of a data set's digest in MLflow."""
-TABLE_LIMIT = 2000
-"""Rows of samples.json: more than a person looks through, less than what slows the browser down."""
 CURVE_POINTS = 100
 RUN_TAG = "synthtrack.generation_run"
 TABLE_COLUMNS = ("original", "rephrased", "verdict", "status", "final")
-ENDED = ("FINISHED", "FAILED", "KILLED")
 
 _RUN = """
     SELECT r.*, b.name AS batch, o.name AS original_batch, e.fingerprint, e.dataset, e.name, e.model, e.strategy,
@@ -133,11 +125,6 @@ def load_report(reader: Reader, generation_run_id: int) -> RunReport:
     )
 
 
-def milliseconds(text: str) -> int:
-    """A stored time in milliseconds since the epoch, as MLflow counts."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
 def parameters(report: RunReport) -> dict[str, str]:
     """Every setting of this run under its dotted name, and what the compare page shows nowhere else.
 
@@ -234,11 +221,6 @@ def _final(sample: Row) -> Json:
     if sample["status"] == "undecided":
         return None
     return sample["rephrased" if sample["status"] == "accepted" else "original"]
-
-
-def directory_name(purpose: str) -> str:
-    """``purpose`` as one harmless path component."""
-    return re.sub(r"[^\w.-]", "_", purpose).strip(".") or "_"
 
 
 def columns(record: Json) -> Iterator[tuple[str, str]]:

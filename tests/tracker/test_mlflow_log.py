@@ -27,6 +27,7 @@ from tracker.catalogue import reading
 from tracker.errors import StorageError
 from tracker.fingerprint import bytes_digest
 from tracker.mlflow_log import Drained, drain, experiment_ids
+from tracker.mlflow_run import milliseconds
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -159,7 +160,7 @@ def test_a_run_is_flat_named_by_its_essentials_and_lasts_as_long_as_it_did(logge
     run = logged.run(logged.made)
     assert run.info.run_name == f"Copa/temp07_topp10_gpt4o · {BATCH} · made"
     assert (run.info.status, run.info.end_time - run.info.start_time) == ("FINISHED", 60_000)
-    assert run.info.start_time == run_report.milliseconds("2024-12-29T10:30:00.000000Z") == 1735468200000
+    assert run.info.start_time == milliseconds("2024-12-29T10:30:00.000000Z") == 1735468200000
     assert "mlflow.parentRunId" not in run.data.tags
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from tracker.mlflow_run import directory_name
 from tracker.paths import Workspace
 from tracker.run_note import note
-from tracker.run_report import RunReport, acceptance_curve, columns, directory_name, metrics
+from tracker.run_report import RunReport, acceptance_curve, columns, metrics
 
 COUNTS = ("n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed")
 

@@ -304,7 +304,7 @@ def test_a_test_is_logged_once_it_is_known_what_came_of_it(flow: Flow, tmp_path:
     workspace = Workspace(tmp_path, environ={})
     execute(workspace, "DELETE FROM judge_test_sample WHERE judge_test_id = 1", "DELETE FROM judge_test WHERE id = 1")
     with reading(workspace) as reader:
-        assert 3 not in {entry.generation_run_id for entry in pending(reader, everything=True)}
+        assert 3 not in {entry.subject_id for entry in pending(reader, everything=True)}
 
 
 def test_a_test_that_came_to_no_end_has_no_figures(flow: Flow, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_test_that_came_to_no_end_has_no_figures(flow: Flow, tmp_path: Path) -
         "UPDATE shared_experiment SET status = 'partial'",
     )
     with reading(workspace) as reader:
-        assert 3 in {entry.generation_run_id for entry in pending(reader, everything=True)}
+        assert 3 in {entry.subject_id for entry in pending(reader, everything=True)}
         report = load_report(reader, 3)
     assert (report.title, report.status) == (f"judge_test · {OFFLINE} · first", "FAILED")
     assert not {name for name in metrics(report) if name.startswith("judge_test/")}

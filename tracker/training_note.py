@@ -1,0 +1,105 @@
+"""The notes of a training run and of a sweep in MLflow: what came of it, on what data, and where to go from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tracker.catalogue import Row
+from tracker.mlflow_run import TABLE_LIMIT
+from tracker.paths import Workspace
+from tracker.training_report import GROUP_TAG, TrainingReport
+
+if TYPE_CHECKING:
+    from tracker.sweep_report import SweepReport
+
+_SETTINGS = 50
+"""Settings of a sweep that its note lists."""
+
+
+def note(report: TrainingReport, workspace: Workspace) -> str:
+    """A training run in Markdown."""
+    run = report.run
+    lines = [f"## {report.subject}", "", _result(run), ""]
+    if run["description"]:
+        lines += [run["description"], ""]
+    if run["error"]:
+        lines += [f"**{run['status']}**", "", "```", run["error"][-2000:], "```", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in _rows(report, workspace)), ""]
+    n_predictions = len(report.predictions.get("trained", []))
+    if n_predictions > TABLE_LIMIT:
+        lines += [f"`predictions.json` holds the first {TABLE_LIMIT:,} of {n_predictions:,} records.", ""]
+    return "\n".join([*lines, "```", f"synthtrack result show {run['directory']}", "```"])
+
+
+def _result(run: Row) -> str:
+    if run["accuracy"] is None:
+        return f"No result: {run['status']} after {run['step']:,} of {run['steps']:,} steps."
+    interval = f"95% interval {run['accuracy_low']:.1%} to {run['accuracy_high']:.1%}"
+    right = f"{run['n_correct']:,} of {run['n_eval']:,} right"
+    against = "".join(
+        f", {(run['accuracy'] - run[name]) * 100:+.1f} points against {what} ({run[name]:.1%})"
+        for name, what in (("zero_shot_accuracy", "zero-shot"), ("majority_accuracy", "the majority class"))
+        if run[name] is not None
+    )
+    return f"**Accuracy {run['accuracy']:.1%}** ({right}, {interval}){against}."
+
+
+def _rows(report: TrainingReport, workspace: Workspace) -> Iterator[tuple[str, str]]:
+    run = report.run
+    yield "Model", f"`{run['model']}`"
+    yield "Purpose", run["purpose"]
+    for row in report.data:
+        named = f"`{row['path']}`: {row['n_train']:,} records of `{row['dataset']}/{row['name']}`"
+        fingerprint = f", fingerprint `{row['fingerprint']}`" if row["fingerprint"] else ""
+        yield "Data", f"{named}{fingerprint}, SHA-256 `{row['train_digest']}`"
+        if row["mlflow_run_id"]:
+            yield "Made by", f"MLflow run `{row['mlflow_run_id']}`"
+        if row["warning"]:
+            yield "Warning", row["warning"]
+    yield "Training", f"{run['step']:,} of {run['steps']:,} steps, batches of {run['batch_size']:,}, {run['precision']}"
+    if run["best_step"] is not None:
+        yield (
+            "Best checkpoint",
+            f"step {run['best_step']:,}, dev loss {run['dev_loss']:.4f}, of {run['n_dev']:,} records",
+        )
+    if run["n_truncated"]:
+        yield "Cut", f"{run['n_truncated']:,} records were too long and lost the beginning of their prompts"
+    if run["duration_s"] is not None:
+        resumed = f", resumed {run['n_resumed']} times" if run["n_resumed"] else ""
+        yield "Time", f"{run['duration_s']:,.1f} s on {run['device']}{resumed}"
+    yield "Fingerprint", f"`{run['fingerprint']}`, attempt {run['attempt']}"
+    yield "Sweep", f"`{run['sweep']}`, point {run['position'] + 1} of {run['n_points']}"
+    yield "Results", f"`{workspace.relative(workspace.root / run['directory'])}`"
+
+
+def sweep_note(report: SweepReport) -> str:
+    """A sweep in Markdown: the mean over the seeds of each setting, the best first."""
+    from tracker.sweep_report import settings
+
+    sweep, found = report.sweep, settings(report)
+    n_failed = sum(run["status"] == "failed" for run in report.runs)
+    done = f"{len(report.complete):,} of {len(report.runs):,} runs have a result, {n_failed:,} failed."
+    lines = [f"## {report.first.subject}", "", done, ""]
+    if sweep["description"]:
+        lines += [sweep["description"], ""]
+    if found:
+        lines += ["| Setting | Mean accuracy | Standard deviation | Seeds |", "|---|---|---|---|"]
+        for setting in found[:_SETTINGS]:
+            spread = "" if setting.spread is None else f"{setting.spread:.1%}"
+            lines.append(f"| {_cell(setting.name)} | {setting.mean:.1%} | {spread} | {len(setting.accuracies)} |")
+        if len(found) > _SETTINGS:
+            lines.append(f"\n`sweep.json` holds all {len(report.runs):,} points.")
+        lines += [_baselines(report.complete[0]), ""]
+    lines += ["Its runs, as a filter of MLflow's list:", "", "```", f"tags.`{GROUP_TAG}` = '{sweep['uuid']}'", "```"]
+    return "\n".join([*lines, "", "```", sweep["command"], "```"])
+
+
+def _baselines(run: Row) -> str:
+    known = {"zero-shot": run["zero_shot_accuracy"], "majority class": run["majority_accuracy"]}
+    said = [f"{name} {value:.1%}" for name, value in known.items() if value is not None]
+    return f"\nFor comparison: {', '.join(said)}." if said else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
