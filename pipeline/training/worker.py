@@ -25,6 +25,7 @@ from pipeline.training import models, places, results, scratch, surroundings
 from pipeline.training.encoding import Encoded, encode
 from pipeline.training.evaluate import Evaluation, evaluate
 from pipeline.training.material import Material, material
+from pipeline.training.memory import estimate_memory, require_memory
 from pipeline.training.plan import recorded_config, training_identity
 from pipeline.training.record_monitor import RecordMonitor
 from pipeline.training.setup import Outcome, Setup, Stopped
@@ -124,7 +125,14 @@ def _train(work: Work) -> dict[str, Any]:
     """Trains and measures; the columns that the run ends with."""
     config, given = work.config, work.config.hyperparameters
     _write_config(work)
-    questions = _material(work)
+    info = models.describe(config.model, environ=os.environ)
+    questions = _material(work, info)
+    budget = default_token_budget(work.device)
+    needed = estimate_memory(
+        info, method=config.method, precision=config.precision, tokens=budget, lora_rank=given.lora_rank,
+        zo_memory=config.zo_memory, gradient_checkpointing=config.gradient_checkpointing,
+    )  # fmt: skip
+    require_memory(needed, device=work.device, method=config.method)
     loaded = models.load(
         config.model, device=work.device, precision=config.precision, seed=given.seed, environ=os.environ
     )
@@ -148,7 +156,7 @@ def _train(work: Work) -> dict[str, Any]:
     setup = Setup(
         model=model, train=encoded["train"], dev=encoded["dev"], method=config.method, hyperparameters=given,
         classification=bool(config.train_as_classification), layout=layout,
-        token_budget=default_token_budget(work.device), device=work.device, precision=config.precision,
+        token_budget=budget, device=work.device, precision=config.precision,
         checkpoint=work.directory / places.CHECKPOINT, monitor=work.monitor, zo_memory=config.zo_memory,
         gradient_checkpointing=config.gradient_checkpointing,
     )  # fmt: skip
@@ -176,7 +184,7 @@ def _loop(method: str) -> Callable[[Setup], Outcome]:
     return first_order.train
 
 
-def _material(work: Work) -> Material:
+def _material(work: Work, info: models.ModelInfo) -> Material:
     """The questions of the run. Raises Corrupt where they are not those that it was registered with."""
     config, task = work.config, TASKS[work.config.task]
     with reading(work.workspace) as reader:
@@ -187,8 +195,7 @@ def _material(work: Work) -> Material:
         if (found.train_digest, found.eval_digest) != (row["train_digest"], row["eval_digest"]):
             raise _changed(f"{row['directory']} was changed since this run was registered.")
     questions = material(data, task, config)
-    model = models.describe(config.model, environ=os.environ).identity
-    if training_identity(config, data=data, questions=questions, model=model).digest != work.row["digest"]:
+    if training_identity(config, data=data, questions=questions, model=info.identity).digest != work.row["digest"]:
         raise _changed("The model, the task's prompts or synthtrack itself changed since this run was registered.")
     return questions
 
