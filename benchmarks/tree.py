@@ -132,7 +132,7 @@ def _encoded(data: Path, count: int) -> dict[str, list[Encoded]]:
     tokenizer.train_from_iterator(_texts(data), vocab_size=VOCABULARY, show_progress=False)
 
     def ids(text: str) -> list[int]:
-        return tokenizer.encode(text).ids
+        return list(tokenizer.encode(text).ids)
 
     return {name: [encode(each, ids, max_length=2048) for each in asked] for name, asked in questions.items()}
 

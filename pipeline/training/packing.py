@@ -126,7 +126,8 @@ def _size(record: Encoded, layout: str) -> tuple[int, int]:
     if layout != "tree":
         return len(inputs), max(map(len, inputs))
     shared = _shared(inputs)
-    return shared + sum(len(ids) - shared for ids in inputs), 1
+    # Equal branches are one branch: equal candidates then have equal scores, and the first wins.
+    return shared + sum(len(ids) - shared for ids in set(inputs)), 1
 
 
 def _groups(records: Sequence[Encoded], token_budget: int, layout: str) -> Iterator[Sequence[Encoded]]:
@@ -148,18 +149,19 @@ def _tree(records: Sequence[Encoded], device: torch.device) -> Pack:
     wanted: list[_Array] = []
     for record in records:
         inputs, root = _inputs(record), len(ids)
-        shared = _shared(inputs)
+        shared, size = _shared(inputs), _size(record, "tree")[0]
         ids += inputs[0][:shared]
-        size = shared + sum(len(branch) - shared for branch in inputs)
         positions.append(np.arange(shared))
         ends.append(np.full(shared, root + size))
-        for start, branch in zip(record.starts, inputs, strict=True):
-            after = len(ids) - shared
+        offsets: dict[_Ids, int] = {}
+        for branch in dict.fromkeys(inputs):
+            offsets[branch] = len(ids) - shared
             ids += branch[shared:]
             positions.append(np.arange(shared, len(branch)))
             ends.append(np.full(len(branch) - shared, len(ids)))
+        for start, branch in zip(record.starts, inputs, strict=True):
             option = np.arange(start - 1, len(branch))
-            wanted.append(option + np.where(option < shared, root, after))
+            wanted.append(option + np.where(option < shared, root, offsets[branch]))
     keep = np.unique(np.concatenate(wanted))
     predictors = [np.searchsorted(keep, columns) for columns in wanted]
     rows, places = np.array([ids]), np.concatenate(positions)[None]

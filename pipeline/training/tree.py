@@ -58,7 +58,8 @@ def scores(model: nn.Module, pack: Pack) -> Tensor:
     norms = shifted.exp().sum(-1).double().log()
     found = shifted[pack.predictors, pack.targets].double() - norms[pack.predictors]
     option = torch.arange(found.shape[1], device=found.device) < pack.lengths[:, None]
-    return found.where(option, 0.0).sum(1) / pack.lengths
+    sums: Tensor = found.where(option, 0.0).sum(1)
+    return sums / pack.lengths
 
 
 def losses(scores: Tensor, pack: Pack, *, classification: bool) -> Tensor:
