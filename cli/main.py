@@ -25,6 +25,7 @@ COMMANDS = {
     "template": ("cli.template:template", "Save validated prompts and examples as a config for parameter studies."),
     "publish": ("cli.publish:publish", "Copy or link a finished data set to where other programs look for it."),
     "train": ("cli.train:train", "Train and measure a model on a data set: every point of a grid."),
+    "training": ("cli.training:training", "Look at trainings under way, stop them, go on with them."),
     "batch": ("cli.batch:batch", "List and show batches."),
     "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
     "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),

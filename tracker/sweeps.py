@@ -65,6 +65,13 @@ def is_held(row: Mapping[str, Any]) -> bool:
     return holder is not None and not clock.is_gone(holder, str(row["heartbeat"]))
 
 
+def has_process(found: Row) -> bool:
+    """Whether a run that is not running has a process: one that has yet to claim it, or has still to exit."""
+    # Another host's cannot be asked; what is left of it after the run ended is its last heartbeat.
+    is_news = found["finished_at"] is None or found["heartbeat"] > found["finished_at"]
+    return is_held(found) and (found["host"] == clock.host() or is_news)
+
+
 def sweep(reader: Reader, sweep_id: int) -> Row:
     """One sweep, as ``sweeps`` has them."""
     rows = reader.rows(f"SELECT {_SWEEP} FROM training_sweep WHERE id = :id", id=sweep_id)
@@ -74,7 +81,8 @@ def sweep(reader: Reader, sweep_id: int) -> Row:
 def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
     """The sweeps that are not finished and the newest that is, or all of them; the newest first.
 
-    ``status`` is what it is: running only where its supervisor lives. ``runs`` are those of ``runs``.
+    ``status`` is running only where the supervisor, or a run's process, lives. ``runs`` are those of ``runs``, with
+    ``settings`` as an object and ``seconds_left``.
     """
     found: list[Row] = []
     has_finished = False
@@ -96,18 +104,37 @@ def is_unfinished(found: Row) -> bool:
 def runs(reader: Reader, sweep_id: int) -> list[Row]:
     """The runs of a sweep in the order of its grid; of several attempts at a point the newest.
 
-    ``status`` as it is in the record; ``settings`` as an object.
+    ``status`` as it is in the record.
     """
-    rows = reader.rows(
+    return reader.rows(
         f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id IN ({_NEWEST}) ORDER BY r.position", id=sweep_id
     )
-    return [row | {"settings": json.loads(row["settings"])} for row in rows]
 
 
 def run(reader: Reader, run_id: int) -> Row:
-    """One run, as ``runs`` has them, but with the status that it really has."""
-    rows = reader.rows(f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id = :id", id=run_id)
-    return _shown(rows[0] | {"settings": json.loads(rows[0]["settings"])})
+    """One run, as the ``runs`` of ``sweeps`` are."""
+    return _shown(reader.rows(f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id = :id", id=run_id)[0])
+
+
+def busy_threads(reader: Reader, *, but: int) -> int:
+    """The CPU threads that the runs of other sweeps use on this host."""
+    rows = reader.rows(
+        """SELECT threads, host, pid, pid_started, heartbeat FROM training_run
+           WHERE status = 'running' AND host = :host AND training_sweep_id <> :but""",
+        host=clock.host(),
+        but=but,
+    )
+    return sum(row["threads"] or 1 for row in rows if is_held(row))
+
+
+def point(found: Row) -> str:
+    """Which run of its sweep it is: ``lr 1e-06, seed 0``."""
+    return f"lr {found['learning_rate']:g}, seed {found['seed']}"
+
+
+def log_file(workspace: Workspace, found: Row) -> Path:
+    """What a sweep's supervisors in the background write."""
+    return workspace.results_dir / str(found["purpose"]) / ".sweeps" / f"{found['uuid']}.log"
 
 
 def seconds_left(found: Row) -> float | None:
@@ -124,7 +151,11 @@ def _sweep(reader: Reader, row: Row) -> Row:
 
 
 def _shown(row: Row) -> Row:
-    return _status(row) | {"stop_requested": bool(row["stop_requested"]), "seconds_left": seconds_left(row)}
+    return _status(row) | {
+        "stop_requested": bool(row["stop_requested"]),
+        "settings": json.loads(row["settings"]),
+        "seconds_left": seconds_left(row),
+    }
 
 
 def _status(row: Row) -> Row:
