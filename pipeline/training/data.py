@@ -125,8 +125,9 @@ def _resolve(workspace: Workspace, reader: Reader | None, path: str, task: Task)
     if reader is not None:
         try:
             found = references.find(reader, workspace, path)
-        except UnknownReference:
-            if not os.path.isdir(workspace.find(path)):  # noqa: PTH112  Path.is_dir raises for names that are too long
+        except UnknownReference as error:
+            if not os.path.lexists(workspace.find(path)):
+                error.hint = "\n".join(filter(None, [error.hint, "There is no such directory either."]))
                 raise
     if reader is not None and found is not None:
         return _experiment(workspace, reader, found, path)
