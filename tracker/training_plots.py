@@ -132,10 +132,10 @@ def points(title: str, runs: Sequence[Row], varied: Mapping[str, Sequence[str]])
     for axes, (name, values) in zip(all_axes, varied.items(), strict=False):
         others = [other for other in varied if other != name]
         _panel(axes, runs, name, values, (others[0], varied[others[0]]) if others else None)
-    if runs:
-        for axes in all_axes:
+    for axes in all_axes:
+        if runs:
             _baselines(axes, runs[0])
-            _legend(axes, 3)
+        _legend(axes, 3)
     all_axes[0].set_ylabel("accuracy")
     return png(figure)
 
@@ -195,13 +195,13 @@ def all_curves(title: str, lines: Sequence[Line]) -> bytes:
             colour = _COLOURS[groups.index(line.group) % len(_COLOURS)]
             _curve(axes, line.curves.get(name, []), label, colour, style=_STYLES[within % len(_STYLES)])
         _finish(axes, name, "step", "")
-        if axes.lines:
-            _legend(axes, 2)
+        _legend(axes, 2)
     return png(figure)
 
 
 def _curve(axes: Axes, curve: Curve, label: str | None, colour: str, *, marker: str = "", style: str = "-") -> None:
     if curve:
+        marker = marker or ("o" if len(curve) == 1 else "")
         axes.plot(*_xy(curve), color=colour, label=label, linestyle=style, marker=marker, markersize=4, linewidth=1.6)
 
 
@@ -226,7 +226,8 @@ def _titled(title: str, width: float, height: float) -> Figure:
 
 def _legend(axes: Axes, n_columns: int) -> None:
     # Below, where it hides nothing; matplotlib would look for the best place among all points of all curves.
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=n_columns)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=n_columns)
 
 
 def _by_value(text: str) -> tuple[float, str]:

@@ -20,15 +20,19 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, Run
+from sqlalchemy import text
 
 from tests.mlflow_rows import BATCH, add_run, workspace_at
-from tracker import run_report, view
+from tests.training_rows import GONE, Trained, add_sweep, workspace_with_data
+from tracker import run_report, sweep_report, training, training_report, view
 from tracker.catalogue import reading
+from tracker.database import open_database
 from tracker.errors import StorageError
 from tracker.fingerprint import bytes_digest
 from tracker.mlflow_log import Drained, drain, experiment_ids
 from tracker.mlflow_run import milliseconds
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
+from tracker.training import Measured, Registered
 
 REPOSITORY = Path(__file__).parents[2]
 DRAIN = """
@@ -561,3 +565,100 @@ def test_a_drain_is_silent_and_reports_to_nobody_unless_the_user_wants_it(
     assert err == ""
     assert list(current.iterdir()) == []
     assert bool(asked) is telemetry, asked
+
+
+def trained(workspace: Workspace) -> Registered:
+    """A sweep of two rates that ended, the only thing in the outbox."""
+    workspace_with_data(workspace.root)
+    with open_database(workspace) as database:
+        with database.writing() as connection:
+            connection.execute(text("DELETE FROM mlflow_outbox"))
+        runs = [Trained(n_correct=n, hyperparameters={"learning_rate": rate}) for n, rate in ((76, 1e-6), (70, 5e-7))]
+        return add_sweep(database, "hyperparameter_tuning", runs)
+
+
+def training_runs(client: MlflowClient) -> dict[str, Run]:
+    """The runs of the study by the uuid of what they show; each is there once."""
+    tags = (training_report.RUN_TAG, sweep_report.SWEEP_TAG)
+    found = {run.data.tags[tag]: run for run in all_runs(client) for tag in tags if tag in run.data.tags}
+    assert len(found) == len(all_runs(client))
+    return found
+
+
+def test_a_sweep_that_went_on_is_logged_anew_and_its_old_run_is_replaced(fresh: Workspace) -> None:
+    sweep = trained(fresh)
+    assert drain(fresh).logged == 3
+    client = client_of(fresh)
+    before = training_runs(client)
+    with open_database(fresh) as database:
+        better = {"accuracy": 0.9, "accuracy_low": 0.82, "accuracy_high": 0.94, "macro_f1": 0.8}
+        training.end_run(database, sweep.run_ids[0], training.COMPLETE, better)
+        training.end_sweep(database, sweep.id, training.COMPLETE)
+    again = drain(fresh)
+    assert (again.logged, again.already_there, again.errors) == (2, 0, [])
+    after = training_runs(client)
+    assert after.keys() == before.keys()
+    changed = {uuid for uuid in before if before[uuid].info.run_id != after[uuid].info.run_id}
+    unchanged = {uuid for uuid in before if uuid not in changed}
+    assert len(changed) == 2
+    assert {after[uuid].data.params["hyperparameters.learning_rate"] for uuid in unchanged} == {"5e-07"}
+    ended, summary = sorted((after[uuid] for uuid in changed), key=lambda run: run.data.tags["synthtrack.kind"])
+    assert (ended.data.metrics["eval/accuracy"], ended.data.metrics["eval/macro_f1"]) == (0.9, 0.8)
+    assert summary.data.metrics["sweep/best_accuracy"] == 0.9
+    table = json.loads(Path(summary.info.artifact_uri, "sweep.json").read_text())
+    # Its row in the outbox is older than the second logging of the run, and yet it names that one.
+    assert table["data"][0][table["columns"].index("mlflow_run_id")] == ended.info.run_id
+    assert drain(fresh).logged == 0
+    assert {row["mlflow_run_id"] for row in outbox(fresh)} >= {run.info.run_id for run in after.values()}
+
+
+def test_a_rebuild_logs_trainings_again_and_doubles_nothing(fresh: Workspace) -> None:
+    trained(fresh)
+    drain(fresh)
+    client = client_of(fresh)
+    assert drain(fresh, rebuild=True).already_there == 3
+    before = training_runs(client)
+    for run in before.values():
+        client.delete_run(run.info.run_id)
+    assert drain(fresh).logged == 0
+    assert drain(fresh, rebuild=True).logged == 3
+    after = training_runs(client)
+    assert after.keys() == before.keys()
+    for uuid, run in after.items():
+        assert run.data.metrics == before[uuid].data.metrics
+        assert run.data.params == before[uuid].data.params
+
+
+def test_what_exceeds_a_batch_of_mlflow_is_logged_in_several(fresh: Workspace) -> None:
+    sweep = trained(fresh)
+    points = [("train/loss", step, 1 / step) for step in range(1, 1501)]
+    points += [("train/tokens_per_s", step, 8000.0) for step in range(1, 1501)]
+    settings = {f"hyperparameters.extra_{number}": number for number in range(120)}
+    with open_database(fresh) as database:
+        training.claim(database, sweep.run_ids[0], GONE, {"settings": json.dumps(settings)})
+        training.beat(database, sweep.run_ids[0], GONE, Measured(points))
+        training.end_run(database, sweep.run_ids[0], training.FAILED, {}, error="no")
+    drained = drain(fresh)
+    assert (drained.failed, drained.errors) == (0, [])
+    client = client_of(fresh)
+    (run,) = [run for run in training_runs(client).values() if run.info.status == "FAILED"]
+    assert len([name for name in run.data.params if name.startswith("hyperparameters.extra_")]) == 120
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in history] == list(range(1, 1501))
+    assert len(client.get_metric_history(run.info.run_id, "train/tokens_per_s")) == 1500
+
+
+def test_a_drain_that_died_in_the_middle_of_a_training_run_is_completed(fresh: Workspace) -> None:
+    trained(fresh)
+    drain(fresh)
+    client = client_of(fresh)
+    first = next(run for run in training_runs(client).values() if training_report.RUN_TAG in run.data.tags)
+    client.update_run(first.info.run_id, status="RUNNING")
+    Path(first.info.artifact_uri, "plots/learning_curve.png").unlink()
+    forget(fresh)
+    again = drain(fresh)
+    assert (again.logged, again.already_there, again.errors) == (1, 2, [])
+    completed = client.get_run(first.info.run_id)
+    assert (completed.info.status, completed.data.metrics) == ("FINISHED", first.data.metrics)
+    assert Path(first.info.artifact_uri, "plots/learning_curve.png").exists()
+    assert len(client.get_metric_history(first.info.run_id, "train/loss")) == 5

@@ -12,6 +12,7 @@ from tests.mlflow_reading import Logged, artifact, artifacts, found, inputs
 from tests.training_rows import COOL
 from tracker import sweep_report
 from tracker.catalogue import reading
+from tracker.mlflow_ui import comparisons
 from tracker.sweep_report import SweepReport
 from tracker.training_note import sweep_note
 from tracker.training_report import GROUP_TAG
@@ -157,3 +158,17 @@ def _with_rate(run: dict[str, Any], rate: float, **others: Any) -> dict[str, Any
 
 def _width(png: bytes) -> int:
     return int(struct.unpack(">I", png[16:20])[0])
+
+
+def test_the_ui_is_given_a_link_that_compares_the_trainings_of_a_purpose(logged: Logged) -> None:
+    links = comparisons(logged.study.workspace, "http://here")
+    assert [(link.batch, link.kind, link.n_runs) for link in links] == [
+        # With the second attempt in place of the first.
+        (TUNING, "training run", 4),
+        ("model_comparison", "training run", 2),
+        ("data_quality_impact", "training run", 2),
+    ]
+    again, before = (logged.run(f"temp05 1e-06 seed 0{which}").info.run_id for which in (" again", ""))
+    assert again in links[0].url
+    assert before not in links[0].url
+    assert "synthtrack.kind%60%20%3D%20%27training_run%27" in links[0].samples_url
