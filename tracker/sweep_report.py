@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from tracker import training_note, training_plots
 from tracker.catalogue import Reader, Row
 from tracker.configs import to_yaml
+from tracker.fingerprint import Json
 from tracker.mlflow_run import PARAMETER_LIMIT, TABLE_LIMIT, MlflowRun, Point, Table, milliseconds
 from tracker.paths import Workspace
 from tracker.training_artifacts import inputs
@@ -30,9 +31,9 @@ SWEEP_TAG = "synthtrack.training_sweep"
 SEED = "seed"
 # MLflow groups by the first column and compares the second unasked, and shows four or five without scrolling.
 COLUMNS = (
-    *("point", "accuracy", "accuracy_low", "accuracy_high", "status", "macro_f1", "eval_loss", "dev_loss"),
-    *("best_step", "steps", "duration_s", "learning_rate", "batch_size", "seed", "attempt", "fingerprint"),
-    *("mlflow_run_id", "directory"),
+    *("point", "accuracy", "learning_rate", "seed", "status", "accuracy_low", "accuracy_high", "macro_f1", "eval_loss"),
+    *("dev_loss", "best_step", "steps", "duration_s", "batch_size", "attempt", "fingerprint", "mlflow_run_id"),
+    "directory",
 )
 _SWEEP = "SELECT * FROM training_sweep WHERE id = :id"
 # A point that failed may have got another attempt, which is the one that counts.
@@ -176,7 +177,12 @@ def table(report: SweepReport) -> Table:
     """All points, the best first; same columns for all sweeps."""
     ranked = sorted(report.runs, key=lambda run: -(run["accuracy"] or 0.0))[:TABLE_LIMIT]
     rows = [{**run, "point": point(run, report.varied), "steps": run["step"]} for run in ranked]
-    return {"columns": list(COLUMNS), "data": [[row[name] for name in COLUMNS] for row in rows]}
+    return {"columns": list(COLUMNS), "data": [[_short(row[name]) for name in COLUMNS] for row in rows]}
+
+
+def _short(value: Json) -> Json:
+    # Four digits are more than a sweep can tell apart, and all that a column of MLflow shows.
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def files(report: SweepReport) -> Mapping[str, bytes]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SETTINGS = 50
 """Settings of a sweep that its note lists."""
+_REF = 8
+"""Digits of a uuid that commands are given."""
 
 
 def note(report: TrainingReport, workspace: Workspace) -> str:
@@ -29,7 +31,8 @@ def note(report: TrainingReport, workspace: Workspace) -> str:
     n_predictions = len(report.predictions.get("trained", []))
     if n_predictions > TABLE_LIMIT:
         lines += [f"`predictions.json` holds the first {TABLE_LIMIT:,} of {n_predictions:,} records.", ""]
-    return "\n".join([*lines, "```", f"synthtrack result show {run['directory']}", "```"])
+    commands = (f"result show {run['uuid'][:_REF]}", f"training logs {run['uuid'][:_REF]}")
+    return "\n".join([*lines, "```", *(f"synthtrack {command}" for command in commands), "```"])
 
 
 def _result(run: Row) -> str:
@@ -92,7 +95,9 @@ def sweep_note(report: SweepReport) -> str:
             lines.append(f"\n`sweep.json` holds all {len(report.runs):,} points.")
         lines += [_baselines(report.complete[0]), ""]
     lines += ["Its runs, as a filter of MLflow's list:", "", "```", f"tags.`{GROUP_TAG}` = '{sweep['uuid']}'", "```"]
-    return "\n".join([*lines, "", "```", sweep["command"], "```"])
+    ref = sweep["uuid"][:_REF]
+    commands = (f"synthtrack result show {ref}", f"synthtrack result compare --sweep {ref}")
+    return "\n".join([*lines, "", f"Made by `{sweep['command']}`.", "", "```", *commands, "```"])
 
 
 def _baselines(run: Row) -> str:

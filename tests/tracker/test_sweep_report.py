@@ -89,7 +89,7 @@ def test_the_points_are_a_table_with_the_best_first_and_the_mlflow_run_of_each(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.study.workspace.mlflow_uri)
     table = logged.client.load_table(run.info.experiment_id, "sweep.json", [run.info.run_id])
     assert list(table.columns) == list(sweep_report.COLUMNS)
-    assert list(table["accuracy"].round(9)) == [0.76, 0.74, 0.7, 0.69]
+    assert list(table["accuracy"]) == pytest.approx([0.76, 0.74, 0.7, 0.69])
     assert table["point"][0] == "learning_rate 1e-06, seed 0"
     assert table["mlflow_run_id"][0] == logged.run("temp05 1e-06 seed 0").info.run_id
     assert set(table["status"]) == {"complete"}
@@ -112,6 +112,8 @@ def test_the_note_ranks_the_settings_by_their_mean_over_the_seeds(logged: Logged
     assert first == "| learning_rate 1e-06 | 75.0% | 1.4% | 2 |"
     assert second == "| learning_rate 5e-07 | 69.5% | 0.7% | 2 |"
     assert "zero-shot 60.0%, majority class 55.0%" in note
+    assert "Made by `synthtrack train configs/stage2/hyperparameter_tuning.yaml`." in note
+    assert f"synthtrack result compare --sweep {logged.sweep(TUNING).data.tags[GROUP_TAG][:8]}\n" in note
     assert f"tags.`{GROUP_TAG}` = '{logged.sweep(TUNING).data.tags[GROUP_TAG]}'" in note
 
 

@@ -341,6 +341,7 @@ def test_the_note_says_what_came_of_it_and_what_that_is_worth(logged: Logged) ->
     assert f"300 records of `Copa/{COOL}`, fingerprint" in text
     assert f"| Made by | MLflow run `mlflow-{COOL}` |" in text
     assert "point 1 of 4" in text
+    assert f"synthtrack result show {logged.study.uuid(FIRST)[:8]}\n" in text
     failed = logged.run(FAILED).data.tags["mlflow.note.content"]
     assert "No result: failed after 412 of 1,000 steps." in failed
     assert "Loss is not finite (nan) at step 412" in failed
