@@ -25,7 +25,7 @@ _SYMBOLS = {"running": "🔧", "complete": "✅", "failed": "⚠️ ", "interrup
 def _what(run: Row) -> str:
     status, at = run["status"], f"step {run['step']:,} of {run['steps']:,}"
     if status == "running":
-        goes_on = f", goes on from about {at}" if run["step"] else ""
+        goes_on = f", goes on from about {at}" if run["n_resumed"] else ""
         return f"training on {run['device']}{goes_on} ({run['directory']})"
     if status == "complete":
         return "complete" if run["accuracy"] is None else f"complete, accuracy {run['accuracy']:.1%}"
