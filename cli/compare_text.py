@@ -27,7 +27,7 @@ def compared(experiments: Sequence[Row], found: Comparison) -> Iterator[str]:
     titles = [f"Experiment {number}" for number in range(1, len(experiments) + 1)]
     yield from (RULE, "Experiment Parameter Comparison", RULE, "")
     yield from (f"{title}: {row['reference']}" for title, row in zip(titles, experiments, strict=True))
-    different = {name: _values(values, titles) for name, values in found.different.items()}
+    different = {name: value_lines(values, titles) for name, values in found.different.items()}
     yield from _settings(found.same, different)
     if found.operational:
         yield from ("", f"💾 Different, without effect on the data: {', '.join(found.operational)}")
@@ -69,7 +69,8 @@ def _settings(same: Mapping[str, Json], different: Mapping[str, Iterable[str]]) 
         yield from (f"    {line}" for line in lines)
 
 
-def _values(values: Sequence[Json], titles: Sequence[str]) -> Iterator[str]:
+def value_lines(values: Sequence[Json], titles: Sequence[str]) -> Iterator[str]:
+    """The values of a setting, a line each; of long texts what differs from the first."""
     if not any(map(is_long, values)):
         yield from (f"{title}: {short(value)}" for title, value in zip(titles, values, strict=True))
         return
@@ -79,7 +80,7 @@ def _values(values: Sequence[Json], titles: Sequence[str]) -> Iterator[str]:
 
 def _sides(sides: Sequence[Sequence[Json]], titles: Sequence[str]) -> Iterator[str]:
     if all(len(values) == 1 for values in sides):
-        yield from _values([values[0] for values in sides], titles)
+        yield from value_lines([values[0] for values in sides], titles)
         return
     for title, values in zip(titles, sides, strict=True):
         long = len(values) > 1 and any(map(is_long, values))

@@ -26,6 +26,7 @@ COMMANDS = {
     "publish": ("cli.publish:publish", "Copy or link a finished data set to where other programs look for it."),
     "train": ("cli.train:train", "Train and measure a model on a data set: every point of a grid."),
     "training": ("cli.training:training", "Look at trainings under way, stop them, go on with them."),
+    "result": ("cli.result:result", "List, show and compare what trainings gave, and find the best setting."),
     "batch": ("cli.batch:batch", "List and show batches."),
     "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
     "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),

@@ -9,28 +9,29 @@ from pathlib import Path
 from tracker.errors import Conflict, StorageError
 
 
-def write_output(path: Path, text: str, *, force: bool) -> None:
-    """Puts ``text`` into ``path``. Raises StorageError, and Conflict where something is there without ``force``."""
+def write_output(path: Path, content: str | bytes, *, force: bool) -> None:
+    """Puts ``content`` into ``path``. Raises StorageError, and Conflict where something is there without ``force``."""
     if os.path.lexists(path) and not force:
         raise Conflict(f"{path} is there already.", hint="--force overwrites it.")
-    # A link's file is replaced, not the link; a device or a pipe takes the text as it comes.
+    data = content.encode() if isinstance(content, str) else content
+    # A link's file is replaced, not the link; a device or a pipe takes it as it comes.
     try:
         final = path.resolve()
         if final.exists() and not final.is_file():
-            final.write_text(text, encoding="utf-8")
+            final.write_bytes(data)
         else:
-            _replace(final, text)
+            _replace(final, data)
     except RuntimeError as error:  # before Python 3.13, for a link that leads to itself
         raise StorageError(f"{path} cannot be written: {os.strerror(errno.ELOOP)}.") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _replace(final: Path, text: str) -> None:
+def _replace(final: Path, data: bytes) -> None:
     beside = final.with_name(f".{final.name}.{os.getpid()}")
     try:
-        with beside.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with beside.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(final)

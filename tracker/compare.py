@@ -118,13 +118,22 @@ def difference(first: Json, second: Json, titles: tuple[str, str]) -> list[str]:
     return list(unified_diff(*lines, *titles, n=0, lineterm=""))
 
 
+def dotted(value: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """The leaves of nested settings with their dotted names."""
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from dotted(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item
+
+
 def _shaping(experiments: Sequence[Row]) -> set[str]:
-    return {name for row in experiments for name, _ in _dotted(row["identity"])} - set(_SOURCE)
+    return {name for row in experiments for name, _ in dotted(row["identity"])} - set(_SOURCE)
 
 
 def _merged(row: Row) -> dict[str, Json]:
     # The identity adds what is no setting of a config: --limit, and which draw of --fresh it is.
-    return {**dict(_dotted(row["identity"])), **row["settings"]}
+    return {**dict(dotted(row["identity"])), **row["settings"]}
 
 
 def _values(experiments: Sequence[Row], shaping: set[str]) -> dict[str, list[Json]]:
@@ -136,14 +145,6 @@ def _values(experiments: Sequence[Row], shaping: set[str]) -> dict[str, list[Jso
                 value = merged.get(name)
                 found.setdefault(name, {})[canonical_json(value)] = value
     return {name: [values[key] for key in sorted(values)] for name, values in found.items()}
-
-
-def _dotted(value: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _dotted(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", item
 
 
 def _is_unset(name: str, value: Json) -> bool:

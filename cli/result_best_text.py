@@ -1,0 +1,78 @@
+"""How the values of a setting look in a terminal, ranked by what they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cli.render import RULE, harmless, table
+from cli.result_compare_text import BEST, how_tested, interval, title
+from cli.result_words import ALPHA, baselines, chance, number, p_value, percent, points
+from tracker.compare import short
+from tracker.fingerprint import Json
+from tracker.result_compare import Group, Pool, Tested, best_of
+from tracker.result_reports import Ranked
+
+
+def ranked(found: Ranked) -> Iterator[str]:
+    """The values of a setting with what each gave, and what that means."""
+    row = found.best[0].first.row
+    yield from (RULE, f"Best {found.name} for {row['task']}", RULE, "")
+    against = {each.second: each for each in found.tests}
+    headers = (
+        *(found.name, "Runs", "Points", "Mean of points", "Best point", "Seeds", "95% interval"),
+        *("Against best", "Best run"),
+    )
+    at_best = best_of(found.best)
+    rows = [
+        [harmless(number(group.value)) + (f" {BEST}" if at == at_best else ""), *_cells(group, pool),
+         _against(against.get(at)), f"{pool.best_run.row['uuid'][:8]} ({percent(pool.best_run.accuracy)})"]
+        for at, (group, pool) in enumerate(zip(found.groups, found.best, strict=True))
+    ]  # fmt: skip
+    yield from (table(headers, rows), "", *_verdict(found.groups, found.best, found.tests))
+    if found.others:
+        yield f"These points also differ in {', '.join(found.others)}."
+    if at_best is not None and len(found.groups[at_best].points) > min(len(each.points) for each in found.groups):
+        yield "It had more points than others, so more chances to look good."
+    yield f"Baselines: {baselines(row)}."
+
+
+def _cells(group: Group, pool: Pool) -> list[str]:
+    spread = "" if pool.deviation is None else f" (sd {points(pool.deviation)})"
+    counts = [f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
+    return [*counts, f"{percent(pool.mean)}{spread}", str(len(pool.results)), interval(pool)]
+
+
+def _against(test: Tested | None) -> str:
+    if test is None:
+        return ""
+    return "no test" if test.corrected is None else f"p {p_value(test.corrected)}"
+
+
+def _verdict(groups: Sequence[Group], best: Sequence[Pool], tests: Sequence[Tested]) -> Iterator[str]:
+    at_best = best_of(best)
+    assert at_best is not None
+    winner = f"{number(groups[at_best].value)} gave the best model: {percent(best[at_best].mean)}"
+    yield harmless(f"{BEST} {winner}, {title(best[at_best])}.")
+    second = max(tests, key=lambda each: best[each.second].mean or 0.0, default=None)
+    if second is None:
+        yield "There is no other value to compare it with."
+        return
+    value = number(groups[second.second].value)
+    if second.difference is None or second.corrected is None:
+        yield harmless(f"Against the second, {value}: no test, {second.obstacle}.")
+        return
+    yield harmless(f"Against the second, {value}: {chance(second.difference, second.corrected)}.")
+    alike = [number(groups[each.second].value) for each in tests if (each.corrected or 0.0) >= ALPHA]
+    if len(alike) > 1:
+        yield harmless(f"As good, for all that these records can tell: {', '.join(alike)}.")
+    made = [each for each in tests if each.p is not None]
+    yield from how_tested(made, best)
+
+
+def settings_listed(names: dict[str, list[Json]]) -> Iterator[str]:
+    """The settings that can be asked for: those with several values, and the names of the others."""
+    several = {name: values for name, values in names.items() if len(values) > 1}
+    width = max((len(name) for name in several), default=0)
+    for name, values in several.items():
+        yield harmless(f"{name:{width}}  {', '.join(short(value) for value in values)}")
+    yield from ("", f"The same in all: {', '.join(name for name in names if name not in several)}")
