@@ -170,8 +170,7 @@ def beat(database: Database, run_id: int, process: Process, measured: Measured) 
     now = _now()
     with database.writing() as connection:
         row = _row(connection, RUN, run_id)
-        holder = holder_of(row)
-        if row["status"] != RUNNING or holder is None or not holder.is_same(process):
+        if not _is_trained_by(row, process):
             return True
         connection.execute(update(RUN).where(RUN.c.id == run_id).values(heartbeat=now, **measured.columns))
         rows = [
@@ -194,10 +193,23 @@ def save_predictions(database: Database, run_id: int, stage: str, rows: Sequence
             )
 
 
-def end_run(database: Database, run_id: int, status: str, columns: Row, *, error: str | None = None) -> None:
-    """Ends a run that this process trains; MLflow is told of one that is complete or failed."""
+def end_run(
+    database: Database,
+    run_id: int,
+    status: str,
+    columns: Row,
+    *,
+    error: str | None = None,
+    process: Process | None = None,
+) -> bool:
+    """Ends a run; MLflow is told of one that is complete or failed.
+
+    With a ``process`` only where the run is its still, and was not taken over: whether it was.
+    """
     now = _now()
     with database.writing() as connection:
+        if process is not None and not _is_trained_by(_row(connection, RUN, run_id), process):
+            return False
         connection.execute(
             update(RUN)
             .where(RUN.c.id == run_id)
@@ -205,6 +217,7 @@ def end_run(database: Database, run_id: int, status: str, columns: Row, *, error
         )
         if status in {COMPLETE, FAILED}:
             _tell_mlflow(database, connection, "training_run", run_id, now)
+    return True
 
 
 def end_sweep(database: Database, sweep_id: int, status: str, *, error: str | None = None) -> None:
@@ -230,9 +243,7 @@ def _tell_mlflow(database: Database, connection: Connection, kind: str, row_id: 
 def beat_sweep(database: Database, sweep_id: int, process: Process) -> bool:
     """Says that the supervisor lives; whether the sweep is its still, and was not taken over."""
     with database.writing() as connection:
-        row = _row(connection, SWEEP, sweep_id)
-        holder = holder_of(row)
-        if row["status"] != RUNNING or holder is None or not holder.is_same(process):
+        if not _is_trained_by(_row(connection, SWEEP, sweep_id), process):
             return False
         connection.execute(update(SWEEP).where(SWEEP.c.id == sweep_id).values(heartbeat=_now()))
     return True
@@ -300,6 +311,11 @@ def plain(value: Any) -> str:
 
 def _row(connection: Connection, of: Table, row_id: int) -> Row:
     return dict(connection.execute(select(of).where(of.c.id == row_id)).mappings().one())
+
+
+def _is_trained_by(row: Row, process: Process) -> bool:
+    holder = holder_of(row)
+    return row["status"] == RUNNING and holder is not None and holder.is_same(process)
 
 
 def _process(process: Process | None) -> dict[str, Any]:

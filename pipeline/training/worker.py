@@ -97,16 +97,17 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
         with monitor:
             columns = _train(work)
     except Stopped:
-        training.end_run(database, run_id, training.STOPPED, took())
+        training.end_run(database, run_id, training.STOPPED, took(), process=clock.this_process())
         _say("stopped; its checkpoint is kept")
         return STOPPED_CODE
     # Recorded before it leaves, whatever it is.
     except BaseException as error:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
         last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
-        training.end_run(database, run_id, training.FAILED, took(), error=last)
+        training.end_run(database, run_id, training.FAILED, took(), error=last, process=clock.this_process())
         raise
-    training.end_run(database, run_id, training.COMPLETE, {**columns, **took()})
+    if not training.end_run(database, run_id, training.COMPLETE, {**columns, **took()}, process=clock.this_process()):
+        raise Conflict("This run was taken over by another process, as this one was not heard of for long.")
     _clean(work)
     return 0
 
