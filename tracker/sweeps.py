@@ -169,7 +169,7 @@ def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
     what a beginning could be, or close matches.
     """
     text = ref.strip().rstrip("/")
-    found = _by_digits(reader, text.lower()) or _by_directory(reader, workspace, text)
+    found = _by_digits(reader, text.lower()) or (_by_directory(reader, workspace, text) if text else None)
     if found is None:
         known = [row["uuid"] for row in reader.rows("SELECT uuid FROM training_sweep ORDER BY id DESC LIMIT 50")]
         known += [
@@ -216,12 +216,14 @@ def _by_directory(reader: Reader, workspace: Workspace, text: str) -> Found | No
         names = [workspace.relative(each) for each in (path, Path(os.path.realpath(path)))]
         for name in dict.fromkeys(names):
             rows = reader.rows(
-                """SELECT training_sweep_id, id FROM training_run
-                   WHERE directory = :name OR SUBSTR(directory, 1, :length) = :below ORDER BY id DESC LIMIT 1""",
+                """SELECT training_sweep_id, id, directory FROM training_run
+                   WHERE directory = :name OR SUBSTR(directory, 1, :length) = :below ORDER BY id DESC""",
                 name=name,
                 length=len(name) + 1,
                 below=f"{name}/",
             )
-            if rows:
-                return Found(rows[0]["training_sweep_id"], rows[0]["id"])
+            for row in rows:
+                # Further above lie the runs of several points.
+                if "/" not in row["directory"][len(name) + 1 :]:
+                    return Found(row["training_sweep_id"], row["id"])
     return None
