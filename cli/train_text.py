@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cli.render import counted, table
-from pipeline.training import places
 from tracker.catalogue import Row
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
@@ -93,20 +93,18 @@ def planned_json(
 
 
 def trained(varied: Sequence[str], runs: Sequence[Row]) -> str:
-    """The runs of a sweep with what they reached."""
+    """The runs of a sweep with what they reached, and where their results are."""
+    above = PurePosixPath(runs[0]["directory"]).parents[1]
     rows = []
     for run in runs:
         reached = "-"
         if run["accuracy"] is not None:
             reached = f"{run['accuracy']:.1%} ({run['accuracy_low']:.1%} to {run['accuracy_high']:.1%})"
-        rows.append(
-            [
-                *(shown(run["settings"].get(f"hyperparameters.{name}")) for name in varied), run["status"], reached,
-                _share(run["zero_shot_accuracy"]), _share(run["majority_accuracy"]), run["fingerprint"],
-                run["directory"],
-            ]
-        )  # fmt: skip
-    titles = (*varied, "status", "accuracy (95% interval)", "zero-shot", "majority", "fingerprint", "result directory")
+        values = [shown(run["settings"].get(f"hyperparameters.{name}")) for name in varied]
+        where = PurePosixPath(run["directory"]).relative_to(above)
+        shares = (_share(run["zero_shot_accuracy"]), _share(run["majority_accuracy"]))
+        rows.append([*values, run["status"], reached, *shares, run["uuid"][:8], f"{where}/"])
+    titles = (*varied, "status", "accuracy (95% interval)", "zero-shot", "majority", "run", f"below {above}/")
     return table(titles, rows)
 
 
@@ -155,8 +153,3 @@ def _point(workspace: Workspace, plan: Plan, number: int, point: Point) -> list[
     values = [shown(getattr(point.config.hyperparameters, name)) for name in plan.varied]
     attempt = "left out (done)" if plan.options.skip_done and point.n_complete else str(point.n_attempts + 1)
     return [number, *values, point.identity.fingerprint, attempt, f"{workspace.relative(point.place)}/"]
-
-
-def outputs(directory: str, learning_rate: float) -> str:
-    """Where a run's errors can be read."""
-    return f"{directory}/{places.rate_name(learning_rate)}_train.err"
