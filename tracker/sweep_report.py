@@ -29,6 +29,7 @@ from tracker.training_report import (
 
 SWEEP_TAG = "synthtrack.training_sweep"
 SEED = "seed"
+BASELINES = ("zero_shot_accuracy", "majority_accuracy")
 # MLflow groups by the first column and compares the second unasked, and shows four or five without scrolling.
 COLUMNS = (
     *("point", "accuracy", "learning_rate", "seed", "status", "accuracy_low", "accuracy_high", "macro_f1", "eval_loss"),
@@ -64,6 +65,12 @@ class SweepReport:
     @property
     def complete(self) -> list[Row]:
         return [run for run in self.runs if run["accuracy"] is not None]
+
+    @property
+    def baselines(self) -> dict[str, float | None]:
+        """Their means over the runs: of a model made on the spot, zero-shot answers depend on the seed."""
+        known = {name: [run[name] for run in self.complete if run[name] is not None] for name in BASELINES}
+        return {name: fmean(values) if values else None for name, values in known.items()}
 
     @property
     def title(self) -> str:
@@ -163,14 +170,10 @@ def metrics(report: SweepReport) -> dict[str, float]:
         "sweep/n_complete": sum(run["status"] == "complete" for run in report.runs),
         "sweep/n_failed": sum(run["status"] == "failed" for run in report.runs),
         "sweep/duration_s": sum(run["duration_s"] or 0.0 for run in report.runs),
-        "sweep/zero_shot_accuracy": _any(report.complete, "zero_shot_accuracy"),
-        "sweep/majority_accuracy": _any(report.complete, "majority_accuracy"),
+        "sweep/zero_shot_accuracy": report.baselines["zero_shot_accuracy"],
+        "sweep/majority_accuracy": report.baselines["majority_accuracy"],
     }
     return {name: float(value) for name, value in figures.items() if value is not None}
-
-
-def _any(runs: Sequence[Row], name: str) -> float | None:
-    return next((run[name] for run in runs if run[name] is not None), None)
 
 
 def table(report: SweepReport) -> Table:
@@ -192,7 +195,7 @@ def files(report: SweepReport) -> Mapping[str, bytes]:
         # Without anything else, seeds are what is looked at.
         names = [name for name in report.varied if name != SEED] or report.varied
         varied = {name: [value_of(run, name) for run in report.complete] for name in names}
-        found["plots/accuracy.png"] = training_plots.points(report.title, report.complete, varied)
+        found["plots/accuracy.png"] = training_plots.points(report.title, report.complete, varied, report.baselines)
     if report.curves:
         found["plots/learning_curves.png"] = training_plots.all_curves(report.title, list(_lines(report)))
     return found

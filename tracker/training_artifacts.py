@@ -19,11 +19,15 @@ from tracker.configs import to_yaml
 from tracker.fingerprint import Json, bytes_digest
 from tracker.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, milliseconds
 from tracker.paths import Workspace
-from tracker.training_report import TrainingReport
+from tracker.training_report import HYPERPARAMETERS, TrainingReport
 
 _RECORD_CHARACTERS = 600
 _OUTPUT_BYTES = 20_000
 _EVALUATED = "validation"
+_SOURCE = (
+    *("path", "directory", "dataset", "name", "fingerprint", "train_digest", "eval_digest", "n_records", "n_train"),
+)
+_AS_COLUMNS = ("experiment", "model", "task", "method", "data", "hyperparameters")
 _NO_TEXT = ("idx", "id", "label", "answer", "answerKey")
 
 
@@ -102,13 +106,28 @@ def files(report: TrainingReport, workspace: Workspace) -> Mapping[str, bytes]:
 
 
 def _config(report: TrainingReport) -> dict[str, Json]:
-    """The settings of a run with what it was done on, as ``experiment_config.yaml`` in its directory has them."""
-    run = report.run
-    data = [{name: row[name] for name in ("path", "fingerprint", "train_digest", "eval_digest")} for row in report.data]
-    info = {name: json.loads(run[name] or "{}") for name in ("versions", "environment")}
+    """The settings of a run with what it was done on, in the keys of ``experiment_config.yaml`` in its directory."""
+    run, settings = report.run, json.loads(report.run["settings"])
+    config = json.loads(run["config"])
+    given = {name: value for name, value in config.items() if isinstance(value, dict) or name in settings}
+    used = {
+        name: value for name, value in config.get("hyperparameters", {}).items() if HYPERPARAMETERS + name in settings
+    }
+    sources = [{name: row[name] for name in _SOURCE} for row in report.data]
     return {
-        **json.loads(run["config"]),
-        "training_info": {"command": run["command"], "directory": run["directory"], "data": data, **info},
+        "timestamp": Path(run["directory"]).name,
+        "experiment_purpose": run["purpose"],
+        **{name: run[name] for name in ("description", "model", "task", "method")},
+        "data": {**{name: sources[0][name] for name in ("path", "fingerprint")}, "sources": sources},
+        "hyperparameters": used,
+        **{name: value for name, value in given.items() if name not in _AS_COLUMNS},
+        "training_info": {
+            **{name: run[name] for name in ("fingerprint", "attempt")},
+            "run": run["uuid"],
+            **{name: run[name] for name in ("command", "directory", "device", "threads")},
+            "env_vars": json.loads(run["environment"] or "{}"),
+            "versions": json.loads(run["versions"] or "{}"),
+        },
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tracker.catalogue import Row
@@ -93,14 +93,14 @@ def sweep_note(report: SweepReport) -> str:
             lines.append(f"| {_cell(setting.name)} | {setting.mean:.1%} | {spread} | {len(setting.accuracies)} |")
         if len(found) > _SETTINGS:
             lines.append(f"\n`sweep.json` holds all {len(report.runs):,} points.")
-        lines += [_baselines(report.complete[0]), ""]
+        lines += [_baselines(report.baselines), ""]
     lines += ["Its runs, as a filter of MLflow's list:", "", "```", f"tags.`{GROUP_TAG}` = '{sweep['uuid']}'", "```"]
     ref = sweep["uuid"][:_REF]
     commands = (f"synthtrack result show {ref}", f"synthtrack result compare --sweep {ref}")
     return "\n".join([*lines, "", f"Made by `{sweep['command']}`.", "", "```", *commands, "```"])
 
 
-def _baselines(run: Row) -> str:
+def _baselines(run: Mapping[str, float | None]) -> str:
     known = {"zero-shot": run["zero_shot_accuracy"], "majority class": run["majority_accuracy"]}
     said = [f"{name} {value:.1%}" for name, value in known.items() if value is not None]
     return f"\nFor comparison: {', '.join(said)}." if said else ""

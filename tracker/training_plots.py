@@ -119,7 +119,12 @@ def confusion(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]
     return png(figure)
 
 
-def points(title: str, runs: Sequence[Row], varied: Mapping[str, Sequence[str]]) -> bytes:
+def points(
+    title: str,
+    runs: Sequence[Row],
+    varied: Mapping[str, Sequence[str]],
+    baselines: Mapping[str, float | None],
+) -> bytes:
     """A PNG with a panel for each varied hyperparameter: accuracy of every run with its 95% interval, and means.
 
     ``runs`` have ``accuracy`` and its interval; ``varied`` has the value of each run as it is shown, in their order.
@@ -133,8 +138,7 @@ def points(title: str, runs: Sequence[Row], varied: Mapping[str, Sequence[str]])
         others = [other for other in varied if other != name]
         _panel(axes, runs, name, values, (others[0], varied[others[0]]) if others else None)
     for axes in all_axes:
-        if runs:
-            _baselines(axes, runs[0])
+        _baselines(axes, baselines)
         _legend(axes, 3)
     all_axes[0].set_ylabel("accuracy")
     return png(figure)

@@ -31,9 +31,14 @@ _DATA = """
     LEFT JOIN batch b ON b.id = d.batch_id WHERE d.training_run_id = :id ORDER BY d.position"""
 _METRICS = """
     SELECT name, step, value, recorded_at FROM training_metric WHERE training_run_id = :id ORDER BY name, step"""
+# What the untrained model answers is measured once for all runs of which it is the same.
 _PREDICTIONS = """
-    SELECT stage, position, label, predicted, correct, scores FROM prediction
-    WHERE training_run_id = :id ORDER BY position"""
+    SELECT p.stage, p.position, p.label, p.predicted, p.correct, p.scores FROM prediction p
+    WHERE (p.training_run_id = :id AND p.stage = 'trained') OR (p.stage = 'zero_shot' AND p.training_run_id = (
+        SELECT MIN(n.id) FROM training_run n JOIN training_run r ON r.zero_shot_key = n.zero_shot_key
+        WHERE r.id = :id AND EXISTS (
+            SELECT 1 FROM prediction z WHERE z.training_run_id = n.id AND z.stage = 'zero_shot')))
+    ORDER BY p.position"""
 _GENERATION = ("generation", "validation")
 _SHOWN_ELSEWHERE = ("data.", "experiment.")
 

@@ -67,7 +67,7 @@ def test_a_confusion_grows_with_its_classes(n_classes: int) -> None:
     ],
 )
 def test_a_sweep_has_a_panel_for_each_hyperparameter(varied: dict[str, list[str]], width: int) -> None:
-    assert size(points(TITLE, [KNOWN, KNOWN], varied)) == (width, 500)
+    assert size(points(TITLE, [KNOWN, KNOWN], varied, KNOWN)) == (width, 500)
 
 
 @pytest.mark.filterwarnings("error")

@@ -13,8 +13,9 @@ import yaml
 
 from tests.mlflow_reading import Logged, artifact, artifacts, inputs, row_of
 from tests.training_rows import BATCH, COOL, HOT, MODEL
-from tracker import training_artifacts, training_report
+from tracker import training, training_artifacts, training_report
 from tracker.catalogue import reading
+from tracker.database import open_database
 from tracker.mlflow_run import milliseconds
 from tracker.paths import Workspace
 from tracker.training_note import note
@@ -254,7 +255,9 @@ def test_the_files_of_a_run(logged: Logged) -> None:
     config = yaml.safe_load(artifact(logged.run(FIRST), "config/experiment_config.yaml").read_text())
     assert (config["model"], config["hyperparameters"]["learning_rate"]) == (MODEL, 1e-6)
     assert config["training_info"]["command"] == "synthtrack train configs/stage2/hyperparameter_tuning.yaml"
-    assert len(config["training_info"]["data"][0]["fingerprint"]) == 12
+    assert len(config["data"]["fingerprint"]) == 12
+    assert (config["experiment_purpose"], config["timestamp"]) == ("hyperparameter_tuning", "20251226_143000")
+    assert "lora_alpha" not in config["hyperparameters"], "it has no effect with zo on all parameters"
     metrics = json.loads(artifact(logged.run(FIRST), "metrics.json").read_text())
     assert metrics["eval/accuracy"] == 0.76
 
@@ -310,6 +313,14 @@ def test_the_texts_of_records_are_those_of_the_very_file_that_was_evaluated(tmp_
     assert training_artifacts.evaluated_records(workspace, row) == {}
     assert training_artifacts.evaluated_records(workspace, {**row, "eval_digest": None}) == {}
     assert training_artifacts.evaluated_records(workspace, {**row, "directory": "gone"}) == {}
+
+
+def test_zero_shot_answers_are_shown_that_another_run_measured(logged: Logged) -> None:
+    with open_database(logged.study.workspace) as database:
+        training.save_predictions(database, logged.study.runs[HOTTER], "zero_shot", [])
+    assert len(report(logged, HOTTER).predictions["zero_shot"]) == 100
+    table = training_report.prediction_table(report(logged, HOTTER), {})
+    assert {row[4] for row in table["data"]} == {"choice 1", "choice 2"}
 
 
 def test_a_record_whose_text_is_known_is_shown_with_it(logged: Logged) -> None:
