@@ -75,9 +75,9 @@ def fixed_uuid(kind: str, row_id: int) -> str:
     return hashlib.md5(f"{kind} {row_id}".encode()).hexdigest()
 
 
-def workspace_with_data(root: Path) -> Workspace:
+def workspace_with_data(root: Path | Workspace) -> Workspace:
     """A workspace with two experiments on Copa and one on CB, as `generate` leaves them."""
-    workspace = Workspace(root, environ={})
+    workspace = root if isinstance(root, Workspace) else Workspace(root, environ={})
     with open_database(workspace) as database, database.writing() as connection:
         copa, cb = (records.add_source(connection, name, records.LINES) for name in ("Copa", "CB"))
         batch = records.add_batch(connection, BATCH)
@@ -120,7 +120,7 @@ def add_sweep(
     return registered
 
 
-def training_study(root: Path) -> Study:
+def training_study(root: Path | Workspace) -> Study:
     """The study of this module's docstring."""
     workspace = workspace_with_data(root)
     wanted: dict[str, dict[str, Trained]] = {
