@@ -48,6 +48,7 @@ def train(
     CONFIG is a YAML file or a directory of them; several run one after the other. After Ctrl-C the same command goes on
     where it stopped.
     """
+    from pipeline.training.devices import devices_of
     from pipeline.training.plan import Options, prepare
 
     given = Options(command=command_line(), **chosen)
@@ -57,6 +58,9 @@ def train(
     plans = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more))]
     for warning in dict.fromkeys(warning for plan in plans for warning in plan.warnings):
         render.note(f"⚠️  {warning}")
+    # A device of the last config that is not there is said before the first one trains for hours.
+    for plan in plans:
+        devices_of(plan)
     if new:
         render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
     if dry_run:
