@@ -59,6 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.timeout(600)  # fifty processes, of which four train a model
 def test_every_command_of_the_readme_prints_what_it_says(server: Server, tmp_path: Path) -> None:
     environ = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
