@@ -156,10 +156,10 @@ def best_of(pools: Sequence[Pool]) -> int | None:
     return max(ranked, key=lambda at: (pools[at].mean or 0.0, -at), default=None)
 
 
-def tests(pools: Sequence[Pool]) -> list[Tested]:
+def compared(pools: Sequence[Pool]) -> list[Tested]:
     """Each pool with each; where there are more than four, with the best of those on the same evaluation set."""
     if len(pools) <= PAIRS_OF:
-        return corrected([_tested(pools, *pair) for pair in combinations(range(len(pools)), 2)])
+        return corrected([_pair(pools, *pair) for pair in combinations(range(len(pools)), 2)])
     places: dict[object, list[int]] = {}
     for at, each in enumerate(pools):
         if each.mean is not None:
@@ -168,13 +168,13 @@ def tests(pools: Sequence[Pool]) -> list[Tested]:
     for found in places.values():
         best = found[best_of([pools[at] for at in found]) or 0]
         pairs += [(best, other) for other in found if other != best]
-    return corrected([_tested(pools, *pair) for pair in pairs])
+    return corrected([_pair(pools, *pair) for pair in pairs])
 
 
 def against_best(pools: Sequence[Pool]) -> list[Tested]:
     """The best with each of the others."""
     best = best_of(pools)
-    return corrected([_tested(pools, best, other) for other in range(len(pools)) if best is not None and other != best])
+    return corrected([_pair(pools, best, other) for other in range(len(pools)) if best is not None and other != best])
 
 
 def corrected(found: Sequence[Tested]) -> list[Tested]:
@@ -183,7 +183,7 @@ def corrected(found: Sequence[Tested]) -> list[Tested]:
     return [each if each.p is None else replace(each, corrected=next(values)) for each in found]
 
 
-def _tested(pools: Sequence[Pool], first: int, second: int) -> Tested:
+def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
     one, other = pools[first], pools[second]
     if one.mean is None or other.mean is None:
         return Tested(first, second, obstacle="not both are complete")

@@ -95,7 +95,7 @@ def compare(reader: Reader, ids: Sequence[int], *, apart: bool = False) -> Compa
     found = load(reader, results.runs(reader, ids))
     pools = result_compare.pooled(found, results.answers(reader, ids), apart=apart)
     seeds = [siblings(reader, each.first) for each in pools]
-    return Compared(pools, result_compare.settings_of(pools), result_compare.tests(pools), seeds)
+    return Compared(pools, result_compare.settings_of(pools), result_compare.compared(pools), seeds)
 
 
 def siblings(reader: Reader, of: Result) -> Pool:
