@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from tracker import clock, training
 from tracker.clock import Process
 from tracker.database import Database
-from tracker.errors import Error
+from tracker.errors import Error, StorageError
 from tracker.training import Measured
 
 if TYPE_CHECKING:
@@ -19,8 +21,24 @@ if TYPE_CHECKING:
 BEAT_S = 0.5
 POINTS = 1000
 """Most points of a curve: more than a picture shows, less than what slows MLflow down."""
+PATIENCE_S = 600.0
+"""How long the record may be locked or full before a worker gives up: what it has found took hours, perhaps."""
 _SAID_EVERY_S = 5.0
 _KEPT_TIMES = 1000
+
+_T = TypeVar("_T")
+
+
+def patiently(write: Callable[[], _T]) -> _T:
+    """What ``write`` gives, tried again until the record takes it. Raises StorageError after ``PATIENCE_S``."""
+    until = clock.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return write()
+        except StorageError:
+            if clock.monotonic() > until:
+                raise
+        time.sleep(BEAT_S)
 
 
 class RecordMonitor:
@@ -38,7 +56,8 @@ class RecordMonitor:
         self._interval = max(1, -(-steps // POINTS))
         self._lock = threading.Lock()
         self._measured = Measured()
-        self._window: list[tuple[float, float, float, float]] = []
+        self._window: list[tuple[float, float]] = []
+        self._timed: list[tuple[float, float]] = []
         self._times: list[tuple[float, float]] = []
         self._last: float | None = None
         self._said = clock.monotonic()
@@ -52,7 +71,8 @@ class RecordMonitor:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._beat()
+        with contextlib.suppress(Error):
+            patiently(self._send)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``pipeline.training.setup.Monitor``."""
@@ -60,12 +80,14 @@ class RecordMonitor:
         took = None if self._last is None else now - self._last
         self._last = now
         loss, tokens = metrics["train/loss"], metrics.get("train/tokens", 0.0)
+        self._window.append((loss, metrics["train/learning_rate"]))
+        # What a process does before its first step (a replay, warming up) is no part of the step's time.
         if took is not None:
             self._times = [*self._times[-_KEPT_TIMES:], (took, tokens)]
-            self._window.append((loss, metrics["train/learning_rate"], took, tokens))
+            self._timed.append((took, tokens))
         with self._lock:
             self._measured.columns |= {"step": step, "train_loss": loss}
-            if (step % self._interval == 0 or step == self._steps) and self._window:
+            if step % self._interval == 0 or step == self._steps:
                 self._measured.metrics += self._points(step)
         if now - self._said > _SAID_EVERY_S or step == self._steps:
             self._said = now
@@ -77,7 +99,8 @@ class RecordMonitor:
             self._measured.metrics += [("dev/loss", step, evaluation.loss), ("dev/accuracy", step, evaluation.accuracy)]
         self._say(f"step {step}/{self._steps}  dev loss {evaluation.loss:.4f}  dev accuracy {evaluation.accuracy:.4f}")
         # An evaluation is no part of the next step's time.
-        self._last = clock.monotonic()
+        if self._last is not None:
+            self._last = clock.monotonic()
 
     def stopping(self) -> bool:
         """Whether a signal came, or the record says so."""
@@ -88,11 +111,11 @@ class RecordMonitor:
         self._stop.set()
 
     def flush(self) -> None:
-        """Writes what was measured so far."""
-        self._beat()
+        """Writes what was measured so far. Raises StorageError after ``PATIENCE_S``."""
+        patiently(self._send)
 
     def speed(self) -> dict[str, float]:
-        """Median seconds of a step and tokens a second, of this process's last steps; empty before the second step."""
+        """Median seconds of a step and tokens a second, of this process's last steps; empty before the second."""
         if not self._times:
             return {}
         seconds = sum(took for took, _ in self._times)
@@ -101,29 +124,30 @@ class RecordMonitor:
         return found | ({"tokens_per_s": tokens / seconds} if tokens and seconds else {})
 
     def _points(self, step: int) -> list[tuple[str, int, float]]:
-        window, self._window = self._window, []
-        loss, rate, seconds, tokens = (sum(each) for each in zip(*window, strict=True))
-        count = len(window)
+        window, self._window, timed, self._timed = self._window, [], self._timed, []
         found = [
-            ("train/loss", step, loss / count),
-            ("train/learning_rate", step, rate / count),
-            ("train/step_time_s", step, seconds / count),
+            ("train/loss", step, statistics.fmean(loss for loss, _ in window)),
+            ("train/learning_rate", step, statistics.fmean(rate for _, rate in window)),
             ("memory/peak_bytes", step, float(self._peak_memory())),
         ]
+        seconds, tokens = sum(took for took, _ in timed), sum(tokens for _, tokens in timed)
+        found += [("train/step_time_s", step, seconds / len(timed))] if timed else []
         return found + ([("train/tokens_per_s", step, tokens / seconds)] if tokens and seconds else [])
 
     def _beat_until_ended(self) -> None:
         while not self._ended.wait(BEAT_S):
-            self._beat()
+            # A database that is locked or full for a while is no reason to lose hours of work: said again next time.
+            with contextlib.suppress(Error):
+                self._send()
 
-    def _beat(self) -> None:
+    def _send(self) -> None:
         with self._lock:
             measured, self._measured = self._measured, Measured()
         try:
             if training.beat(self._database, self._run_id, self._process, measured):
                 self._stop.set()
         except Error:
-            # A database that is locked or full for a while is no reason to lose hours of work: said again next time.
             with self._lock:
                 self._measured.metrics = measured.metrics + self._measured.metrics
                 self._measured.columns = measured.columns | self._measured.columns
+            raise
