@@ -11,6 +11,7 @@ from pipeline.training.encoding import Encoded
 from pipeline.training.specs import Hyperparameters
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from pipeline.training.evaluate import Evaluation
@@ -54,6 +55,12 @@ class Setup:
     monitor: Monitor
     zo_memory: str = "auto"
     gradient_checkpointing: bool = False
+
+    def autocast(self) -> torch.autocast:
+        """Within, a model with parameters in fp32 computes in the run's precision."""
+        import torch
+
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 @dataclass(frozen=True)
