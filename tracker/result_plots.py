@@ -36,8 +36,9 @@ def by_setting(found: Ranked) -> bytes:
     figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.26)
     axes = figure.subplots()
     pairs = list(zip(found.groups, found.best, strict=True))
-    numeric = all(is_number(group.value) for group, _ in pairs if group.value is not None)
-    without = [pair for pair in pairs if pair[0].value is None and numeric and len(pairs) > 1]
+    given = [group.value for group, _ in pairs if group.value is not None]
+    numeric = bool(given) and all(map(is_number, given))
+    without = [pair for pair in pairs if pair[0].value is None and numeric]
     drawn = [pair for pair in pairs if pair not in without]
     places = _places(axes, found.name, [group.value for group, _ in drawn], numeric=numeric)
     best = best_of(found.best)
