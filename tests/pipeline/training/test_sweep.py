@@ -287,6 +287,21 @@ def test_workers_outlive_a_killed_supervisor_and_the_next_finds_them(tmp_path: P
         assert not found.overlaps()
 
 
+def test_an_adopted_worker_takes_the_device_that_it_is_on(tmp_path: Path) -> None:
+    with bench(tmp_path / "workspace", [1e-3, 1e-4, 1e-5], devices=["0", "1"]) as found:
+        first, second, third = found.run_ids
+        with supervisor(found) as process:
+            pids = [found.wait_for_start(run_id)["pid"] for run_id in (first, second)]
+            kill(process.pid)
+        found.tell("complete", first)
+        until(lambda: is_gone(pids[0]))
+        working = found.working()
+        assert found.wait_for_start(third)["CUDA_VISIBLE_DEVICES"] == "0"
+        found.tell("complete")
+        assert working.end().status == "complete"
+        assert not found.overlaps()
+
+
 def test_a_worker_that_had_not_begun_when_its_supervisor_was_killed_is_found_too(two: Bench) -> None:
     (two.control / "hold").touch()
     with supervisor(two) as process:
