@@ -50,7 +50,7 @@ def compared(found: Compared) -> Iterator[str]:
         yield from (f"{at}: {title(pool)}", *(f"   {harmless(each.row['directory'])}" for each in pool.results))
     if settings.same:
         yield from ("", "✅ Same parameters:")
-        yield from (f"  {name}: {harmless(number(value))}" for name, value in settings.same.items())
+        yield from (f"  {name}: {harmless(number(_listed(value)))}" for name, value in settings.same.items())
         generated = settings.of_generated.items()
         yield from (
             f"  {name}: {harmless(number(value))} (of the data that was generated)" for name, value in generated
