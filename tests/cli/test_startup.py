@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.records import temperature_study
+from tests.training_rows import Study, training_study
 from tests.two_stage import OFFLINE, drafted
 
 HEAVY = (
@@ -34,6 +35,14 @@ COMMANDS: tuple[list[str], ...] = (
     ["path", "list", "--format", "table"],
     ["publish", "list"],
     ["path", "resolve", "Data_v2/synthetic/_shared/Copa/temp07_topp10_gpt4o"],
+)
+OF_RESULTS: tuple[list[str], ...] = (
+    ["result", "list"],
+    ["result", "list", "--detail"],
+    ["result", "show", "temp05 1e-06 seed 0"],
+    ["result", "compare", "temp05 1e-06 seed 0", "temp09 1e-06 seed 0"],
+    ["result", "best", "--task", "Copa", "--by", "generation.temperature"],
+    ["training", "status"],
 )
 
 
@@ -61,6 +70,11 @@ def staged_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return drafted(tmp_path_factory.mktemp("staged"))
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return training_study(tmp_path_factory.mktemp("trained"))
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
     assert start(root, *arguments).stderr == "0 []\n"
@@ -69,6 +83,13 @@ def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
 @pytest.mark.parametrize("arguments", [["experiment", "show"], ["judge-test", "--list"], ["annotations", "export"]])
 def test_looking_at_a_checkpoint_loads_nothing_heavy(staged_root: Path, arguments: list[str]) -> None:
     assert start(staged_root, *arguments, OFFLINE).stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("arguments", OF_RESULTS, ids=" ".join)
+def test_looking_at_trainings_loads_nothing_heavy(trained: Study, arguments: list[str]) -> None:
+    uuids = {name: trained.uuid(name) for name in trained.runs}
+    chosen = [uuids.get(argument, argument) for argument in arguments]
+    assert start(trained.workspace.root, *chosen).stderr == "0 []\n"
 
 
 def test_the_probe_sees_what_is_loaded(root: Path) -> None:
