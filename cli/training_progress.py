@@ -57,7 +57,7 @@ class _Shown:
                 self._write(line)
         if progress.n_interrupts and not self._is_heard:
             self._is_heard = True
-            saving = f"Saving the {render.counted(len(running), 'checkpoint')}" if running else "Stopping"
+            saving = f"Saving {render.counted(len(running), 'checkpoint')}" if running else "Stopping"
             self._write(f"{saving}; Ctrl-C again stops at once.")
         if self._is_terminal:
             self._draw(progress.runs, running)

@@ -36,7 +36,7 @@ LOOKS = [
     ([run(0, "complete", 1000, accuracy=0.76), run(1, "stopped", 310)], 1),
 ]
 ENDS = ["✅ lr 1e-06, seed 0: complete, accuracy 76.0%", "💾 lr 1e-06, seed 1: stopped at step 310 of 1,000"]
-HEARD = "Saving the 1 checkpoint; Ctrl-C again stops at once."
+HEARD = "Saving 1 checkpoint; Ctrl-C again stops at once."
 
 
 def test_without_a_terminal_each_start_and_end_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
