@@ -100,8 +100,7 @@ def compare(reader: Reader, ids: Sequence[int], *, apart: bool = False) -> Compa
 
 def siblings(reader: Reader, of: Result) -> Pool:
     """The finished seeds of a result's point, the newest attempt of each; the result itself where none is."""
-    rows = results.finished(reader, Filters(task=of.row["task"], method=of.row["method"], data=of.row["data"]))
-    found = [each for each in load(reader, rows) if each.point == of.point]
+    found = [each for each in load(reader, results.alike(reader, of.row)) if each.point == of.point]
     found.sort(key=lambda each: int(each.row["seed"]))
     return result_compare.pool(found or [of], {})
 

@@ -123,6 +123,17 @@ def finished(reader: Reader, filters: Filters) -> list[Row]:
     )
 
 
+def alike(reader: Reader, row: Row) -> list[Row]:
+    """The newest complete attempts of the points that have the main settings of ``row`` but for the seed."""
+    names = ("model", "task", "method", "data", "learning_rate", "batch_size", "steps")
+    return _rows(
+        reader,
+        f"""SELECT MAX(r.id) FROM training_run r WHERE r.status = 'complete' AND r.accuracy IS NOT NULL
+            AND {" AND ".join(f"r.{name} = :{name}" for name in names)} GROUP BY r.fingerprint""",
+        **{name: row[name] for name in names},
+    )
+
+
 def run(reader: Reader, run_id: int) -> Row:
     """Everything about one training run: the view's row, its data, curve, predictions, attempts and MLflow's run id."""
     row = runs(reader, [run_id])[0]

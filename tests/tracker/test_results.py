@@ -11,7 +11,7 @@ from tests.training_rows import COOL, HOT, MODEL, Study, training_study
 from tracker.catalogue import Reader, Row, reading
 from tracker.errors import UnknownReference
 from tracker.listings import Listing
-from tracker.results import Filters, answers, curve, details, finished, run, runs, summary
+from tracker.results import Filters, alike, answers, curve, details, finished, run, runs, summary
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -209,3 +209,8 @@ def test_the_gain_needs_the_answers_of_the_untrained_model(tmp_path: Path) -> No
     connection.close()
     with reading(study.workspace) as reader:
         assert run(reader, study.runs["temp05 1e-06 seed 0"])["predictions"]["gain"] is None
+
+
+def test_runs_that_are_alike_differ_in_the_seed_or_in_lesser_settings(study: Study, reader: Reader) -> None:
+    (row,) = runs(reader, [study.runs["temp05 1e-06 seed 0"]])
+    assert names(study, alike(reader, row)) == ["temp05 1e-06 seed 1", "temp05 1e-06 seed 0 again"]
