@@ -28,11 +28,13 @@ _SHOWN = 20
 _EXPERIMENT = """
     SELECT e.id, e.fingerprint, e.dataset, e.name, e.status, e.data_digest, e.record_limit, e.source_dataset_id
     FROM shared_experiment e WHERE e.id = :id"""
-# Not one that rephrased nothing: it has the data of its source, and no part in it.
+# Of several with the same data the one that was published there. Not one that rephrased nothing: it has the data of its
+# source, and no part in it.
 _MADE = """
     SELECT e.id FROM shared_experiment e WHERE e.data_digest = :digest AND NOT EXISTS
         (SELECT 1 FROM source_split p WHERE p.source_dataset_id = e.source_dataset_id AND p.digest = e.data_digest)
-    ORDER BY e.id LIMIT 1"""
+    ORDER BY COALESCE((SELECT MAX(p.id) FROM publication p WHERE p.shared_experiment_id = e.id
+                       AND p.directory = :directory), 0) DESC, e.id LIMIT 1"""
 _SPLITS = "SELECT split, filename, digest FROM source_split WHERE source_dataset_id = :id"
 _SOURCE = """
     SELECT d.name FROM source_split p JOIN source_dataset d ON d.id = p.source_dataset_id
@@ -175,7 +177,7 @@ def _directory(workspace: Workspace, reader: Reader | None, path: str, task: Tas
     if train_file is None:
         raise _no_train(given, path)
     train_digest = _digest(train_file)
-    row = _known(reader, train_digest)
+    row = _known(reader, train_digest, workspace.relative(directory))
     dataset = directory.name if row is None else row["dataset"]
     if row is not None:
         name = row["name"]
@@ -190,8 +192,8 @@ def _directory(workspace: Workspace, reader: Reader | None, path: str, task: Tas
     )  # fmt: skip
 
 
-def _known(reader: Reader | None, digest: str) -> Row | None:
-    found = [] if reader is None else reader.rows(_MADE, digest=digest)
+def _known(reader: Reader | None, digest: str, directory: str) -> Row | None:
+    found = [] if reader is None else reader.rows(_MADE, digest=digest, directory=directory)
     return reader.rows(_EXPERIMENT, id=found[0]["id"])[0] if reader is not None and found else None
 
 

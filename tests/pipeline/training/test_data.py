@@ -151,6 +151,18 @@ def test_a_published_copy_is_the_experiment(here: Workspace) -> None:
     assert (changed.experiment, changed.name) == (None, "published")
 
 
+def test_of_experiments_with_the_same_data_the_one_that_was_published_is_meant(here: Workspace) -> None:
+    execute(here, "UPDATE shared_experiment SET data_digest = (SELECT data_digest FROM shared_experiment WHERE id = 1)")
+    copy = here.root / "Data/published/Copa"
+    shutil.copytree(one(here, SHARED).directory, copy)
+    assert one(here, str(copy)).name == NAME
+    publication = "'2026', 'me', '{}', 'Copa', 'Data/published/Copa', 'target', 'copy'"
+    columns = "published_at, published_by, files, dataset, directory, kind, mode, shared_experiment_id, fingerprint"
+    for experiment_id, name in ((2, "temp09"), (1, NAME), (2, "temp09")):
+        execute(here, f"INSERT INTO publication ({columns}) VALUES ({publication}, {experiment_id}, 'f')")
+        assert one(here, str(copy)).name == name
+
+
 def test_an_experiment_that_kept_every_original_does_not_pass_for_original_data(here: Workspace) -> None:
     data = one(here, str(splits(here.root / "anywhere", train=MADE[2].data)))
     assert (data.name, data.experiment) == ("original", None)
