@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.training.evaluate import Evaluation, evaluate
 from pipeline.training.material import Material, material
 from pipeline.training.memory import estimate_memory, require_memory
 from pipeline.training.plan import recorded_config, training_identity
-from pipeline.training.record_monitor import RecordMonitor
+from pipeline.training.record_monitor import RecordMonitor, patiently
 from pipeline.training.setup import Outcome, Setup, Stopped
 from pipeline.training.specs import DataSpec, TrainingConfig
 from pipeline.training.tasks import TASKS, Question
@@ -35,13 +35,13 @@ from pipeline.training.tree import default_token_budget, layout_for
 from tracker import clock, statistics, training
 from tracker.catalogue import reading
 from tracker.database import Database, open_database
-from tracker.errors import Conflict, Corrupt, DataError, Error, Problem
+from tracker.errors import Conflict, Corrupt, DataError, Error, Problem, UnknownReference
 from tracker.fingerprint import content_key
 from tracker.paths import Workspace, find_workspace
 
 STOPPED_CODE = 130
 _ERROR_LINES = 20
-_SAMPLE = 8
+_SHOWN = 10
 
 
 @dataclass
@@ -78,8 +78,11 @@ def main() -> int:
 
 def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     began = clock.monotonic()
+    me = clock.this_process()
     device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
-    row = training.claim(database, run_id, clock.this_process(), _start(workspace, device))
+    _refuse_ended(workspace, run_id)
+    start = _start(workspace, device)
+    row = patiently(lambda: training.claim(database, run_id, me, start))
     if isinstance(row, training.Busy):
         raise Conflict(f"This run is being trained by {row.process}, since {row.since}.")
     torch.set_num_threads(int(row["threads"]))
@@ -90,26 +93,39 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     work = Work(workspace, database, row, config, directory, device, monitor)
     before = row["duration_s"] or 0.0
 
-    def took() -> dict[str, Any]:
-        return {"duration_s": before + clock.monotonic() - began, "peak_memory_bytes": _peak(device)()}
+    def end(status: str, columns: Mapping[str, Any], error: str | None = None) -> bool:
+        took = {"duration_s": before + clock.monotonic() - began, "peak_memory_bytes": _peak(device)()}
+        return patiently(
+            lambda: training.end_run(database, run_id, status, {**columns, **took}, error=error, process=me)
+        )
 
     try:
         with monitor:
             columns = _train(work)
     except Stopped:
-        training.end_run(database, run_id, training.STOPPED, took(), process=clock.this_process())
+        end(training.STOPPED, {})
         _say("stopped; its checkpoint is kept")
         return STOPPED_CODE
     # Recorded before it leaves, whatever it is.
     except BaseException as error:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
         last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
-        training.end_run(database, run_id, training.FAILED, took(), error=last, process=clock.this_process())
+        end(training.FAILED, {}, last)
         raise
-    if not training.end_run(database, run_id, training.COMPLETE, {**columns, **took()}, process=clock.this_process()):
+    if not end(training.COMPLETE, columns):
         raise Conflict("This run was taken over by another process, as this one was not heard of for long.")
     _clean(work)
     return 0
+
+
+def _refuse_ended(workspace: Workspace, run_id: int) -> None:
+    # Its checkpoint is gone, or is what failed: trained again it would only lose its result.
+    with reading(workspace) as reader:
+        rows = reader.rows("SELECT status FROM training_run WHERE id = :id", id=run_id)
+    if not rows:
+        raise UnknownReference("training run", str(run_id), [])
+    if rows[0]["status"] in {training.COMPLETE, training.FAILED}:
+        raise Conflict(f"This run has ended already: {rows[0]['status']}.")
 
 
 def _start(workspace: Workspace, device: str) -> dict[str, Any]:
@@ -152,8 +168,8 @@ def _train(work: Work) -> dict[str, Any]:
         "n_truncated": n_truncated, "n_parameters": sum(each.numel() for each in model.parameters()),
         "n_trainable": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }  # fmt: skip
-    training.beat(work.database, work.id, clock.this_process(), training.Measured(columns=dict(sizes)))
-    layout = layout_for(model, encoded["train"][:_SAMPLE])
+    _note(work, sizes)
+    layout = layout_for(model, [each for records in encoded.values() for each in records])
     setup = Setup(
         model=model, train=encoded["train"], dev=encoded["dev"], method=config.method, hyperparameters=given,
         classification=bool(config.train_as_classification), layout=layout,
@@ -214,15 +230,18 @@ def _encoded(questions: Sequence[Question], loaded: models.Loaded, longest: int,
             problems.append(Problem(f"{what} {at + 1}", str(error)))
     if problems:
         hint = "Raise max_length, if the model's context allows it, or leave these records out."
-        raise DataError("Records do not fit into the model.", problems[:_ERROR_LINES], hint=hint)
+        more = len(problems) - _SHOWN
+        shown = [*problems[:_SHOWN], *([Problem(f"{what}s", f"and {more} more")] if more > 0 else [])]
+        raise DataError("Records do not fit into the model.", shown, hint=hint)
     return found
 
 
 def _evaluated(work: Work, setup: Setup, questions: Material, encoded: Sequence[Encoded]) -> Evaluation:
-    return evaluate(
-        setup.model, encoded, questions.eval_indices, classification=setup.classification,
-        token_budget=setup.token_budget, layout=setup.layout, stopping=work.monitor.stopping,
-    )  # fmt: skip
+    with setup.autocast():
+        return evaluate(
+            setup.model, encoded, questions.eval_indices, classification=setup.classification,
+            token_budget=setup.token_budget, layout=setup.layout, stopping=work.monitor.stopping,
+        )  # fmt: skip
 
 
 def _zero_shot(work: Work, setup: Setup, questions: Material, encoded: Sequence[Encoded]) -> dict[str, Any]:
@@ -236,10 +255,10 @@ def _zero_shot(work: Work, setup: Setup, questions: Material, encoded: Sequence[
     known = training.zero_shot(work.database, key)
     if known is None:
         found = _evaluated(work, setup, questions, encoded)
-        training.save_predictions(work.database, work.id, "zero_shot", _prediction_rows(found))
+        _save_predictions(work, "zero_shot", found)
         known = found.accuracy
     columns = {"zero_shot_key": key, "zero_shot_accuracy": known}
-    training.beat(work.database, work.id, clock.this_process(), training.Measured(columns=dict(columns)))
+    _note(work, columns)
     _say(f"zero-shot accuracy {known:.4f}, majority class {questions.majority_accuracy():.4f}")
     return columns
 
@@ -260,7 +279,7 @@ def _measure(
         "macro_f1": statistics.macro_f1(labels, predicted, len(task.classes or ())) if task.macro_f1 else None,
         "dev_accuracy": _dev_accuracy(work, outcome.best_step), **work.monitor.speed(),
     }  # fmt: skip
-    training.save_predictions(work.database, work.id, "trained", _prediction_rows(found))
+    _save_predictions(work, "trained", found)
     results.write_predictions(work.directory, found.predictions)
     _say(f"accuracy {found.accuracy:.4f} (95% interval {low:.4f} to {high:.4f}) at step {outcome.best_step}")
     return columns
@@ -277,14 +296,20 @@ def _dev_accuracy(work: Work, step: int) -> float | None:
     return rows[0]["value"] if rows else None
 
 
-def _prediction_rows(found: Evaluation) -> list[dict[str, Any]]:
-    return [
+def _note(work: Work, columns: Mapping[str, Any]) -> None:
+    measured = training.Measured(columns=dict(columns))
+    patiently(lambda: training.beat(work.database, work.id, clock.this_process(), measured))
+
+
+def _save_predictions(work: Work, stage: str, found: Evaluation) -> None:
+    rows = [
         {
             "position": each.index, "label": each.label, "predicted": each.predicted,
             "correct": each.label == each.predicted, "scores": training.plain([round(s, 6) for s in each.scores]),
         }
         for each in found.predictions
     ]  # fmt: skip
+    patiently(lambda: training.save_predictions(work.database, work.id, stage, rows))
 
 
 def _write_config(work: Work) -> None:
