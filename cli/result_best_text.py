@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from cli.render import RULE, harmless, table
 from cli.result_compare_text import BEST, how_tested, interval, title
-from cli.result_words import ALPHA, baselines, chance, number, p_value, percent, points
+from cli.result_words import ALPHA, chance, number, p_value, percent, points
 from tracker.compare import short
 from tracker.fingerprint import Json
-from tracker.result_compare import Group, Pool, Tested, best_of
+from tracker.result_compare import Group, Pool, Tested, baseline, best_of
 from tracker.result_reports import Ranked
 
 
@@ -33,7 +33,12 @@ def ranked(found: Ranked) -> Iterator[str]:
         yield f"These points also differ in {', '.join(found.others)}."
     if at_best is not None and len(found.groups[at_best].points) > min(len(each.points) for each in found.groups):
         yield "It had more points than others, so more chances to look good."
-    yield f"Baselines: {baselines(row)}."
+    zero_shot, majority = (_range(found.best, name) for name in ("zero_shot_accuracy", "majority_accuracy"))
+    yield f"Baselines: zero-shot {zero_shot}, majority class {majority}."
+
+
+def _range(pools: Sequence[Pool], name: str) -> str:
+    return " to ".join(dict.fromkeys(map(percent, baseline(pools, name) or (None,))))
 
 
 def _cells(group: Group, pool: Pool) -> list[str]:

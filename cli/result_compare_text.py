@@ -24,6 +24,7 @@ from tracker.result_reports import Compared
 BEST = "★"
 _WIDTH = 100
 _SHARES = ("accuracy", "zero_shot_accuracy", "majority_accuracy", "dev_accuracy")
+_LOSSES = ("eval_loss", "dev_loss")
 _METRICS: tuple[tuple[str, str, Callable[[Sequence[float]], float] | None], ...] = (
     ("macro_f1", "Macro-F1", max),
     ("eval_loss", "Evaluation loss", min),
@@ -51,10 +52,9 @@ def compared(found: Compared) -> Iterator[str]:
     if settings.same:
         yield from ("", "✅ Same parameters:")
         yield from (f"  {name}: {harmless(number(_listed(value)))}" for name, value in settings.same.items())
-        generated = settings.of_generated.items()
-        yield from (
-            f"  {name}: {harmless(number(value))} (of the data that was generated)" for name, value in generated
-        )
+    if settings.of_generated:
+        yield from ("", "✅ All data that was generated, with these:")
+        yield from (f"  {name}: {harmless(number(value))}" for name, value in settings.of_generated.items())
     if settings.different:
         yield from ("", "⚠️  Different parameters:", *_different(settings.different, numbers))
     if settings.without_effect:
@@ -90,15 +90,14 @@ def _results(found: Compared, numbers: Sequence[str]) -> str:
     if any(more):
         rows.append(["All its seeds", *map(_seeds, found.seeds)])
     rows.append(["Records measured on", *(f"{len(pool.n_right):,}" for pool in pools)])
+    # Cross-entropy over candidates and loss on the right one's tokens are different things.
+    unlike = _LOSSES if "train_as_classification" in found.settings.different else ()
     for name, shown, better in _METRICS:
         values = [pool.figure(name) for pool in pools]
+        can_be_best = found.is_comparable and name not in unlike
         if any(value is not None for value in values):
-            rows.append(
-                [
-                    shown,
-                    *_marked(values, better if found.is_comparable else None, percent if name in _SHARES else figure),
-                ]
-            )
+            shares = percent if name in _SHARES else figure
+            rows.append([shown, *_marked(values, better if can_be_best else None, shares)])
     rows.append(["Duration", *(duration(pool.figure("duration_s")) for pool in pools)])
     return _narrower(["", *numbers], rows)
 

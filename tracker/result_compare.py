@@ -211,6 +211,12 @@ def seed_deviation(pools: Sequence[Pool]) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
+def baseline(pools: Sequence[Pool], name: str) -> tuple[float, float] | None:
+    """The lowest and highest of a baseline: models have their own, those made on the spot one for each seed."""
+    values = [each.row[name] for pool in pools for each in pool.results if each.row[name] is not None]
+    return (min(values), max(values)) if values else None
+
+
 def settings_of(pools: Sequence[Pool]) -> Settings:
     """What is the same and what differs; of pooled seeds, which are no difference, all are given."""
     values = []
@@ -223,10 +229,11 @@ def settings_of(pools: Sequence[Pool]) -> Settings:
     if "train_data.fingerprint" in different:
         different.pop("train_data.digest", None)
     generated = [at for at, each in enumerate(values) if each["train_data.fingerprint"] is not None]
+    shaped_data = {name for name in different if name.startswith(MADE_WITH)} - {"train_data.fingerprint"}
     alike = {
         name: found[generated[0]]
         for name, found in different.items()
-        if name.startswith(MADE_WITH) and all(found[at] == found[generated[0]] for at in generated)
+        if name in shaped_data and all(found[at] == found[generated[0]] for at in generated)
     }
     return Settings(
         {name: value for name, value in same.items() if not name.endswith(".digest")},

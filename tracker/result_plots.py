@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tracker.compare import short
 from tracker.fingerprint import Json
 from tracker.plots import new_figure, png
-from tracker.result_compare import Group, Pool, best_of
+from tracker.result_compare import Group, Pool, baseline, best_of
 from tracker.result_reports import Ranked
 
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ def _points(axes: Axes, places: Sequence[float], pools: Sequence[Pool], best: Po
 
 def _baselines(axes: Axes, pools: Sequence[Pool]) -> None:
     for name, label, style in _BASELINES:
-        values = sorted({pool.first.row[name] for pool in pools if pool.first.row[name] is not None})
-        # Of several models each has its own; then the range is what can be said.
-        text = " to ".join(f"{value:.1%}" for value in dict.fromkeys([values[0], values[-1]])) if values else ""
-        for at, value in enumerate(dict.fromkeys([values[0], values[-1]]) if values else ()):
-            shown = f"{label} {text}" if at == 0 else None
-            axes.axhline(value, color=_LINE, linestyle=style, linewidth=1, label=shown, zorder=1)
+        values = list(dict.fromkeys(baseline(pools, name) or ()))
+        text = f"{label} {' to '.join(f'{value:.1%}' for value in values)}"
+        for at, value in enumerate(values):
+            axes.axhline(value, color=_LINE, linestyle=style, linewidth=1, label=None if at else text, zorder=1)

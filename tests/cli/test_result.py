@@ -361,7 +361,7 @@ def test_more_than_four_are_compared_with_the_best(study: Study, capsys: pytest.
         "  4 and 3",
         "  4 and 5",
     ]
-    assert "  generation.top_p: 1 (of the data that was generated)\n" in shown
+    assert "\n✅ All data that was generated, with these:\n  generation.top_p: 1\n" in shown
     assert "  (McNemar's exact test; corrected for 4 tests (Holm))\n" in shown
 
 
