@@ -30,6 +30,7 @@ COMMANDS = {
     "batch": ("cli.batch:batch", "List and show batches."),
     "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
     "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),
+    "verify": ("cli.verify:verify", "Check that record, data and results are what they were made as."),
     "view": ("cli.view:view", "Rebuild and check the directory tree."),
     "mlflow": ("cli.mlflow:mlflow", "Bring MLflow up to date with the record."),
     "ui": ("cli.mlflow:ui", "Start MLflow's user interface on this workspace."),

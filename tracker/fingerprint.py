@@ -44,11 +44,15 @@ def canonical_json(value: Json) -> str:
 
 def identify(kind: str, identity: Mapping[str, Json]) -> Identity:
     """The fingerprint and digest of the settings ``identity`` of a thing of ``kind``."""
-    text = canonical_json({"scheme": SCHEME, "kind": kind, "identity": identity})
-    data = text.encode()
+    return identified(kind, canonical_json({"scheme": SCHEME, "kind": kind, "identity": identity}))
+
+
+def identified(kind: str, canonical: str) -> Identity:
+    """The names of what has been brought into canonical form before."""
+    data = canonical.encode()
     return Identity(
         kind=kind,
-        canonical=text,
+        canonical=canonical,
         fingerprint=hashlib.md5(data, usedforsecurity=False).hexdigest()[:12],
         digest=hashlib.sha256(data).hexdigest(),
     )

@@ -76,16 +76,28 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     return done
 
 
-def check(workspace: Workspace, reader: Reader) -> list[Difference]:
-    """Where the tree differs from the record, content compared; changes nothing."""
+def check(workspace: Workspace, reader: Reader, only: Sequence[int] | None = None) -> list[Difference]:
+    """Where the tree, or the directories of ``only`` these experiments, differ from the record; changes nothing.
+
+    Content is compared.
+    """
     found: list[Difference] = []
     missing: set[str] = set()
     with explained(workspace):
-        for part in _parts(workspace.synthetic_dir, Record(reader), found, None):
+        for part in _checked(workspace.synthetic_dir, Record(reader), found, only):
             missing.update(part.changes.directories)
             found.extend(differences(part.changes, part.tree))
             found.extend(_dangling(part, missing))
     return found
+
+
+def _checked(root: Path, record: Record, problems: list[Difference], only: Sequence[int] | None) -> Iterator[_Part]:
+    if only is None:
+        yield from _parts(root, record, problems, None)
+        return
+    for experiment_id in only:
+        if is_finished(record.experiment(experiment_id)):
+            yield from _experiment(root, record, experiment_id, problems)
 
 
 @dataclass(frozen=True, slots=True)

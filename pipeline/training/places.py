@@ -60,6 +60,13 @@ def make_directory(parent: Path, moment: datetime) -> Path:
             return directory
 
 
+def result_files(learning_rate: float, *, with_model: bool) -> tuple[str, ...]:
+    """What the directory of a complete run holds; ``checkpoint`` and what is in it may go."""
+    name = rate_name(learning_rate)
+    model = (MODEL,) if with_model else ()
+    return (CONFIG, METRICS, PREDICTIONS, f"{name}_train.out", f"{name}_train.err", *model)
+
+
 def output_files(directory: Path, learning_rate: float) -> tuple[Path, Path]:
     """``1_6_train.out`` and ``1_6_train.err``."""
     name = rate_name(learning_rate)

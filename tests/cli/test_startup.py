@@ -12,6 +12,8 @@ import pytest
 from tests.records import temperature_study
 from tests.training_rows import Study, training_study
 from tests.two_stage import OFFLINE, drafted
+from tracker.database import open_database
+from tracker.paths import Workspace
 
 HEAVY = (
     "torch", "transformers", "mlflow", "datasets", "sqlalchemy", "sqlmodel", "pydantic", "pandas", "alembic", "openai",
@@ -90,6 +92,11 @@ def test_looking_at_trainings_loads_nothing_heavy(trained: Study, arguments: lis
     uuids = {name: trained.uuid(name) for name in trained.runs}
     chosen = [uuids.get(argument, argument) for argument in arguments]
     assert start(trained.workspace.root, *chosen).stderr == "0 []\n"
+
+
+def test_verifying_loads_nothing_heavy_before_it_looks_at_data(tmp_path: Path) -> None:
+    open_database(Workspace(tmp_path, environ={})).close()
+    assert start(tmp_path, "verify").stderr == "0 []\n"
 
 
 def test_the_probe_sees_what_is_loaded(root: Path) -> None:

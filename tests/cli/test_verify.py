@@ -1,0 +1,129 @@
+"""``verify`` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.tracker.test_verify import NAME, SHARED, made
+from tests.workspaces import call, execute, rows
+
+__all__ = ["made"]
+FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "1_3_train.out", "1_3_train.err", "model")
+ALL = "2 experiments, 1 source data set, 3 training runs, 3 directories of training data, 2 result directories"
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    root = Path(shutil.copytree(made, tmp_path / "workspace", symlinks=True))
+    for (directory,) in rows(root, "SELECT directory FROM training_run"):
+        for name in FILES:
+            (root / directory / name).write_text("")
+    return root
+
+
+def edit(root: Path, statement: str) -> None:
+    with sqlite3.connect(root / "tracker.db") as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def test_where_nothing_differs_a_line_counts_what_was_checked(root: Path) -> None:
+    done = call(root, "verify")
+    assert (done.code, done.out, done.err) == (0, f"✅ As recorded: {ALL}.\n", "")
+    done = call(root, "verify", "--json")
+    assert json.loads(done.out) == {
+        "checked": {"experiment": 2, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2},
+        "findings": [],
+    }
+
+
+def test_what_differs_is_listed_with_what_to_do(root: Path) -> None:
+    edit(root, "UPDATE shared_experiment SET temperature = 0.8 WHERE id = 1")
+    (root / SHARED / "Copa/copa_train.jsonl").unlink()
+    directory = rows(root, "SELECT directory FROM training_run WHERE id = 1")[0][0]
+    (root / directory / "1_3_train.out").unlink()
+    done = call(root, "verify")
+    assert (done.code, done.err) == (6, "Error: 3 things are not as recorded.\n")
+    assert (
+        done.out
+        == f"""\
+❌ experiment Copa/{NAME}: temperature is 0.8, in its identity 0.7
+   The database was changed by hand or damaged: restore it from a backup.
+❌ tree _shared/Copa/{NAME}/Copa/copa_train.jsonl: missing
+   `synthtrack view rebuild` mends the tree.
+❌ results {directory}: missing: 1_3_train.out
+   Put it back; what the record and MLflow have of the run is not lost.
+Checked: {ALL}.
+"""
+    )
+    done = call(root, "verify", "--json")
+    assert done.code == 6
+    found = json.loads(done.out)["findings"]
+    assert [each["kind"] for each in found] == ["experiment", "tree", "results"]
+    assert found[1] == {
+        "kind": "tree", "what": "missing", "where": f"_shared/Copa/{NAME}/Copa/copa_train.jsonl",
+        "remedy": "`synthtrack view rebuild` mends the tree.",
+    }  # fmt: skip
+    assert call(root, "view", "rebuild").code == 0
+    assert [each["kind"] for each in json.loads(call(root, "verify", "--json").out)["findings"]] == [
+        "experiment", "results",
+    ]  # fmt: skip
+
+
+def test_a_model_is_missed_only_where_it_was_to_be_kept(root: Path) -> None:
+    for (directory,) in rows(root, "SELECT directory FROM training_run"):
+        (root / directory / "model").unlink()
+    changed = """REPLACE(config, '"save_model": true', '"save_model": false')"""
+    edit(root, f"UPDATE training_run SET config = {changed} WHERE id = 1")
+    [found] = json.loads(call(root, "verify", "--json").out)["findings"]
+    assert (found["where"], found["what"]) == (
+        rows(root, "SELECT directory FROM training_run WHERE id = 2")[0][0], "missing: model",
+    )  # fmt: skip
+
+
+def test_what_is_named_is_checked(root: Path) -> None:
+    [(uuid,)] = rows(root, "SELECT uuid FROM training_sweep")
+    [(fingerprint, directory)] = rows(root, "SELECT fingerprint, directory FROM training_run WHERE id = 1")
+    edit(root, "UPDATE training_run SET seed = 9 WHERE id = 3")
+    for refs, code, checked in (
+        ((f"Copa/{NAME}",), 0, "✅ As recorded: 1 experiment."),
+        ((SHARED, f"Copa/{NAME}"), 0, "✅ As recorded: 1 experiment."),
+        ((fingerprint,), 0, "✅ As recorded: 1 training run, 3 directories of training data, 1 result directory."),
+        ((directory,), 0, "✅ As recorded: 1 training run, 3 directories"),
+        ((uuid[:8],), 6, "Checked: 3 training runs, 3 directories of training data, 2 result directories."),
+        (
+            (f"Copa/{NAME}", Path(directory).parent),
+            6,
+            "Checked: 1 experiment, 1 training run, 3 directories of training data.",
+        ),
+    ):
+        done = call(root, "verify", *refs)
+        assert (done.code, done.out.splitlines()[-1].startswith(checked)) == (code, True), (refs, done)
+
+
+def test_what_names_nothing_is_answered_with_what_could(root: Path) -> None:
+    done = call(root, "verify", "Copa/temp06_topp10_rulesv1")
+    assert (done.code, done.out) == (4, "")
+    assert "No experiment, training run or sweep 'Copa/temp06_topp10_rulesv1'." in done.err
+    assert f"Did you mean Copa/{NAME}" in done.err
+    assert "synthtrack training status --all" in done.err
+
+
+def test_without_a_workspace_there_is_nothing_to_check(tmp_path: Path) -> None:
+    done = call(tmp_path, "verify")
+    assert (done.code, "No workspace" in done.err) == (4, True)
+    assert call(tmp_path, "init").code == 0
+    assert call(tmp_path, "verify").out == "✅ As recorded: nothing is recorded yet.\n"
+
+
+def test_it_is_a_command_of_its_own(root: Path) -> None:
+    """In a process of its own, as a person's shell has it."""
+    edit(root, "UPDATE training_run SET seed = 9")
+    done = execute(root, "verify")
+    assert (done.code, done.out.count("❌")) == (6, 3)
+    assert done.err == "Error: 3 things are not as recorded.\n"
