@@ -7,6 +7,7 @@ results of its purpose. Exit codes are those of ``synthtrack train``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -116,24 +117,34 @@ def _work(workspace: Workspace, sweep_id: int, only: Collection[int] | None, wor
                 command=worker,
             )  # fmt: skip
         _say(end.status)
-        end.check()
     except Error as error:
-        if not is_taken:
+        if is_taken:
+            _record(workspace, sweep_id, str(error))
+        else:
             _answer(json.dumps({"exit_code": error.exit_code, "message": error.message, "hint": error.hint}))
-        _say(str(error))
-        return error.exit_code
+        return _failed(error)
     # A bug: recorded before it leaves, since nobody is there to see the traceback.
     except BaseException as error:
         traceback.print_exc()
-        _record(workspace, sweep_id, f"The supervisor failed: {type(error).__name__}: {error}")
+        _record(workspace, sweep_id, f"{type(error).__name__}: {error}")
         raise
+    try:
+        end.check()
+    except Error as error:
+        return _failed(error)
     return 0
 
 
+def _failed(error: Error) -> int:
+    _say(str(error))
+    return error.exit_code
+
+
 def _record(workspace: Workspace, sweep_id: int, error: str) -> None:
-    with open_database(workspace) as database:
+    # Where the record cannot be used, the log has it.
+    with contextlib.suppress(Error), open_database(workspace) as database:
         if training.beat_sweep(database, sweep_id, clock.this_process()):
-            training.end_sweep(database, sweep_id, training.INTERRUPTED, error=error)
+            training.end_sweep(database, sweep_id, training.INTERRUPTED, error=f"The supervisor failed: {error}")
 
 
 class _Log:

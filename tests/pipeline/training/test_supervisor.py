@@ -145,6 +145,17 @@ def test_what_breaks_in_it_is_recorded(two: Bench) -> None:
     assert two.statuses() == ["pending", "pending"]
 
 
+def test_one_that_was_taken_over_leaves_the_sweep_to_the_other(two: Bench) -> None:
+    log = start(two)
+    held = two.sweep()["pid"]
+    two.wait_for_start(two.run_ids[0])
+    two.change("training_sweep", host="another-host.invalid", pid=7)
+    two.tell("complete")
+    assert code(two, held) == Conflict.exit_code
+    assert (two.sweep()["status"], two.sweep()["error"]) == ("running", None)
+    assert "has taken this sweep over" in log.read_text()
+
+
 def test_one_that_cannot_begin_says_why(two: Bench) -> None:
     with open_database(two.workspace) as database:
         training.hand_over(database, two.sweep_id, clock.this_process())
