@@ -56,8 +56,7 @@ STEPS: Sequence[tuple[str, Sequence[str]]] = (
 )
 TRAINING_STEPS: Sequence[tuple[str, Sequence[str]]] = (
     (
-        "Train on it. A list in the config spans a grid: two learning rates, two runs, each a process and a row. The "
-        "model is made on the spot, tiny and random: it shows the work, not the quality.",
+        "Train on it. Two learning rates are a grid of two runs; their model, tiny and random, is made on the spot.",
         ["train", TRAINING],
     ),
     (

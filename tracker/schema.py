@@ -7,7 +7,7 @@ that SQLite need not step over them.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -438,7 +438,7 @@ class TrainingRun(SQLModel, table=True):
     learning_rate: float
     batch_size: int
     steps: int
-    seed: int
+    seed: int = Field(sa_type=BigInteger)
     zo_eps: float | None = None
     lora_rank: int | None = None
     precision: str
@@ -448,8 +448,8 @@ class TrainingRun(SQLModel, table=True):
     n_dev: int
     n_eval: int
     n_truncated: int | None = Field(default=None, description="records whose prompt lost its left part")
-    n_parameters: int | None = None
-    n_trainable: int | None = None
+    n_parameters: int | None = Field(default=None, sa_type=BigInteger)
+    n_trainable: int | None = Field(default=None, sa_type=BigInteger)
     step: int = Field(default=0, description="updates done so far")
     train_loss: float | None = Field(default=None, description="of the last step")
     dev_loss: float | None = Field(default=None, description="of the best checkpoint")
@@ -468,7 +468,9 @@ class TrainingRun(SQLModel, table=True):
     )
     step_time_s: float | None = Field(default=None, description="median seconds of a step")
     tokens_per_s: float | None = Field(default=None, description="tokens of training batches a second")
-    peak_memory_bytes: int | None = Field(default=None, description="of the GPU, or resident on a CPU")
+    peak_memory_bytes: int | None = Field(
+        default=None, sa_type=BigInteger, description="of the GPU, or resident on a CPU"
+    )
     n_resumed: int = 0
     stop_requested: bool = False
     created_at: str = Field(index=True)

@@ -23,6 +23,8 @@ def test_the_tour_ends_well_and_touches_nothing_outside(
     out = capsys.readouterr().out
     assert "Data reuse: Yes (original batch: batch_first)" in out
     assert "Data_v2/synthetic is what the database says." in out
+    assert "gave the best model" in out
+    assert len(list((tmp_path / "demo/Results_v2").rglob("metrics.json"))) == 4
     assert [path.name for path in mine.iterdir()] == ["notes.txt"]
     assert (tmp_path / "demo/mlruns/mlflow.db").exists()
     assert (tmp_path / "demo/Data_v2/synthetic/batch_second/Copa/temp09_topp10_rulesv1").is_symlink()
