@@ -101,9 +101,13 @@ def answer_findings(run: Row, answers: Row | None) -> Iterator[Finding]:
     """Where a run's accuracy is not what its answers give; ``answers`` counts them, None where there are none."""
     n, n_correct, n_wrong = (0, 0, 0) if answers is None else (answers[name] for name in ("n", "n_correct", "n_wrong"))
     recorded = (run["n_eval"], run["n_correct"], run["accuracy"])
-    if n_wrong or recorded != (n, n_correct, n_correct / n if n else None):
+    where = f"{run['directory']} ({run['fingerprint']})"
+    if n_wrong:
+        what = f"of its {n} answers {n_wrong} have a wrong mark (correct is not whether label is predicted)"
+        yield Finding(RUN, what, where, RESTORE)
+    elif recorded != (n, n_correct, n_correct / n if n else None):
         what = f"accuracy {run['accuracy']} of {run['n_eval']} is recorded, its answers give {n_correct} of {n}"
-        yield Finding(RUN, what, f"{run['directory']} ({run['fingerprint']})", RESTORE)
+        yield Finding(RUN, what, where, RESTORE)
 
 
 def source_findings(source: Row, splits: Sequence[Row], lines: Mapping[int, Iterable[str]]) -> Iterator[Finding]:

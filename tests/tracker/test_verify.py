@@ -164,11 +164,11 @@ RECORD: dict[str, Damage] = {
     ),
     "answer": (
         "UPDATE prediction SET correct = 1 WHERE training_run_id = 2 AND stage = 'trained'", (),
-        [("training run", "accuracy 0.5 of 2 is recorded, its answers give 2 of 2")],
+        [("training run", "of its 2 answers 1 have a wrong mark")],
     ),
     "prediction": (
         "UPDATE prediction SET predicted = 0 WHERE training_run_id = 2 AND stage = 'trained' AND position = 1", (),
-        [("training run", "accuracy 0.5 of 2 is recorded")],
+        [("training run", "of its 2 answers 1 have a wrong mark")],
     ),
     "answers": (
         "DELETE FROM prediction WHERE training_run_id = 1", (),
