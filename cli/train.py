@@ -51,11 +51,17 @@ def train(
     from pipeline.training.devices import devices_of
     from pipeline.training.plan import Options, prepare
 
+    if background:
+        chosen["overrides"] = (*chosen["overrides"], "wait_for_completion=false")
     given = Options(command=command_line(), **chosen)
     new = is_new(workspace)
     if new:
         refuse_elsewhere(workspace, (*configs, *more))
     plans = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more))]
+    if len(plans) > 1 and not all(plan.config.wait_for_completion for plan in plans):
+        raise click.UsageError(
+            "Several configs at once in the background would train on the same devices: one at a time."
+        )
     for warning in dict.fromkeys(warning for plan in plans for warning in plan.warnings):
         render.note(f"⚠️  {warning}")
     # A device of the last config that is not there is said before the first one trains for hours.
@@ -67,7 +73,7 @@ def train(
         _dry_run(workspace, plans, as_json=as_json)
         return
     try:
-        _train_all(workspace, plans, background=background, as_json=as_json)
+        _train_all(workspace, plans, mlflow=not no_mlflow, as_json=as_json)
     finally:
         if not no_mlflow:
             log_to_mlflow(workspace)
@@ -97,14 +103,14 @@ def _dry_run(workspace: Workspace, plans: list[Plan], *, as_json: bool) -> None:
         render.show_json(found)
 
 
-def _train_all(workspace: Workspace, plans: list[Plan], *, background: bool, as_json: bool) -> None:
+def _train_all(workspace: Workspace, plans: list[Plan], *, mlflow: bool, as_json: bool) -> None:
     """One sweep after the other; a sweep with failures does not keep the next from being trained."""
     failures: list[Error] = []
     shown: list[Any] = []
     try:
         for plan in plans:
             try:
-                shown.append(_train(workspace, plan, background=background, as_json=as_json))
+                shown.append(_train(workspace, plan, mlflow=mlflow, as_json=as_json))
             except TrainingFailed as error:
                 failures.append(error)
     finally:
@@ -116,7 +122,7 @@ def _train_all(workspace: Workspace, plans: list[Plan], *, background: bool, as_
         raise failures[0]
 
 
-def _train(workspace: Workspace, plan: Plan, *, background: bool, as_json: bool) -> Any:
+def _train(workspace: Workspace, plan: Plan, *, mlflow: bool, as_json: bool) -> Any:
     from pipeline.training.devices import devices_of
     from pipeline.training.train import register
     from tracker.database import open_database
@@ -129,8 +135,8 @@ def _train(workspace: Workspace, plan: Plan, *, background: bool, as_json: bool)
     devices = devices_of(plan)
     with open_database(workspace) as database:
         sweep_id = register(workspace, database, plan, devices)
-    if background or not plan.config.wait_for_completion:
-        return _in_background(workspace, sweep_id)
+    if not plan.config.wait_for_completion:
+        return _in_background(workspace, sweep_id, mlflow=mlflow)
     return _waited_for(workspace, sweep_id, as_json=as_json)
 
 
@@ -143,10 +149,10 @@ def _announce(plan: Plan) -> None:
         render.note(f"⚡ {done} of {points} trained before: new attempts (--skip-done leaves them out).")
 
 
-def _in_background(workspace: Workspace, sweep_id: int) -> dict[str, Any]:
+def _in_background(workspace: Workspace, sweep_id: int, *, mlflow: bool) -> dict[str, Any]:
     from pipeline.training.supervisor import start_in_background
 
-    start_in_background(workspace, sweep_id)
+    start_in_background(workspace, sweep_id, mlflow=mlflow)
     found = _sweep(workspace, sweep_id)
     render.note(
         f"💾 Training in the background: sweep {found['uuid'][:8]}, {render.counted(len(found['runs']), 'run')}."

@@ -265,3 +265,13 @@ def test_an_estimate_is_made_of_earlier_runs(root: Path) -> None:
         connection.exec_driver_sql("UPDATE training_run SET step_time_s = 2.0 * id, device = 'cpu'")
     assert plan_of(root)["step_time_s"] == 5.0
     assert "5 s a step in earlier runs, so about 3 min in all" in dry(root).out
+
+
+def test_several_configs_do_not_go_into_the_background_at_once(made: Path) -> None:
+    """Their sweeps would train on the same devices at the same time."""
+    for name in ("a.yaml", "b.yaml"):
+        write_config(made, TRAIN, name)
+    before = tree(made)
+    done = call(made, "train", "a.yaml", "b.yaml", "--background")
+    assert (done.code, "one at a time" in done.err) == (2, True)
+    assert tree(made) == before
