@@ -1,6 +1,7 @@
 """Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
 
-schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md from the specs.
+schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`) and
+training.md (of `train`) from the specs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ from pipeline.specs import (
     PriceSpec,
     ValidationSpec,
 )
+from pipeline.training.specs import (
+    METHODS,
+    DataSpec,
+    Hyperparameters,
+    TrainingConfig,
+    TrainingExperimentSpec,
+    effective,
+    without_effect,
+)
 from tracker import errors
 from tracker.database import open_database
 from tracker.paths import Workspace
@@ -52,6 +62,22 @@ All others change how, not what: they can be changed at any time and nothing is 
 The rephrased file is JSON Lines in UTF-8 whose lines end in a plain newline, whatever the input's lines end in (or
 whatever else its format is); in a record of a .jsonl file everything but the rephrased text stands as it was. The other
 splits are copied byte for byte."""
+TRAINING = """\
+A complete config to begin with is `configs/stage2/copa_tiny.yaml`; what the tasks ask is in [tasks.md](tasks.md). Every
+key of `hyperparameters` takes a value or a list of values: lists span a grid, the last one varying fastest, and every
+point of it is a training run. `1e-6` is a number, however it is written. On the command line it is
+`--set hyperparameters.seed=[0,1]`.
+
+Keys that shape the model are part of the training's fingerprint: another value is another run, the same again another
+attempt. Where methods are named, the key does something for these alone; for others it is no part of the fingerprint,
+and whoever gives it is warned. Some keys shape the model through something that is part of the fingerprint:
+
+- *through the data*: it holds digests of the files and of every question that is made of them, and the fingerprint of
+  the experiment that the data comes from. The same data in another place is the same run.
+- *through the model*: it holds what the model is (the commit on the hub, or a digest of the directory's files), not
+  what it is called.
+
+All others change how, where and why, not what."""
 READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
 SPECS: dict[str, type[Spec]] = {
     "top level": GenerationConfig,
@@ -61,6 +87,12 @@ SPECS: dict[str, type[Spec]] = {
     "generation": GenerationSpec,
     "validation": ValidationSpec,
     "generation.price, validation.price": PriceSpec,
+}
+TRAINING_SPECS: dict[str, type[Spec]] = {
+    "top level": TrainingConfig,
+    "experiment": TrainingExperimentSpec,
+    "data": DataSpec,
+    "hyperparameters": Hyperparameters,
 }
 _THROUGH_SOURCE: dict[type[Spec], str] = dict.fromkeys((DatasetSpec, FilesSpec), "through the source")
 
@@ -124,13 +156,25 @@ def configuration() -> str:
     for title, spec in SPECS.items():
         lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
         lines += _header("key", "default", "shapes the data", "meaning")
-        lines += [_row(spec, name) for name in _ordered(spec)]
+        lines += [_row(spec, name, _shapes_data(spec, name)) for name in _ordered(spec)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def training() -> str:
+    """Every key of a stage 2 config."""
+    lines = [HEAD, "# Configuration of `synthtrack train`", "", TRAINING, ""]
+    for title, spec in TRAINING_SPECS.items():
+        lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
+        lines += _header("key", "default", "part of the fingerprint", "meaning")
+        lines += [_row(spec, name, _shapes_model(spec, name)) for name in spec.model_fields]
         lines.append("")
     return "\n".join(lines)
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
+    "training.md": training,
 }  # fmt: skip
 
 
@@ -151,14 +195,41 @@ def main() -> int:
     return 1 if stale else 0
 
 
-def _row(spec: type[Spec], name: str) -> str:
+def _row(spec: type[Spec], name: str, shapes: str) -> str:
     info = spec.model_fields[name]
     mark = marks(info)
-    through = "through the endpoint" if name == "base_url" else _THROUGH_SOURCE.get(spec, "")
-    shapes = through if mark.get("operational") else "yes"
     default = "**required**" if info.default is PydanticUndefined else _default(info.default)
     deprecated = f" *Deprecated: {mark['deprecated']}.*" if mark.get("deprecated") else ""
     return f"| `{name}` | {default} | {shapes} | {info.description}{deprecated} |"
+
+
+def _shapes_data(spec: type[Spec], name: str) -> str:
+    through = "through the endpoint" if name == "base_url" else _THROUGH_SOURCE.get(spec, "")
+    return through if marks(spec.model_fields[name]).get("operational") else "yes"
+
+
+def _shapes_model(spec: type[Spec], name: str) -> str:
+    if marks(spec.model_fields[name]).get("operational"):
+        return "through the data" if spec is DataSpec or name == "data" else ""
+    if name == "model":
+        return "through the model"
+    dotted = f"hyperparameters.{name}" if spec is Hyperparameters else name
+    # Whether LoRA is asked for makes a difference too: what has an effect with it alone is nothing to zo without it.
+    taking = {rank: [method for method in METHODS if _has_effect(dotted, method, rank)] for rank in (None, 8)}
+    if taking[None] == list(METHODS):
+        return "yes"
+    return ", ".join(
+        method if method in taking[None] or name == "lora_rank" else f"{method} with lora_rank" for method in taking[8]
+    )
+
+
+def _has_effect(dotted: str, method: str, lora_rank: int | None) -> bool:
+    given = {
+        "model": "m", "task": "Copa", "method": method, "data": {"path": "d"},
+        "hyperparameters": {"learning_rate": 1, "lora_rank": lora_rank},
+    }  # fmt: skip
+    config = effective(TrainingConfig.model_validate(given), num_dev=1, classification=True)
+    return dotted not in without_effect(config)
 
 
 def _default(value: Any) -> str:

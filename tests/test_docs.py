@@ -11,17 +11,19 @@ import click
 import pytest
 
 from cli.main import cli
-from docs.generate import configuration
+from docs.generate import configuration, training
 from pipeline.plan import make_plan
 from pipeline.records import read_source
+from pipeline.training.specs import METHODS, TrainingConfig, effective, without_effect
 from tests.generation import CONFIG, config, write_records
 from tracker.configs import Document
+from tracker.spec import identity, settings
 
 
-def shapes() -> dict[str, str]:
-    """What the page of the configuration says of each key, by group and name."""
+def shapes(page: str) -> dict[str, str]:
+    """What a page of the configuration says of each key, by group and name."""
     found, group = {}, ""
-    for line in configuration().splitlines():
+    for line in page.splitlines():
         if line.startswith("## "):
             group = line.removeprefix("## ")
         elif line.startswith("| `"):
@@ -51,7 +53,7 @@ def fingerprint(directory: Path, *assignments: str, **environ: Any) -> str:
 def test_what_shapes_the_data_is_said_as_it_is(tmp_path: Path, key: str, value: str, claim: str) -> None:
     first = write_records(tmp_path / "Copa").parent
     (first / "copa_train2.jsonl").write_text('{"premise": "Another."}\n')
-    assert shapes()[key] == claim
+    assert shapes(configuration())[key] == claim
     assert (fingerprint(first) != fingerprint(first, f"{key}={value}")) is bool(claim)
 
 
@@ -60,6 +62,28 @@ def test_the_same_data_in_another_place_is_the_same_experiment(tmp_path: Path) -
     assert fingerprint(first) == fingerprint(second)
     named = "generation.endpoint=mine"
     assert fingerprint(first, named, "generation.base_url=http://localhost/v1") == fingerprint(first, named)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rank", [None, 8])
+def test_what_is_part_of_a_trainings_fingerprint_is_said_as_it_is(method: str, rank: int | None) -> None:
+    said = {name.removeprefix("top level."): what for name, what in shapes(training()).items()}
+    given = {
+        "model": "m", "task": "Copa", "method": method, "data": {"path": "d"},
+        "hyperparameters": {"learning_rate": 1, "lora_rank": rank},
+    }  # fmt: skip
+    config = effective(TrainingConfig.model_validate(given), num_dev=100, classification=False)
+    part = set(settings(config)) - without_effect(config)
+    own = {name: value for name, value in identity(config).items() if name != "hyperparameters"}
+    own |= {f"hyperparameters.{name}": value for name, value in identity(config.hyperparameters).items()}
+    for name in settings(config):
+        methods = [each.strip() for each in said[name].split(",")]
+        claimed = "yes" in methods or method in methods or (rank and f"{method} with lora_rank" in methods)
+        # Giving zo a rank is what makes it one with LoRA.
+        if (name, method, rank) != ("hyperparameters.lora_rank", "zo", None) and name != "model":
+            assert bool(claimed) is (name in part and name in own), name
+    assert said["model"] == "through the model"
+    assert {said[f"data.{name}"] for name in ("path", "paths", "type")} == {"through the data"}
 
 
 PROMPTS = (Path(__file__).parents[1] / "docs/prompts.md").read_text(encoding="utf-8")
