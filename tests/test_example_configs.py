@@ -1,8 +1,9 @@
-"""The configs that ship with the package: the offline ones run, the others pass a dry run."""
+"""The configs that ship with the package: the offline ones of stage 1 run, the others pass a dry run."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.workspaces import REPOSITORY, Done, call, rows, write_lines
 from tracker.paths import find_workspace
 
 EXAMPLES = REPOSITORY / "configs/stage1"
+TRAININGS = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs/stage2").rglob("*.yaml"))
+FROM_THE_HUB = {"configs/stage2/copa_zo.yaml"}
 TWO_STAGE = "configs/stage1/copa_two_stage_offline.yaml"
 PATHS = sorted(str(path.relative_to(REPOSITORY)) for path in EXAMPLES.rglob("*.yaml"))
 MADE: dict[str, dict[str, Any]] = {
@@ -108,3 +111,61 @@ def test_a_directory_of_examples_is_previewed_at_once(root: Path) -> None:
     assert done.code == 0
     fingerprints = [each["fingerprint"] for each in json.loads(done.out)]
     assert (len(set(fingerprints)), len(fingerprints)) == (len(PATHS) - 1, len(PATHS))
+
+
+@pytest.fixture(scope="module")
+def generated(root: Path) -> Path:
+    """The same workspace with the data that the configs of stage 2 name."""
+    for config in ("configs/stage1/copa_offline.yaml", "configs/stage1/copa_temperature_study"):
+        assert call(root, "generate", config, "--no-mlflow").code == 0
+    return root
+
+
+# What is no config of this machine: a model that is not here, a GPU that may not be.
+HERE = ("--set", "model=scratch:llama-tiny", "--set", "cuda_devices=cpu")
+
+
+@pytest.mark.parametrize("path", TRAININGS)
+def test_an_example_of_a_training_passes_a_dry_run(path: str, generated: Path) -> None:
+    done = call(generated, "train", path, "--dry-run", "--json", *(HERE if path in FROM_THE_HUB else ()))
+    assert done.code == 0, done.err
+    [plan] = json.loads(done.out)
+    assert len(plan["points"]) == len({point["fingerprint"] for point in plan["points"]}) >= 2
+    assert all(point["wanted"] for point in plan["points"])
+    assert (plan["n_dev"], plan["n_eval"]) == (10, 10)
+    assert {data["dataset"] for data in plan["data"]} == {"Copa"}
+    purposes = {point["directory"].split("/")[1] for point in plan["points"]}
+    assert purposes == {yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8"))["experiment"]["purpose"]}
+    # An example shows what has an effect, and only what may surprise is warned of: that the tail is rephrased.
+    assert all("of its last 10 records" in warning for warning in plan["warnings"])
+
+
+def test_every_method_and_every_way_of_naming_data_has_an_example() -> None:
+    documents = [yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8")) for path in TRAININGS]
+    assert {document["method"] for document in documents} == {"zo", "fo_full", "fo_lora"}
+    assert {name for document in documents for name in document["data"]} == {"path", "paths"}
+    assert {document["model"] for document in documents} >= {"scratch:llama-tiny"}
+
+
+def test_a_directory_of_trainings_is_planned_at_once(generated: Path) -> None:
+    done = call(generated, "train", "configs/stage2", "--dry-run", "--json", *HERE)
+    assert done.code == 0, done.err
+    assert [plan["config"].partition("configs/")[2] for plan in json.loads(done.out)] == [
+        path.partition("configs/")[2] for path in TRAININGS
+    ]
+
+
+HEADS = "".join((REPOSITORY / path).read_text(encoding="utf-8") for path in TRAININGS)
+SAID = sorted(set(re.findall(r"^#   synthtrack ((?:generate|train) \S+)", HEADS, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("command", SAID)
+def test_what_examples_say_of_themselves_can_be_typed(command: str, generated: Path) -> None:
+    """Here it is dry, whatever the example says."""
+    override = HERE if command.split()[1] in FROM_THE_HUB else ()
+    done = call(generated, *command.split(), "--dry-run", *override)
+    assert done.code == 0, done.err
+
+
+def test_examples_say_how_they_are_run() -> None:
+    assert {command.split()[0] for command in SAID} == {"generate", "train"}
