@@ -79,7 +79,9 @@ def generate(root: Path, temperature: float) -> str:
     write_config(root, document, "generate.yaml")
     done = call(root, "generate", "generate.yaml", "--no-mlflow")
     assert done.code == 0, done.err
-    return f"Data_v2/synthetic/batch_first/Copa/temp{temperature:.1f}_topp10_rulesv1".replace("0.", "0")
+    name = f"temp{10 * temperature:02.0f}_topp10_rulesv1"
+    (made,) = root.glob(f"Data_v2/synthetic/[!_]*/Copa/{name}")
+    return str(made.relative_to(root))
 
 
 def config(**changes: Any) -> dict[str, Any]:

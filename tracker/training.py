@@ -121,8 +121,11 @@ def _new_run(connection: Connection, sweep_id: int, position: int, point: Point,
     return int(run_id)
 
 
-def supervise(database: Database, sweep_id: int, process: Process) -> Busy | None:
-    """Makes ``process`` the one that works through a sweep; Busy where another one lives that does."""
+def supervise(database: Database, sweep_id: int, process: Process, columns: Row | None = None) -> Busy | None:
+    """Makes ``process`` the one that works through a sweep; Busy where another one lives that does.
+
+    ``columns`` are what it changes of the sweep.
+    """
     with database.writing() as connection:
         row = _row(connection, SWEEP, sweep_id)
         holder = holder_of(row)
@@ -132,7 +135,9 @@ def supervise(database: Database, sweep_id: int, process: Process) -> Busy | Non
         connection.execute(
             update(SWEEP)
             .where(SWEEP.c.id == sweep_id)
-            .values(status=RUNNING, finished_at=None, error=None, heartbeat=_now(), **_process(process))
+            .values(
+                status=RUNNING, finished_at=None, error=None, heartbeat=_now(), **_process(process), **(columns or {})
+            )
         )
         connection.execute(
             update(RUN)

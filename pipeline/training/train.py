@@ -25,18 +25,20 @@ _RUNS = """
 def register(workspace: Workspace, database: Database, plan: Plan, devices: Sequence[str]) -> int:
     """The id of the sweep to work on: the unfinished one of the same config, else a new one.
 
-    In an unfinished sweep, points that failed get another attempt. Raises Conflict where another process works on it,
-    StorageError where a result directory cannot be made.
+    In an unfinished sweep, points that failed get another attempt; devices and what else operates it are as they are
+    given now. Raises Conflict where another process works on it, StorageError where a result directory cannot be made.
     """
     if plan.unfinished is not None:
-        return _resume(workspace, database, plan, int(plan.unfinished["id"]))
+        return _resume(workspace, database, plan, devices)
     moment = clock.now()
     points = [_point(workspace, plan, each, places.make_directory(each.place, moment)) for each in plan.wanted()]
     return training.register(database, _sweep(workspace, plan, devices), points, clock.this_process()).id
 
 
-def _resume(workspace: Workspace, database: Database, plan: Plan, sweep_id: int) -> int:
-    busy = training.supervise(database, sweep_id, clock.this_process())
+def _resume(workspace: Workspace, database: Database, plan: Plan, devices: Sequence[str]) -> int:
+    assert plan.unfinished is not None
+    sweep_id = int(plan.unfinished["id"])
+    busy = training.supervise(database, sweep_id, clock.this_process(), _operation(plan, devices))
     if busy is not None:
         raise Conflict(
             f"{plan.path} is being trained by {busy.process}, since {busy.since[:19].replace('T', ' ')} UTC.",
@@ -61,10 +63,16 @@ def _sweep(workspace: Workspace, plan: Plan, devices: Sequence[str]) -> Mapping[
     return {
         "key": plan.key, "purpose": config.experiment.purpose, "description": config.experiment.description,
         "model": config.model, "task": config.task, "method": config.method,
-        "background": not config.wait_for_completion, "continue_on_error": config.continue_on_error,
         "config_path": workspace.relative(workspace.find(plan.path)), "varied": training.plain(plan.varied),
+        "config": training.plain(plan.document.data), **_operation(plan, devices),
+    }  # fmt: skip
+
+
+def _operation(plan: Plan, devices: Sequence[str]) -> Mapping[str, Any]:
+    """The columns of a sweep that say how it is worked through."""
+    return {
+        "background": not plan.config.wait_for_completion, "continue_on_error": plan.config.continue_on_error,
         "devices": training.plain(devices), "command": plan.options.command,
-        "config": training.plain(plan.document.data),
     }  # fmt: skip
 
 
