@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +21,7 @@ UNCATEGORIZED = "uncategorized"
 METHODS = ("zo", "fo_full", "fo_lora")
 _GRID = "hyperparameters"
 _LORA_RANK = 8
+_MOST_POINTS = 10_000
 
 
 def _devices(value: object) -> object:
@@ -160,6 +162,10 @@ def grid(document: Document) -> Grid:
     if empty:
         where = [Problem(document.where((_GRID, name)), f"`{_GRID}.{name}` is an empty list") for name in empty]
         raise ConfigError("The grid is empty.", where, hint="Give each hyperparameter a value, or a list of values.")
+    count = math.prod(len(values) for values in lists.values())
+    if count > _MOST_POINTS:
+        what = f"its lists span {count:,} points, more than {_MOST_POINTS:,}"
+        raise ConfigError("The grid is too large.", [Problem(document.where((_GRID,)), what)])
     points: dict[str, TrainingConfig] = {}
     problems: dict[str, Problem] = {}
     for chosen in itertools.product(*(range(len(values)) for values in lists.values())):

@@ -127,6 +127,12 @@ def test_what_is_wrong_is_said_with_its_line(hyperparameters: str, problem: str)
     assert caught.value.exit_code == 3
 
 
+def test_a_grid_that_nobody_can_have_meant_is_refused_at_once() -> None:
+    many = f"[{', '.join(map(str, range(1, 1001)))}]"
+    with pytest.raises(ConfigError, match=r"c.yaml:7: its lists span 1,000,000,000 points, more than 10,000"):
+        grid_of(f"learning_rate: 1\nseed: {many}\nsteps: {many}\nbatch_size: {many}")
+
+
 def test_without_the_group_its_absence_is_said() -> None:
     with pytest.raises(ConfigError, match="missing key `hyperparameters`"):
         grid(configs.parse(CONFIG.replace("hyperparameters:\n", ""), "c.yaml"))
