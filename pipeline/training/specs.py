@@ -162,9 +162,9 @@ def grid(document: Document) -> Grid:
     if empty:
         where = [Problem(document.where((_GRID, name)), f"`{_GRID}.{name}` is an empty list") for name in empty]
         raise ConfigError("The grid is empty.", where, hint="Give each hyperparameter a value, or a list of values.")
-    count = math.prod(len(values) for values in lists.values())
-    if count > _MOST_POINTS:
-        what = f"its lists span {count:,} points, more than {_MOST_POINTS:,}"
+    n_points = math.prod(len(values) for values in lists.values())
+    if n_points > _MOST_POINTS:
+        what = f"its lists span {n_points:,} points, more than {_MOST_POINTS:,}"
         raise ConfigError("The grid is too large.", [Problem(document.where((_GRID,)), what)])
     points: dict[str, TrainingConfig] = {}
     problems: dict[str, Problem] = {}
