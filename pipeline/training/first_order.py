@@ -103,7 +103,7 @@ class _Loop(Trainer):
     def compute_loss(self, model: nn.Module, inputs: Any, *_: Any, total: int = 1, **__: Any) -> Any:
         """What the pack ``inputs`` adds to the loss of a batch that weighs ``total``."""
         classification = self.setup.classification
-        with autocast(self.setup):
+        with self.setup.autocast():
             return tree.losses(tree.scores(model, inputs), inputs, classification=classification).sum() / total
 
     def training_step(self, model: nn.Module, inputs: Any, *_: Any, **__: Any) -> Tensor:
@@ -166,7 +166,7 @@ class _Loop(Trainer):
 
     def _measure(self) -> None:
         setup, step = self.setup, self.state.global_step
-        with autocast(setup):
+        with setup.autocast():
             found = evaluate(
                 setup.model, setup.dev, range(len(setup.dev)), classification=setup.classification,
                 token_budget=setup.token_budget, layout=setup.layout, stopping=setup.monitor.stopping,
@@ -244,12 +244,6 @@ def _arguments(setup: Setup) -> TrainingArguments:
         # Several GPUs train several runs, never one.
         arguments._n_gpu = 1  # noqa: SLF001  there is no other way to say so
     return arguments
-
-
-def autocast(setup: Setup) -> torch.autocast:
-    """Within, the model computes in the run's precision; its parameters stay in fp32."""
-    kind = torch.device(setup.device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=setup.precision == "bf16")
 
 
 @contextmanager
