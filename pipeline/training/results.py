@@ -38,6 +38,8 @@ def write_predictions(directory: Path, predictions: Iterable[Prediction]) -> Non
 
 def write_model(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """``model/``: the weights (of LoRA the adapter alone) and the tokenizer, as ``from_pretrained`` reads them."""
+    from safetensors import SafetensorError
+
     final = directory / places.MODEL
     beside = final.with_name(f".{final.name}")
     try:
@@ -48,9 +50,11 @@ def write_model(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTo
         tokenizer.save_pretrained(beside)
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
-    except OSError as error:
+    # safetensors has an error of its own for a full disk.
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
         raise StorageError(
-            f"{final} cannot be written: {error.strerror or error}.",
+            f"{final} cannot be written: {getattr(error, 'strerror', None) or error}.",
             hint="Free some disk space, or set save_model: false; the run resumes at its last step.",
         ) from error
 
