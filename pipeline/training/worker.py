@@ -35,7 +35,7 @@ from pipeline.training.tree import default_token_budget, layout_for
 from tracker import clock, statistics, training
 from tracker.catalogue import reading
 from tracker.database import Database, open_database
-from tracker.errors import Conflict, Corrupt, DataError, Error, Problem, UnknownReference
+from tracker.errors import Conflict, Corrupt, DataError, Error, Problem, StorageError, UnknownReference
 from tracker.fingerprint import content_key
 from tracker.paths import Workspace, find_workspace
 
@@ -110,7 +110,8 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     except BaseException as error:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
         last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
-        end(training.FAILED, {}, last)
+        # A disk that took no more has a checkpoint to go on from.
+        end(training.INTERRUPTED if isinstance(error, StorageError) else training.FAILED, {}, last)
         raise
     if not end(training.COMPLETE, columns):
         raise Conflict("This run was taken over by another process, as this one was not heard of for long.")

@@ -395,12 +395,20 @@ def test_what_only_resumes_is_removed_at_the_end(root: Path) -> None:
         ]  # fmt: skip
 
 
-def test_a_result_directory_that_cannot_be_written_fails_the_run(root: Path) -> None:
-    (run_id,) = registered(root, hyperparameters__steps=1)
-    (directory(root, run_id) / "metrics.json").mkdir()
-    left = work(root, run_id)
-    assert (left.code, run(root, run_id)["status"]) == (11, "failed")
-    assert "metrics.json cannot be written: Is a directory." in str(run(root, run_id)["error"])
+def test_a_disk_that_takes_no_more_interrupts_a_run_and_it_goes_on_from_there(root: Path) -> None:
+    (run_id,) = registered(root, hyperparameters__steps=3)
+    in_the_way = directory(root, run_id) / "metrics.json"
+    in_the_way.mkdir()
+    left, row = work(root, run_id), run(root, run_id)
+    assert (left.code, row["status"], row["step"]) == (11, "interrupted", 3)
+    assert "metrics.json cannot be written: Is a directory." in str(row["error"])
+    assert row["finished_at"] is not None
+    in_the_way.rmdir()
+    assert "  loss " in left.out
+    left, row = work(root, run_id), run(root, run_id)
+    assert (left.code, row["status"], row["error"], row["n_resumed"]) == (0, "complete", None, 1)
+    # No step was made again.
+    assert "  loss " not in left.out
 
 
 @pytest.mark.usefixtures("quick")
