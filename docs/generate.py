@@ -260,7 +260,7 @@ def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 
 def _tables() -> list[type[SQLModel]]:
-    return [each for each in SQLModel.__subclasses__() if each.__module__ == tracker.schema.__name__]
+    return [each for each in SQLModel.__subclasses__() if each.__module__.startswith(tracker.schema.__name__)]
 
 
 def _header(*names: str) -> list[str]:

@@ -1,0 +1,76 @@
+"""The tables. Times are UTC text of fixed width (``tracker.clock.to_text``), so that text order is time order.
+
+Table classes do not validate: what comes in here has been a spec or a result of our own before. Columns exist for what
+people filter and join by; everything else about a setting is in the JSON columns. Long texts come last in a table, so
+that SQLite need not step over them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+
+from tracker.schema.base import METADATA
+from tracker.schema.generation import (
+    Attempt,
+    Batch,
+    BatchMembership,
+    ChatMessage,
+    Checkpoint,
+    CostReservation,
+    Decision,
+    EndpointLimit,
+    GenerationRun,
+    JudgeTest,
+    JudgeTestSample,
+    Publication,
+    Request,
+    Sample,
+    SharedExperiment,
+    SourceDataset,
+    SourceRecord,
+    SourceSplit,
+)
+from tracker.schema.outbox import (
+    MlflowOutbox,
+)
+from tracker.schema.training import (
+    Prediction,
+    TrainingData,
+    TrainingMetric,
+    TrainingRun,
+    TrainingSweep,
+)
+
+__all__ = [
+    "METADATA",
+    "Attempt",
+    "Batch",
+    "BatchMembership",
+    "ChatMessage",
+    "Checkpoint",
+    "CostReservation",
+    "Decision",
+    "EndpointLimit",
+    "GenerationRun",
+    "JudgeTest",
+    "JudgeTestSample",
+    "MlflowOutbox",
+    "Prediction",
+    "Publication",
+    "Request",
+    "Sample",
+    "SharedExperiment",
+    "SourceDataset",
+    "SourceRecord",
+    "SourceSplit",
+    "TrainingData",
+    "TrainingMetric",
+    "TrainingRun",
+    "TrainingSweep",
+    "table",
+]
+
+
+def table(name: str) -> Table:
+    """The table of that name, for SQLAlchemy Core."""
+    return METADATA.tables[name]
