@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,8 +79,23 @@ def kill(pid: int) -> None:
     until(lambda: is_gone(pid))
 
 
+def hold(root: Path, pid: int) -> None:
+    """Holds a process where it is, but not in the middle of a transaction, in which it would hold all others too."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        with contextlib.closing(sqlite3.connect(root / "tracker.db", timeout=1, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+            else:
+                other.execute("ROLLBACK")
+                return
+
+
 def go_on_once_asked(root: Path, run_id: int, pid: int) -> None:
-    """Lets a process that SIGSTOP holds at its step run again when it has been asked to stop."""
+    """Lets a process that is held run again when it has been asked to stop."""
     until(lambda: run(root, run_id)["stop_requested"])
     os.kill(pid, signal.SIGCONT)
 
@@ -128,7 +144,7 @@ def test_zo_killed_stopped_and_gone_on_with_in_the_background_ends_with_the_same
     assert done.code == 0, done.err
     until(lambda: n_logged(root, run_id) >= before + 10)
     worker = worker_pid(root, run_id)
-    os.kill(worker, signal.SIGSTOP)
+    hold(root, worker)
     letting = threading.Thread(target=go_on_once_asked, args=(root, run_id, worker), daemon=True)
     letting.start()
     stopped = call(root, "training", "stop")
@@ -161,7 +177,7 @@ def test_fo_full_interrupted_and_killed_ends_with_the_same_bits(root: Path) -> N
     until(lambda: rows(root, "SELECT 1 FROM training_run WHERE id = ?", run_id))
     until(lambda: n_saved(root, run_id) >= EVERY)
     worker = worker_pid(root, run_id)
-    os.kill(worker, signal.SIGSTOP)
+    hold(root, worker)
     process.send_signal(signal.SIGINT)
     go_on_once_asked(root, run_id, worker)
     done = finish(process)
