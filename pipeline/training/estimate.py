@@ -28,31 +28,38 @@ class Estimate:
 
 def estimate(plan: Plan, reader: Reader | None, device: str) -> Estimate:
     """What the first point of ``plan`` takes on ``device`` (cpu, or a GPU's number)."""
-    from pipeline.training.models import estimate_memory
+    from pipeline.training.devices import torch_name
+    from pipeline.training.memory import estimate_memory, forward_tokens
+    from pipeline.training.packing import default_token_budget
 
     config, given = plan.config, plan.config.hyperparameters
-    tokens = batch_tokens(plan)
+    records = record_tokens(plan)
+    tokens = round(statistics.fmean(records) * given.batch_size)
+    forward = forward_tokens(tokens, round(max(records)), default_token_budget(torch_name(device)))
     return Estimate(
         batch_tokens=tokens,
         epochs=given.steps * given.batch_size / len(plan.material.train),
         memory_bytes=estimate_memory(
-            plan.model, method=config.method, precision=config.precision, tokens=tokens, lora_rank=given.lora_rank,
-            zo_memory=config.zo_memory,
+            plan.model, method=config.method, precision=config.precision, tokens=forward,
+            lora_rank=given.lora_rank, zo_memory=config.zo_memory, directions=given.zo_directions,
+            gradient_checkpointing=config.gradient_checkpointing,
         ),
         step_time_s=None if reader is None else _step_time(plan, reader, device),
     )  # fmt: skip
 
 
-def batch_tokens(plan: Plan) -> int:
-    """About how many tokens a batch has: prompts once, with every candidate that counts, by the length of the texts."""
+def record_tokens(plan: Plan) -> list[float]:
+    """About how many tokens each training record has: its prompt once, with every candidate that counts, by letters."""
     config = plan.config
-    letters = [
-        len(each.prompt)
-        + (sum(map(len, each.candidates)) if config.train_as_classification else len(each.candidates[each.answer]))
+    per_token = 1 if config.model.startswith(scratch.PREFIX) else _LETTERS_PER_TOKEN
+    return [
+        (
+            len(each.prompt)
+            + (sum(map(len, each.candidates)) if config.train_as_classification else len(each.candidates[each.answer]))
+        )
+        / per_token
         for each in plan.material.train
     ]
-    per_token = 1 if config.model.startswith(scratch.PREFIX) else _LETTERS_PER_TOKEN
-    return round(statistics.fmean(letters) * config.hyperparameters.batch_size / per_token)
 
 
 def _step_time(plan: Plan, reader: Reader, device: str) -> float | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tracker.errors import TrainingFailed
 
-_FP32 = 4
+_FP32, _BF16 = 4, 2
 # Values that one layer keeps of one token for the backward pass, in units of the hidden size, as counted with
 # torch.autograd.graph.saved_tensors_hooks: 22 (feed-forward of 2.75 times the hidden size) to 30 (4 times) in a Llama.
 _KEPT_FOR_BACKWARD = 30
@@ -49,28 +49,36 @@ def estimate_memory(
     lora_rank: int | None = None,
     zo_memory: str = "auto",
     gradient_checkpointing: bool = False,
+    directions: int = 1,
 ) -> int:
     """Bytes that training needs at most in forwards of ``tokens`` tokens; somewhat more than it takes.
 
-    Weights: 4 bytes a parameter. On top of that, for each parameter that is trained (all, or LoRA's): fo 12 (gradient
-    and AdamW's two moments), zo 4 where it keeps its noise (``auto`` keeps it only where it fits, so counts as not).
+    Weights: 4 bytes a parameter, and 2 more in bf16. On top of that, for each parameter that is trained (all, or
+    LoRA's): fo 12 (gradient and AdamW's two moments), zo what ``zo.memory_to_keep`` says where it keeps its noise
+    (``auto`` keeps it only where it fits, so counts as not): 4 for each of ``directions``, and 4 more in fp32.
     Activations: fo 4 x 30 x hidden x layers x tokens, zo and checkpointing of one layer only, and the logits of the
     answers, taken as half of all tokens, with their gradients.
     """
     lora = lora_rank * info.linear_width if lora_rank and method != "fo_full" else 0
     trained = lora or info.n_parameters
     zo = method == "zo"
-    state = trained * _FP32 * ((zo_memory == "keep") if zo else 3)
+    bf16 = precision == "bf16"
+    kept = directions + (not bf16) if zo_memory == "keep" else 0
+    state = trained * _FP32 * (kept if zo else 3)
     layers = 1 if zo or gradient_checkpointing else info.n_layers
     activations = _FP32 * _KEPT_FOR_BACKWARD * info.hidden * layers * tokens
     if gradient_checkpointing and not zo:
         activations += _FP32 * info.hidden * info.n_layers * tokens
-    weights = (info.n_parameters + lora) * _FP32
-    if precision == "bf16":
+    weights = (info.n_parameters + lora) * (_FP32 + (_BF16 if bf16 else 0))
+    if bf16:
         activations = int(activations * _BF16_SHARE)
-        weights += 0 if zo else info.n_parameters * 2
     logits = tokens // 2 * info.vocab * _FP32 * (2 if zo else 3)
     return weights + state + activations + logits
+
+
+def forward_tokens(batch_tokens: int, longest_record_tokens: int, token_budget: int) -> int:
+    """The most tokens of one forward: of a batch what the budget allows, but a single record is never divided."""
+    return max(longest_record_tokens, min(token_budget, batch_tokens))
 
 
 def free_memory(device: str) -> int:
