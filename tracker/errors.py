@@ -16,6 +16,7 @@
     |-- WrongStep              14  the experiment is not at the step that this belongs to
     |-- JudgeFailed            15  the judge agrees too little with the people
     |-- TrainingFailed         16  a training run failed; its row says why
+    |   `-- Diverged           17  its loss or its scores are not finite
     `-- Interrupted            130 Ctrl-C; the same command resumes
 
 The number is the process's exit code. A message says what is wrong, where, and what to do next.
@@ -155,6 +156,12 @@ class TrainingFailed(Error):
     """A training run failed: out of memory, a loss that is not finite, a model that cannot be loaded."""
 
     exit_code = 16
+
+
+class Diverged(TrainingFailed):
+    """A loss or a score is not finite: the same settings would fail again."""
+
+    exit_code = 17
 
 
 class Interrupted(Error):

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, func, select, update
 from tracker import clock
 from tracker.clock import Process, is_gone
 from tracker.database import Database
-from tracker.errors import Corrupt
+from tracker.errors import Conflict, Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.schema import table
 from tracker.sweeps import holder_of, is_held
@@ -94,6 +94,14 @@ def add_attempts(database: Database, sweep_id: int, points: Mapping[int, Point])
             _new_run(connection, sweep_id, position, point, now)
 
 
+def reconfigure(database: Database, sweep_id: int, configs: Mapping[str, str]) -> None:
+    """Gives the runs of a sweep that are still to be trained these configs (JSON), by their fingerprints."""
+    with database.writing() as connection:
+        for fingerprint, config in configs.items():
+            own = (RUN.c.training_sweep_id == sweep_id, RUN.c.fingerprint == fingerprint, RUN.c.status.in_(RESUMABLE))
+            connection.execute(update(RUN).where(*own).values(config=config))
+
+
 def _new_run(connection: Connection, sweep_id: int, position: int, point: Point, now: str) -> int:
     identity = point.identity
     earlier = connection.execute(
@@ -150,11 +158,14 @@ def supervise(database: Database, sweep_id: int, process: Process, columns: Row 
 def claim(database: Database, run_id: int, process: Process, columns: Row) -> Row | Busy:
     """The row of a run that is this process's to train now; ``columns`` are what it starts with.
 
-    Busy where another process lives that trains it.
+    Busy where another process lives that trains it. Raises Conflict for one that has ended: its checkpoint is gone, or
+    is what failed, so that it would only lose its result.
     """
     now = _now()
     with database.writing() as connection:
         row = _row(connection, RUN, run_id)
+        if row["status"] in {COMPLETE, FAILED}:
+            raise Conflict(f"This run has ended already: {row['status']}.", hint="`synthtrack train` begins another.")
         holder = holder_of(row)
         if row["status"] == RUNNING and holder is not None and not is_gone(holder, str(row["heartbeat"])):
             return Busy(holder, str(row["started_at"]))

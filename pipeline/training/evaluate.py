@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.training import tree
 from pipeline.training.encoding import Encoded
 from pipeline.training.setup import Stopped
-from tracker.errors import TrainingFailed
+from tracker.errors import Diverged
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def evaluate(
     """The model's answers to labelled records, whose places in the split file are ``indices``; the first best wins.
 
     The model is in evaluation mode meanwhile, and as before afterwards. ``on_progress`` gets (done, all) records;
-    ``stopping`` is asked before each forward. Raises Stopped, TrainingFailed for a score that is not finite, and
+    ``stopping`` is asked before each forward. Raises Stopped, Diverged for a score that is not finite, and
     ValueError where there is no record, or one without a label.
     """
     if not encoded or len(encoded) != len(indices):
@@ -78,7 +78,7 @@ def evaluate(
 
 def _prediction(index: int, label: int, scores: tuple[float, ...]) -> Prediction:
     if not all(map(math.isfinite, scores)):
-        raise TrainingFailed(
+        raise Diverged(
             f"The model's scores for record {index} of the evaluation are not finite: {', '.join(map(str, scores))}.",
             hint="Its weights have diverged: take a lower learning rate.",
         )

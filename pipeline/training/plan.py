@@ -111,6 +111,7 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Plan:
         warnings = [*_config_warnings(ready, document), *_data_warnings(reader, data, config, questions)]
         location = locate_model(workspace, config.model)
         model = describe(location, environ=workspace.environ)
+        location = _pinned(location, model.identity)
         earlier = {} if reader is None else _earlier(reader, config)
         own = [training_identity(each, data=data, questions=questions, model=model.identity) for each in ready]
         points = _distinct(_point(workspace, *each, data_name(data), earlier) for each in zip(ready, own, strict=True))
@@ -127,6 +128,11 @@ def locate_model(workspace: Workspace, name: str) -> str:
     """``name``, or the absolute path where it means a directory here or in the workspace."""
     there = workspace.find(name)
     return str(there.absolute()) if os.path.isdir(there) else name  # noqa: PTH112  Path.is_dir raises for long names
+
+
+def _pinned(location: str, model: Json) -> str:
+    """Of a name on the hub the commit, so that every run trains what was looked at, wherever the name leads by then."""
+    return f"{model['hub']}@{model['revision']}" if isinstance(model, dict) and "hub" in model else location
 
 
 def training_identity(config: TrainingConfig, *, data: Sequence[DataSet], questions: Material, model: Json) -> Identity:

@@ -36,17 +36,22 @@ def write_predictions(directory: Path, predictions: Iterable[Prediction]) -> Non
     write_whole(directory / places.PREDICTIONS, "".join(f"{line}\n" for line in lines))
 
 
-def write_model(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """``model/``: the weights (of LoRA the adapter alone) and the tokenizer, as ``from_pretrained`` reads them."""
+def write_model(
+    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, base: str | None = None
+) -> None:
+    """``model/``: the weights (of LoRA the adapter alone) and the tokenizer, as ``from_pretrained`` reads them.
+
+    ``base`` is what an adapter is said to belong to. Raises StorageError.
+    """
     from safetensors import SafetensorError
 
     final = directory / places.MODEL
     beside = final.with_name(f".{final.name}")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        # Copies, because parameters that are views of one buffer would be taken for tied ones.
-        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        model.save_pretrained(beside, state_dict=weights)
+        for adapter in getattr(model, "peft_config", {}).values():
+            adapter.base_model_name_or_path = base
+        model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)

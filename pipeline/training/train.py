@@ -44,6 +44,9 @@ def _resume(workspace: Workspace, database: Database, plan: Plan, devices: Seque
             f"{plan.path} is being trained by {busy.process}, since {busy.since[:19].replace('T', ' ')} UTC.",
             hint="`synthtrack training status` shows how far it is, `synthtrack training stop` ends it.",
         )
+    # What operates a run is as the config says now; what shapes it is in the fingerprint.
+    configs = {point.identity.fingerprint: _config(plan, point) for point in plan.points}
+    training.reconfigure(database, sweep_id, configs)
     with reading(workspace) as reader:
         failed = {row["fingerprint"]: row for row in reader.rows(_RUNS, id=sweep_id) if row["status"] == "failed"}
     moment = clock.now()
@@ -89,10 +92,14 @@ def _point(workspace: Workspace, plan: Plan, point: Point, directory: Path) -> t
         "n_parameters": plan.model.n_parameters, "majority_accuracy": plan.material.majority_accuracy(),
         "classes": training.plain(plan.task.classes) if plan.task.classes else None,
         "settings": training.plain(recorded_settings(config)),
-        # With what operates the run, which a worker needs and no fingerprint holds.
-        "config": training.plain(public(config) | {"model": plan.model_location}), "command": plan.options.command,
+        "config": _config(plan, point), "command": plan.options.command,
     }  # fmt: skip
     return training.Point(point.identity, workspace.relative(directory), columns, tuple(_data(workspace, plan)))
+
+
+def _config(plan: Plan, point: Point) -> str:
+    """With what operates the run, which a worker needs and no fingerprint holds."""
+    return training.plain(public(point.config) | {"model": plan.model_location})
 
 
 def _data(workspace: Workspace, plan: Plan) -> Iterator[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ Exit codes: 0 complete, 130 stopped (``synthtrack training resume`` goes on with
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ from pipeline.training import models, places, results, scratch, surroundings
 from pipeline.training.encoding import Encoded, encode
 from pipeline.training.evaluate import Evaluation, evaluate
 from pipeline.training.material import Material, material
-from pipeline.training.memory import estimate_memory, require_memory
+from pipeline.training.memory import estimate_memory, out_of_memory, require_memory
 from pipeline.training.plan import recorded_config, training_identity
 from pipeline.training.record_monitor import RecordMonitor, patiently
 from pipeline.training.setup import Outcome, Setup, Stopped
@@ -35,7 +37,17 @@ from pipeline.training.tree import default_token_budget, layout_for
 from tracker import clock, statistics, training
 from tracker.catalogue import reading
 from tracker.database import Database, open_database
-from tracker.errors import Conflict, Corrupt, DataError, Error, Problem, StorageError, UnknownReference
+from tracker.errors import (
+    Conflict,
+    Corrupt,
+    DataError,
+    Diverged,
+    Error,
+    Problem,
+    StorageError,
+    UnknownReference,
+    Unsupported,
+)
 from tracker.fingerprint import content_key
 from tracker.paths import Workspace, find_workspace
 
@@ -79,9 +91,9 @@ def main() -> int:
 def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     began = clock.monotonic()
     me = clock.this_process()
-    device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
-    _refuse_ended(workspace, run_id)
-    start = _start(workspace, device)
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    device = "cuda" if listed else "cpu"
+    start = _start(workspace, f"cuda:{listed}" if listed else "cpu", _begun_with(workspace, run_id))
     row = patiently(lambda: training.claim(database, run_id, me, start))
     if isinstance(row, training.Busy):
         raise Conflict(f"This run is being trained by {row.process}, since {row.since}.")
@@ -100,7 +112,7 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
         )
 
     try:
-        with monitor:
+        with monitor, out_of_memory(config.method):
             columns = _train(work)
     except Stopped:
         end(training.STOPPED, {})
@@ -110,8 +122,9 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     except BaseException as error:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
         last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
-        # A disk that took no more has a checkpoint to go on from.
-        end(training.INTERRUPTED if isinstance(error, StorageError) else training.FAILED, {}, last)
+        status = training.INTERRUPTED if _may_go_on(error, work) else training.FAILED
+        if end(status, {}, last) and status == training.FAILED:
+            _clean(work)
         raise
     if not end(training.COMPLETE, columns):
         raise Conflict("This run was taken over by another process, as this one was not heard of for long.")
@@ -119,29 +132,48 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     return 0
 
 
-def _refuse_ended(workspace: Workspace, run_id: int) -> None:
-    # Its checkpoint is gone, or is what failed: trained again it would only lose its result.
+def _may_go_on(error: BaseException, work: Work) -> bool:
+    """Whether what went wrong may be over another time, so that the checkpoint is worth keeping.
+
+    A full disk is; so is everything that befalls a run which had begun (a hub that is down, memory that others took),
+    but a loss that is not finite, and our own mistakes.
+    """
+    begun = any((work.directory / places.CHECKPOINT).glob("*"))
+    return isinstance(error, StorageError) or (begun and isinstance(error, Error) and not isinstance(error, Diverged))
+
+
+def _begun_with(workspace: Workspace, run_id: int) -> Mapping[str, Any]:
+    """The packages that an earlier process of the run had; empty for a run that begins. Raises UnknownReference."""
     with reading(workspace) as reader:
-        rows = reader.rows("SELECT status FROM training_run WHERE id = :id", id=run_id)
+        rows = reader.rows("SELECT started_at, versions FROM training_run WHERE id = :id", id=run_id)
     if not rows:
         raise UnknownReference("training run", str(run_id), [])
-    if rows[0]["status"] in {training.COMPLETE, training.FAILED}:
-        raise Conflict(f"This run has ended already: {rows[0]['status']}.")
+    begun = rows[0]["started_at"] is not None and rows[0]["versions"] is not None
+    found: dict[str, Any] = json.loads(rows[0]["versions"]) if begun else {}
+    return found
 
 
-def _start(workspace: Workspace, device: str) -> dict[str, Any]:
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return {
-        "device": f"cuda:{listed}" if device == "cuda" else "cpu",
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or 1),
-        "versions": training.plain(surroundings.versions(workspace.root)),
-        "environment": training.plain(surroundings.environment(os.environ)),
-    }
+def _start(workspace: Workspace, device: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a run begins with. One that goes on keeps what it was begun with."""
+    columns = {"device": device, "threads": int(os.environ.get("OMP_NUM_THREADS") or 1)}
+    versions = surroundings.versions(workspace.root)
+    if not before:
+        environment = surroundings.environment(os.environ)
+        return columns | {"versions": training.plain(versions), "environment": training.plain(environment)}
+    other = [name for name, value in versions.items() if name in before and before[name] != value]
+    if other:
+        _say(f"going on with another {', '.join(other)} than the run was begun with: bits may differ", sys.stderr)
+    return columns
 
 
 def _train(work: Work) -> dict[str, Any]:
     """Trains and measures; the columns that the run ends with."""
     config, given = work.config, work.config.hyperparameters
+    if work.device == "cuda" and not torch.cuda.is_available():
+        raise Unsupported(
+            f"The device {work.row['device']} cannot be used: torch sees no GPU here.",
+            hint="Set cuda_devices: cpu, or look at nvidia-smi and at how torch was installed.",
+        )
     _write_config(work)
     info = models.describe(config.model, environ=os.environ)
     questions = _material(work, info)
@@ -182,7 +214,7 @@ def _train(work: Work) -> dict[str, Any]:
     outcome = _loop(config.method)(setup)
     measured = _measure(work, setup, questions, encoded["evaluation"], outcome)
     if config.save_model:
-        results.write_model(work.directory, model, loaded.tokenizer)
+        results.write_model(work.directory, model, loaded.tokenizer, base=config.model)
     columns = sizes | before | measured
     about = {
         name: work.row[name] for name in ("fingerprint", "attempt", "n_train", "n_dev", "n_eval", "majority_accuracy")
@@ -212,8 +244,13 @@ def _material(work: Work, info: models.ModelInfo) -> Material:
     for row, found in zip(rows, data, strict=True):
         if (found.train_digest, found.eval_digest) != (row["train_digest"], row["eval_digest"]):
             raise _changed(f"{row['directory']} was changed since this run was registered.")
+    # As the record knew the data when the run was registered: it may have learned since whose it is.
+    known = [
+        dataclasses.replace(found, experiment=row["fingerprint"] and {"fingerprint": row["fingerprint"]})
+        for row, found in zip(rows, data, strict=True)
+    ]
     questions = material(data, task, config)
-    if training_identity(config, data=data, questions=questions, model=info.identity).digest != work.row["digest"]:
+    if training_identity(config, data=known, questions=questions, model=info.identity).digest != work.row["digest"]:
         raise _changed("The model, the task's prompts or synthtrack itself changed since this run was registered.")
     return questions
 
@@ -278,7 +315,7 @@ def _measure(
         "dev_loss": outcome.best_dev_loss, "eval_loss": found.loss, "accuracy": found.accuracy, "accuracy_low": low,
         "accuracy_high": high, "n_correct": found.n_correct,
         "macro_f1": statistics.macro_f1(labels, predicted, len(task.classes or ())) if task.macro_f1 else None,
-        "dev_accuracy": _dev_accuracy(work, outcome.best_step), **work.monitor.speed(),
+        "dev_accuracy": _dev_accuracy(work, outcome.best_step), **(work.monitor.speed() or _earlier_speed(work)),
     }  # fmt: skip
     _save_predictions(work, "trained", found)
     results.write_predictions(work.directory, found.predictions)
@@ -295,6 +332,17 @@ def _dev_accuracy(work: Work, step: int) -> float | None:
             step=step,
         )
     return rows[0]["value"] if rows else None
+
+
+def _earlier_speed(work: Work) -> dict[str, float]:
+    """The speed that an earlier process of the run recorded, where this one had no step left to take."""
+    sql = "SELECT value FROM training_metric WHERE training_run_id = :id AND name = :name"
+    with reading(work.workspace) as reader:
+        found = {
+            name: [row["value"] for row in reader.rows(sql, id=work.id, name=f"train/{name}")]
+            for name in ("step_time_s", "tokens_per_s")
+        }
+    return {name: median(values) for name, values in found.items() if values}
 
 
 def _note(work: Work, columns: Mapping[str, Any]) -> None:
@@ -344,11 +392,11 @@ def _write_config(work: Work) -> None:
 
 
 def _clean(work: Work) -> None:
-    """Removes what was only there to resume from; the log of a zo run is kilobytes and replays it, so it stays."""
+    """Removes what was only there to resume from; a zo run's log from its beginning is kilobytes, and replays it."""
     for each in (work.directory / places.CHECKPOINT).glob("*"):
         if each.is_dir():
             shutil.rmtree(each, ignore_errors=True)
-        elif each.suffix == ".safetensors":
+        elif each.name not in {"steps-000000000.log", "evaluations.jsonl"}:
             each.unlink(missing_ok=True)
 
 

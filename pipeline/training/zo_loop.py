@@ -18,7 +18,7 @@ from pipeline.training.zo import Memory, ZeroOrder, choose_memory, memory_to_kee
 from pipeline.training.zo_files import Evaluations, digest, load, save
 from pipeline.training.zo_log import Header, Log, differences, storing
 from tracker import clock
-from tracker.errors import Conflict, Corrupt, TrainingFailed
+from tracker.errors import Conflict, Corrupt, Diverged
 from tracker.spec import settings
 
 _REPLAY_S = 60.0
@@ -35,7 +35,8 @@ def train(setup: Setup) -> Outcome:
 
     Raises:
         Stopped: the monitor asked for it; the log holds every step.
-        TrainingFailed: a loss is not finite, or memory ran out.
+        Diverged: a loss is not finite.
+        TrainingFailed: memory ran out.
         Conflict: the checkpoint is of another model, of other settings, or of noise that is not made here.
         Corrupt: a file of the checkpoint is damaged.
         StorageError: the checkpoint cannot be written.
@@ -249,8 +250,8 @@ def _remove_others(checkpoint: Path, base: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _not_finite(what: str, learning_rate: float) -> TrainingFailed:
-    return TrainingFailed(
+def _not_finite(what: str, learning_rate: float) -> Diverged:
+    return Diverged(
         f"{what} is not finite; the learning rate was {learning_rate:g}.",
         hint="Lower learning_rate; where it fails at the first step, the model or zo_eps is at fault.",
     )

@@ -336,7 +336,7 @@ def test_a_loss_that_is_not_finite_is_said_at_once(root: Path) -> None:
         hyperparameters__eval_steps=40,
     )  # fmt: skip
     left, row = work(root, run_id), run(root, run_id)
-    assert (left.code, row["status"], row["accuracy"]) == (16, "failed", None)
+    assert (left.code, row["status"], row["accuracy"]) == (17, "failed", None)
     assert 1 < row["step"] < 40
     assert f"loss of step {row['step'] + 1} is not finite; the learning rate was 100" in str(row["error"])
     assert f"Error: {row['error']}" in left.err
