@@ -21,6 +21,7 @@ class Noise:
     def __init__(self, seed: int, device: torch.device) -> None:
         self._seed, self._device = seed, device
         self.chunk = _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK
+        self._generator = None if device.type == "cpu" else torch.Generator(device)
         self._cosine = torch.empty(self.chunk // 2 if device.type == "cpu" else 0)
 
     def fill(self, out: Tensor, step: int, direction: int, chunk: int) -> None:
@@ -31,12 +32,11 @@ class Noise:
         also looks at only 32 bits of a seed. Elsewhere the device's generator (Philox on CUDA) makes them.
         """
         seed = np.random.SeedSequence((self._seed, step, direction, chunk))
-        if self._device.type == "cpu":
+        if self._generator is None:
             self._box_muller(out, np.random.SFC64(seed))
         else:
-            generator = torch.Generator(self._device)
-            generator.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
-            out.normal_(generator=generator)
+            self._generator.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+            out.normal_(generator=self._generator)
 
     def digest(self) -> str:
         """8 hex digits of a chunk: with other versions of the libraries, or on another device, it may be another."""
