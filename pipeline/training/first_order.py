@@ -26,7 +26,7 @@ from pipeline.training.schedule import learning_rate_at
 from pipeline.training.setup import Outcome, Setup, Stopped
 from pipeline.training.splits import order
 from tracker import clock
-from tracker.errors import TrainingFailed
+from tracker.errors import Diverged
 
 _BEST = "best.safetensors"
 _WEIGHTS = "weights.safetensors"
@@ -42,13 +42,17 @@ def train(setup: Setup) -> Outcome:
 
     Raises:
         Stopped: the monitor asked for it; the checkpoint is written.
-        TrainingFailed: the loss is not finite, or memory ran out.
+        Diverged: the loss is not finite.
+        TrainingFailed: memory ran out.
+        Corrupt: a file of the checkpoint is damaged.
         StorageError: a checkpoint cannot be written.
     """
     config: Any = setup.model.config
     use_cache = config.use_cache
     with out_of_memory(setup.method), _deterministic():
         found = checkpoint_files.newest(setup.checkpoint)
+        # The best of steps that are taken again is found again: here it must be the best of those before.
+        checkpoint_files.restore(setup.checkpoint / _BEST, None if found is None else found[0])
         loop = _Loop(setup)
         if found is None:
             loop.train()
@@ -87,6 +91,7 @@ class _Loop(Trainer):
         self._tokens = 0
         self._saved_at = clock.monotonic()
         self._saving_took = 0.0
+        self._saved_step = 0
         super().__init__(setup.model, _arguments(setup), train_dataset=_Batches(setup), callbacks=[_Steps(self)])
         self.remove_callback(PrinterCallback)
 
@@ -140,11 +145,16 @@ class _Loop(Trainer):
 
     def begin(self) -> None:
         """Measures the model where it stands, if the run was interrupted before or while it did."""
+        self._saved_step = self.state.global_step
         if self._due(self.state.global_step):
             self._measure()
 
     def after_step(self) -> None:
-        """Says what the step did; saves, then measures, so that a run stopped while measuring resumes there."""
+        """Says what the step did; saves, then measures, so that a run stopped while measuring resumes there.
+
+        It saves after some minutes, earlier where it is stopped or measures next, but seldom enough to take little of
+        the time: what is measured after the last checkpoint, a resumed run measures again.
+        """
         setup, step = self.setup, self.state.global_step
         rate = learning_rate_at(setup.hyperparameters, step - 1)
         setup.monitor.step(
@@ -152,13 +162,18 @@ class _Loop(Trainer):
         )
         stopping = step < setup.hyperparameters.steps and setup.monitor.stopping()
         since = clock.monotonic() - self._saved_at
-        often = since > max(_SAVE_EVERY_S, self._saving_took / _MOST_TIME_SAVING)
-        if stopping or often or self._due(step):
+        affordable = since >= self._saving_took / _MOST_TIME_SAVING
+        if stopping or (affordable and (since > _SAVE_EVERY_S or self._due(step))):
             self._save_whole()
         if stopping:
             raise Stopped
         if self._due(step):
-            self._measure()
+            try:
+                self._measure()
+            except Stopped:
+                if self._saved_step < step:
+                    self._save_whole()
+                raise
 
     def _due(self, step: int) -> bool:
         given = self.setup.hyperparameters
@@ -179,9 +194,9 @@ class _Loop(Trainer):
         if best is None or found.loss < best["loss"]:
             checkpoint_files.write_weights(setup.model, path, {"step": step, "loss": found.loss})
 
-    def _not_finite(self, what: str, value: float, step: int) -> TrainingFailed:
+    def _not_finite(self, what: str, value: float, step: int) -> Diverged:
         rate = learning_rate_at(self.setup.hyperparameters, max(0, step - 1))
-        return TrainingFailed(
+        return Diverged(
             f"The {what} is {value} at step {step}, with learning rate {rate:g}.",
             hint="Use a lower learning_rate, or a warmup." + (" Or fp32." if self.setup.precision != "fp32" else ""),
         )
@@ -192,7 +207,8 @@ class _Loop(Trainer):
         directory = self.setup.checkpoint / f"checkpoint-{step}"
         with checkpoint_files.making(directory, {"step": step, "train_loss": self.train_loss}):
             self._save_checkpoint(self.setup.model, trial=None)
-        self._saved_at = clock.monotonic()
+            checkpoint_files.keep(self.setup.checkpoint / _BEST, directory)
+        self._saved_at, self._saved_step = clock.monotonic(), step
         self._saving_took = self._saved_at - began
 
     def save_model(self, output_dir: str | None = None, *_: Any, **__: Any) -> None:
