@@ -76,8 +76,6 @@ def _of_hub(name: str, token: str | None, *, weights: bool) -> Files:
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -87,14 +85,18 @@ def _of_hub(name: str, token: str | None, *, weights: bool) -> Files:
     try:
         directory = _fetched(repo, asked or "main", token, weights=weights)
     except HFValidationError as error:
-        raise _unknown(name, "There is no such directory, and it is no name of the hub: those are owner/name.") from error
+        raise _unknown(
+            name, "There is no such directory, and it is no name of the hub: those are owner/name."
+        ) from error
     except GatedRepoError as error:
         raise _gated(repo, token) from error
     except RevisionNotFoundError as error:
         raise UnknownReference("revision", asked, hint=f"The hub has {repo}, but no such revision of it.") from error
     except RepositoryNotFoundError as error:
         private = "" if token else " If it is private or gated: export HF_TOKEN=... ."
-        raise _unknown(name, f"There is no such directory, nor such a model on the Hugging Face hub.{private}") from error
+        raise _unknown(
+            name, f"There is no such directory, nor such a model on the Hugging Face hub.{private}"
+        ) from error
     except RemoteEntryNotFoundError as error:
         raise TrainingFailed(
             f"The model {repo} on the hub has no {CONFIG}, so transformers cannot load it.",
@@ -102,7 +104,7 @@ def _of_hub(name: str, token: str | None, *, weights: bool) -> Files:
         ) from error
     except HfHubHTTPError as error:
         raise ProviderError(f"The Hugging Face hub refused {repo}: {_first_line(error)}", hint=_LOCAL_WORKS) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, _http_error()) as error:
+    except _unreachable() as error:
         raise ProviderError(
             f"There is no directory {name} here, and the Hugging Face hub cannot be reached to look for such a model.",
             hint=f"{_LOCAL_WORKS} scratch:llama-tiny needs no files at all.",
@@ -115,7 +117,7 @@ def _of_hub(name: str, token: str | None, *, weights: bool) -> Files:
 def _fetched(repo: str, asked: str, token: str | None, *, weights: bool) -> Path:
     """The snapshot directory of a commit of ``repo``; of an unreachable hub, what was fetched earlier."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         # One request without retries: fetching a file from a hub that is not there takes half a minute to fail.
@@ -123,7 +125,7 @@ def _fetched(repo: str, asked: str, token: str | None, *, weights: bool) -> Path
         config = hf_hub_download(repo, CONFIG, revision=asked, token=token)
     except HfHubHTTPError:
         raise
-    except (_http_error(), OfflineModeIsEnabled):
+    except _unreachable():
         config = hf_hub_download(repo, CONFIG, revision=asked, local_files_only=True)
         if weights and not _holds_weights(Path(config).parent):
             raise LocalEntryNotFoundError(repo) from None
@@ -140,11 +142,13 @@ def _fetched(repo: str, asked: str, token: str | None, *, weights: bool) -> Path
     return Path(config).parent
 
 
-def _http_error() -> type[Exception]:
-    from huggingface_hub.errors import HfHubHTTPError
+def _unreachable() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    # The first base of the hub's errors is what its HTTP client raises: httpx's or httpx2's, by its version.
-    return next(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    # The first base of the hub's errors is what its HTTP client raises: httpx's or httpx2's, by its version. Where
+    # Python itself keeps a process from the network, as in tests, it is a RuntimeError, which no client translates.
+    http = next(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    return http, RuntimeError, OfflineModeIsEnabled, LocalEntryNotFoundError
 
 
 def _holds_weights(directory: Path) -> bool:
