@@ -16,6 +16,7 @@ from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from pipeline.training.plan import Plan
+    from pipeline.training.sweep import End
 
 
 @click.command()
@@ -105,12 +106,16 @@ def _dry_run(workspace: Workspace, plans: list[Plan], *, as_json: bool) -> None:
 
 def _train_all(workspace: Workspace, plans: list[Plan], *, mlflow: bool, as_json: bool) -> None:
     """One sweep after the other; a sweep with failures does not keep the next from being trained."""
+    from pipeline.training.plan import prepare
+
     failures: list[Error] = []
     shown: list[Any] = []
     try:
-        for plan in plans:
+        for number, plan in enumerate(plans):
+            # What came before may have trained some of its points.
+            again = prepare(workspace, Path(plan.path), plan.options) if number else plan
             try:
-                shown.append(_train(workspace, plan, mlflow=mlflow, as_json=as_json))
+                _train(workspace, again, shown, mlflow=mlflow, as_json=as_json)
             except TrainingFailed as error:
                 failures.append(error)
     finally:
@@ -122,7 +127,9 @@ def _train_all(workspace: Workspace, plans: list[Plan], *, mlflow: bool, as_json
         raise failures[0]
 
 
-def _train(workspace: Workspace, plan: Plan, *, mlflow: bool, as_json: bool) -> Any:
+def _train(workspace: Workspace, plan: Plan, shown: list[Any], *, mlflow: bool, as_json: bool) -> None:
+    """Trains a plan; what came of it is put into ``shown``, also where it failed."""
+    from cli.train_text import trained
     from pipeline.training.devices import devices_of
     from pipeline.training.train import register
     from tracker.database import open_database
@@ -130,14 +137,21 @@ def _train(workspace: Workspace, plan: Plan, *, mlflow: bool, as_json: bool) -> 
     wanted = plan.wanted()
     if not wanted:
         render.note(f"⚡ {plan.path}: every point was trained before; nothing to do (--skip-done).")
-        return {"sweep": None, "status": "complete", "runs": []}
+        shown.append({"uuid": None, "status": "complete", "runs": []})
+        return
     _announce(plan)
     devices = devices_of(plan)
     with open_database(workspace) as database:
         sweep_id = register(workspace, database, plan, devices)
     if not plan.config.wait_for_completion:
-        return _in_background(workspace, sweep_id, mlflow=mlflow)
-    return _waited_for(workspace, sweep_id, as_json=as_json)
+        shown.append(_in_background(workspace, sweep_id, mlflow=mlflow))
+        return
+    end = _waited_for(workspace, sweep_id)
+    found = _sweep(workspace, sweep_id)
+    shown.append(found)
+    if not as_json:
+        render.show(trained(found["varied"], found["runs"]))
+    end.check()
 
 
 def _announce(plan: Plan) -> None:
@@ -161,19 +175,13 @@ def _in_background(workspace: Workspace, sweep_id: int, *, mlflow: bool) -> dict
     return found
 
 
-def _waited_for(workspace: Workspace, sweep_id: int, *, as_json: bool) -> dict[str, Any]:
-    from cli.train_text import trained
+def _waited_for(workspace: Workspace, sweep_id: int) -> End:
     from cli.training_progress import training_progress
     from pipeline.training.interrupts import Interrupts
     from pipeline.training.sweep import work
 
     with Interrupts() as interrupts, training_progress() as display:
-        end = work(workspace, sweep_id, on_progress=display, interrupts=interrupts)
-    found = _sweep(workspace, sweep_id)
-    if not as_json:
-        render.show(trained(found["varied"], found["runs"]))
-    end.check()
-    return found
+        return work(workspace, sweep_id, on_progress=display, interrupts=interrupts)
 
 
 def _sweep(workspace: Workspace, sweep_id: int) -> dict[str, Any]:

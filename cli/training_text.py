@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cli.render import counted, harmless, moment, table
 from cli.train_text import duration, shown
+from pipeline.training.news import reason
 from tracker.catalogue import Row
 from tracker.sweeps import holder_of, is_unfinished, point
 
@@ -45,11 +46,11 @@ def _sweep(sweep: Row, log: str | None) -> Iterator[str]:
     if log is not None:
         yield f"   Log:     {log}"
     if sweep["error"]:
-        yield f"   ⚠️  {_last_line(sweep['error'])}"
+        yield f"   ⚠️  {_reason(sweep['error'])}"
     yield from (f"   {line}" for line in _table(sweep).splitlines())
     for run in runs:
         if run["error"] and run["status"] != "complete":
-            yield f"   ⚠️  {point(run)}: {_last_line(run['error'])}"
+            yield f"   ⚠️  {point(run)}: {_reason(run['error'])}"
     if sweep["status"] != "running" and is_unfinished(sweep):
         if any(run["status"] == "running" for run in runs):
             yield "   ⚠️  Its supervisor is gone; what runs goes on, and nothing else begins."
@@ -109,5 +110,5 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _last_line(text: str) -> str:
-    return harmless(text.strip().splitlines()[-1]) if text.strip() else ""
+def _reason(text: str) -> str:
+    return harmless(reason(text))

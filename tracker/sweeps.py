@@ -97,8 +97,9 @@ def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
 
 
 def is_unfinished(found: Row) -> bool:
-    """Whether a sweep is being worked on, or has runs that can be resumed."""
-    return found["status"] == "running" or any(run["status"] in {*RESUMABLE, "running"} for run in found["runs"])
+    """Whether a sweep is being worked on, has runs that can be resumed, or was never closed by its supervisor."""
+    left = any(run["status"] in {*RESUMABLE, "running"} for run in found["runs"])
+    return left or found["status"] in {"running", "interrupted"}
 
 
 def runs(reader: Reader, sweep_id: int) -> list[Row]:

@@ -66,13 +66,26 @@ class Measured:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-def register(database: Database, sweep: Row, points: Sequence[Point], process: Process | None) -> Registered:
+def register(
+    database: Database, sweep: Row, points: Sequence[Point], process: Process | None, *, fresh: bool = False
+) -> Registered:
     """Stores a sweep and a pending run for each point; a point that was trained before is a new attempt.
 
-    Raises Corrupt where a fingerprint stands for other settings.
+    Raises Corrupt where a fingerprint stands for other settings, and Conflict where another process trains the same
+    sweep at this moment, unless ``fresh``.
     """
     now = _now()
     with database.writing() as connection:
+        same = select(SWEEP).where(SWEEP.c.key == sweep["key"], SWEEP.c.status == RUNNING)
+        for row in connection.execute(same).mappings().all():
+            holder = holder_of(dict(row))
+            other = holder is not None and (process is None or not holder.is_same(process))
+            if other and not fresh and is_held(dict(row)):
+                since = str(row["started_at"])[:19].replace("T", " ")
+                raise Conflict(
+                    f"The same is being trained by {holder}, since {since} UTC.",
+                    hint="`synthtrack training status` shows how far it is; --fresh trains it another time.",
+                )
         sweep_uuid = uuid.uuid4().hex
         sweep_id = connection.execute(
             SWEEP.insert()

@@ -29,5 +29,12 @@ def _what(run: Row) -> str:
         return f"training on {run['device']}{goes_on} ({run['directory']})"
     if status == "complete":
         return "complete" if run["accuracy"] is None else f"complete, accuracy {run['accuracy']:.1%}"
-    why = "" if run["error"] is None else f": {str(run['error']).strip().splitlines()[-1]}"
+    why = "" if run["error"] is None else f": {reason(run['error'])}"
     return f"{status} at {at}{why}"
+
+
+def reason(error: str) -> str:
+    """The line of a recorded error that says what went wrong; after an Error's message comes what to do about it."""
+    lines = error.strip().splitlines() or ["no reason was recorded"]
+    is_last = lines[0].startswith("Traceback") or lines[-1].startswith("Its process")
+    return lines[-1 if is_last else 0]

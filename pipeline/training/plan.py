@@ -33,9 +33,10 @@ _EARLIER = """
 _UNFINISHED = """
     SELECT w.id, w.uuid, w.status FROM training_sweep w WHERE w.key = :key AND w.id =
         (SELECT MAX(l.id) FROM training_sweep l WHERE l.key = :key)
-    AND EXISTS (SELECT 1 FROM training_run r WHERE r.training_sweep_id = w.id AND r.status <> 'complete'
+    AND (w.status IN ('running', 'interrupted') OR EXISTS (
+                SELECT 1 FROM training_run r WHERE r.training_sweep_id = w.id AND r.status <> 'complete'
                 AND r.attempt = (SELECT MAX(n.attempt) FROM training_run n
-                                 WHERE n.training_sweep_id = w.id AND n.position = r.position))"""
+                                 WHERE n.training_sweep_id = w.id AND n.position = r.position)))"""
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,15 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Plan:
         location = _pinned(location, model.identity)
         earlier = {} if reader is None else _earlier(reader, config)
         own = [training_identity(each, data=data, questions=questions, model=model.identity) for each in ready]
-        points = _distinct(_point(workspace, *each, data_name(data), earlier) for each in zip(ready, own, strict=True))
+        # A directory goes by its last name; two parts would be taken for a name of the hub.
+        shown = Path(location).name if os.path.isdir(location) else config.model  # noqa: PTH112
+        points = _distinct(
+            _point(workspace, *each, model=shown, data=data_name(data), earlier=earlier)
+            for each in zip(ready, own, strict=True)
+        )
         varied = tuple(name for name in found.varied if len({_value(each, name) for each in points}) > 1)
-        key = content_key([config.experiment.purpose, [point.identity.digest for point in points]])
+        wanted = [each.identity.digest for each in points if not (options.skip_done and each.n_complete)]
+        key = content_key([config.experiment.purpose, wanted])
         unfinished = None if reader is None or options.fresh else _first(reader.rows(_UNFINISHED, key=key))
     return Plan(
         str(path), document, points, varied, task, tuple(data), questions, model, location, key, tuple(warnings),
@@ -172,10 +179,12 @@ def _pruned(nested: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:
     return found
 
 
-def _point(workspace: Workspace, config: TrainingConfig, own: Identity, name: str, earlier: Mapping[str, Row]) -> Point:
+def _point(
+    workspace: Workspace, config: TrainingConfig, own: Identity, *, model: str, data: str, earlier: Mapping[str, Row]
+) -> Point:
     place = places.results_directory(
-        workspace.results_dir, purpose=config.experiment.purpose, model=config.model, task=config.task,
-        method=config.method, data=name, rate=config.hyperparameters.learning_rate,
+        workspace.results_dir, purpose=config.experiment.purpose, model=model, task=config.task,
+        method=config.method, data=data, rate=config.hyperparameters.learning_rate,
     )  # fmt: skip
     before = earlier.get(own.fingerprint, {"n": 0, "n_complete": 0})
     return Point(config, own, place, before["n"], before["n_complete"])

@@ -210,9 +210,11 @@ class _Supervisor:
         pairs = list(zip(self._free(), waiting, strict=False))
         for slot, row in pairs:
             self._beat()
+            busy = sweeps.busy_threads(self.reader, but=self.sweep["id"])
             self.started.add(row["id"])
             try:
-                self.active.append(self._worker(row, slot))
+                self.active.append(self._worker(row, slot, busy))
+            # Of the run's directory or its process: what is wrong with the record was said by then.
             except StorageError as error:
                 self._record(row, "failed", str(error))
                 if not self.sweep["continue_on_error"]:
@@ -220,11 +222,11 @@ class _Supervisor:
                     break
         return len(pairs)
 
-    def _worker(self, row: Row, slot: int) -> Worker:
+    def _worker(self, row: Row, slot: int, busy: int) -> Worker:
         devices = self.sweep["devices"]
         threads = threads_of(
             row["threads"], self.workspace.environ.get("OMP_NUM_THREADS"), cores=usable_cores(), devices=len(devices),
-            busy=sweeps.busy_threads(self.reader, but=self.sweep["id"]),
+            busy=busy,
         )  # fmt: skip
         return workers.start(self.workspace, row, slot, devices[slot], threads=threads, command=self.command)
 

@@ -32,7 +32,9 @@ def register(workspace: Workspace, database: Database, plan: Plan, devices: Sequ
         return _resume(workspace, database, plan, devices)
     moment = clock.now()
     points = [_point(workspace, plan, each, places.make_directory(each.place, moment)) for each in plan.wanted()]
-    return training.register(database, _sweep(workspace, plan, devices), points, clock.this_process()).id
+    return training.register(
+        database, _sweep(workspace, plan, devices), points, clock.this_process(), fresh=plan.options.fresh
+    ).id
 
 
 def _resume(workspace: Workspace, database: Database, plan: Plan, devices: Sequence[str]) -> int:
@@ -45,7 +47,7 @@ def _resume(workspace: Workspace, database: Database, plan: Plan, devices: Seque
             hint="`synthtrack training status` shows how far it is, `synthtrack training stop` ends it.",
         )
     # What operates a run is as the config says now; what shapes it is in the fingerprint.
-    configs = {point.identity.fingerprint: _config(plan, point) for point in plan.points}
+    configs = {point.identity.fingerprint: _config(workspace, plan, point) for point in plan.points}
     training.reconfigure(database, sweep_id, configs)
     with reading(workspace) as reader:
         failed = {row["fingerprint"]: row for row in reader.rows(_RUNS, id=sweep_id) if row["status"] == "failed"}
@@ -92,14 +94,17 @@ def _point(workspace: Workspace, plan: Plan, point: Point, directory: Path) -> t
         "n_parameters": plan.model.n_parameters, "majority_accuracy": plan.material.majority_accuracy(),
         "classes": training.plain(plan.task.classes) if plan.task.classes else None,
         "settings": training.plain(recorded_settings(config)),
-        "config": _config(plan, point), "command": plan.options.command,
+        "config": _config(workspace, plan, point), "command": plan.options.command,
     }  # fmt: skip
     return training.Point(point.identity, workspace.relative(directory), columns, tuple(_data(workspace, plan)))
 
 
-def _config(plan: Plan, point: Point) -> str:
-    """With what operates the run, which a worker needs and no fingerprint holds."""
-    return training.plain(public(point.config) | {"model": plan.model_location})
+def _config(workspace: Workspace, plan: Plan, point: Point) -> str:
+    """With what operates the run, which a worker needs and no fingerprint holds.
+
+    A model's directory moves with the workspace where it lies in it.
+    """
+    return training.plain(public(point.config) | {"model": workspace.relative(Path(plan.model_location))})
 
 
 def _data(workspace: Workspace, plan: Plan) -> Iterator[Mapping[str, Any]]:

@@ -28,7 +28,7 @@ from pipeline.training.encoding import Encoded, encode
 from pipeline.training.evaluate import Evaluation, evaluate
 from pipeline.training.material import Material, material
 from pipeline.training.memory import estimate_memory, out_of_memory, require_memory
-from pipeline.training.plan import recorded_config, training_identity
+from pipeline.training.plan import locate_model, recorded_config, training_identity
 from pipeline.training.record_monitor import RecordMonitor, patiently
 from pipeline.training.setup import Outcome, Setup, Stopped
 from pipeline.training.specs import DataSpec, TrainingConfig
@@ -175,7 +175,8 @@ def _train(work: Work) -> dict[str, Any]:
             hint="Set cuda_devices: cpu, or look at nvidia-smi and at how torch was installed.",
         )
     _write_config(work)
-    info = models.describe(config.model, environ=os.environ)
+    location = locate_model(work.workspace, config.model)
+    info = models.describe(location, environ=os.environ)
     questions = _material(work, info)
     budget = default_token_budget(work.device)
     needed = estimate_memory(
@@ -183,9 +184,7 @@ def _train(work: Work) -> dict[str, Any]:
         zo_memory=config.zo_memory, gradient_checkpointing=config.gradient_checkpointing,
     )  # fmt: skip
     require_memory(needed, device=work.device, method=config.method)
-    loaded = models.load(
-        config.model, device=work.device, precision=config.precision, seed=given.seed, environ=os.environ
-    )
+    loaded = models.load(location, device=work.device, precision=config.precision, seed=given.seed, environ=os.environ)
     model = loaded.model
     if given.lora_rank is not None and config.method != "fo_full":
         model = models.with_lora(model, rank=given.lora_rank, alpha=given.lora_alpha, seed=given.seed)

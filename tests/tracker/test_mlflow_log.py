@@ -635,6 +635,7 @@ def test_what_exceeds_a_batch_of_mlflow_is_logged_in_several(fresh: Workspace) -
     points += [("train/tokens_per_s", step, 8000.0) for step in range(1, 1501)]
     settings = {f"hyperparameters.extra_{number}": number for number in range(120)}
     with open_database(fresh) as database:
+        training.end_run(database, sweep.run_ids[0], training.INTERRUPTED, {})
         training.claim(database, sweep.run_ids[0], GONE, {"settings": json.dumps(settings)})
         training.beat(database, sweep.run_ids[0], GONE, Measured(points))
         training.end_run(database, sweep.run_ids[0], training.FAILED, {}, error="no")

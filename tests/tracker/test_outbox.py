@@ -77,6 +77,7 @@ def test_what_goes_on_is_pending_once_it_has_ended_anew(tmp_path: Path) -> None:
     with open_database(study.workspace) as database, reading(study.workspace, snapshot=False) as reader:
         for entry in outbox.pending(reader):
             outbox.mark_logged(database, entry, "abc")
+        training.end_run(database, run, training.INTERRUPTED, {})
         training.claim(database, run, GONE, {})
         training.supervise(database, sweep, GONE)
         assert outbox.pending(reader) == []

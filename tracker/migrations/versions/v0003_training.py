@@ -17,9 +17,12 @@ VIEWS = {
                r.n_truncated, r.n_parameters, r.n_trainable, r.step_time_s, r.tokens_per_s, r.peak_memory_bytes,
                r.duration_s, r.device, r.n_resumed, r.created_at, r.started_at, r.finished_at, r.directory,
                w.uuid AS sweep, d.path AS data_path, d.dataset, d.eval_digest,
-               (SELECT COUNT(*) FROM training_data n WHERE n.training_run_id = r.id) AS n_data, e.id AS shared_experiment_id,
+               (SELECT COUNT(*) FROM training_data n WHERE n.training_run_id = r.id) AS n_data,
+               e.id AS shared_experiment_id,
                CASE WHEN e.id IS NULL THEN NULL ELSE e.dataset || '/' || e.name END AS data_experiment,
-               e.fingerprint AS data_fingerprint, COALESCE(e.fingerprint, SUBSTR(d.train_digest, 1, 12)) AS data_key,
+               e.fingerprint AS data_fingerprint,
+               CASE WHEN EXISTS (SELECT 1 FROM training_data k WHERE k.training_run_id = r.id AND k.position > 0)
+                    THEN r.data ELSE COALESCE(e.fingerprint, SUBSTR(d.train_digest, 1, 12)) END AS data_key,
                e.model AS generation_model,
                e.temperature AS generation_temperature, e.top_p AS generation_top_p,
                e.max_tokens AS generation_max_tokens, e.strategy AS generation_strategy,
@@ -30,12 +33,11 @@ VIEWS = {
         FROM training_run r
         JOIN training_sweep w ON w.id = r.training_sweep_id
         JOIN training_data d ON d.training_run_id = r.id AND d.position = 0
-        LEFT JOIN shared_experiment e ON e.id = (
-            SELECT CASE WHEN COUNT(DISTINCT m.shared_experiment_id) = 1 THEN MAX(m.shared_experiment_id) END
-            FROM training_data m WHERE m.training_run_id = r.id)""",
+        LEFT JOIN shared_experiment e ON e.id = d.shared_experiment_id
+            AND NOT EXISTS (SELECT 1 FROM training_data m WHERE m.training_run_id = r.id AND m.position > 0)""",
     "prediction_overview": """
-        SELECT p.training_run_id, r.uuid, r.task, r.model, r.method, r.data, r.learning_rate, r.seed, p.stage,
-               p.position, p.label, p.predicted, p.correct, p.scores, d.eval_digest
+        SELECT p.training_run_id, r.uuid, r.fingerprint, r.attempt, r.status, r.task, r.model, r.method, r.data,
+               r.learning_rate, r.seed, p.stage, p.position, p.label, p.predicted, p.correct, p.scores, d.eval_digest
         FROM prediction p JOIN training_run r ON r.id = p.training_run_id
         JOIN training_data d ON d.training_run_id = r.id AND d.position = 0""",
 }
