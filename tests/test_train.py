@@ -34,6 +34,8 @@ from tracker.training_report import RUN_TAG
 SECRETS = {"HF_TOKEN": "hf_3b1cTheFirstSecret", "OPENAI_API_KEY": "sk-77TheSecondSecret", "OMP_NUM_THREADS": "1"}
 RATES, SEEDS = [1e-3, 5e-3], [0, 1]
 GRID = [(rate, seed) for rate in RATES for seed in SEEDS]
+# Processes of their own take seconds to begin, and more where many tests run at once.
+pytestmark = pytest.mark.timeout(900)
 FILES = {
     "experiment_config.yaml", "metrics.json", "predictions.jsonl", "model", "checkpoint",
 }  # fmt: skip

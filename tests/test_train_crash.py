@@ -17,6 +17,8 @@ import pytest
 from tests.trainings import config, curve, directory, model_digest, new_root, predictions, run, trained, until, work
 from tests.workspaces import Done, call, finish, rows, start, write_config
 
+# Processes of their own take seconds to begin, and more where many tests run at once.
+pytestmark = pytest.mark.timeout(900)
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 STEPS, EVERY = 160, 40
 TRAIN = ("train", "config.yaml", "--no-mlflow")

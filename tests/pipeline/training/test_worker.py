@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -94,6 +97,7 @@ def test_it_measures_the_labelled_records_and_counts_them(root: Path) -> None:
 def test_dev_and_evaluation_agree_where_they_are_the_same_records(root: Path, method: str) -> None:
     same = write_data(root / "same" / method / "Copa", copa(N_TRAIN + N_DEV))
     write_lines(same / "copa_validation.jsonl", copa(N_DEV, first=N_TRAIN))
+    measured = []
     for precision in ("fp32", "bf16"):
         (run_id,) = trained(root, method=method, precision=precision, data__path=str(same))
         row = run(root, run_id)
@@ -104,6 +108,61 @@ def test_dev_and_evaluation_agree_where_they_are_the_same_records(root: Path, me
         if precision == "fp32":
             assert row["accuracy"] == row["dev_accuracy"]
         assert row["best_step"] > 0
+        measured.append(curve(root, run_id, "dev/loss")[0])
+    # It computes in what it was told to.
+    assert measured[0] != measured[1]
+    assert measured[0] == pytest.approx(measured[1], rel=2e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_is_over_candidates_or_over_the_answer(root: Path, method: str) -> None:
+    """An untrained model has no preference among two candidates, and none among 258 tokens."""
+    for classification, near in ((True, math.log(2)), (False, math.log(258))):
+        (run_id,) = trained(
+            root, method=method, train_as_classification=classification, hyperparameters__steps=1, save_model=False
+        )
+        assert curve(root, run_id, "dev/loss")[0] == pytest.approx(near, rel=0.2)
+        assert curve(root, run_id, "train/loss")[1] == pytest.approx(near, rel=0.3)
+        assert run(root, run_id)["eval_loss"] == pytest.approx(near, rel=0.3)
+
+
+@pytest.mark.parametrize("method", ["zo", "fo_lora"])
+def test_rank_and_alpha_of_lora_are_used(root: Path, method: str) -> None:
+    places = []
+    for rank, alpha in ((4, 8.0), (8, 8.0), (4, 32.0)):
+        (run_id,) = trained(
+            root, method=method, hyperparameters__lora_rank=rank, hyperparameters__lora_alpha=alpha,
+            hyperparameters__steps=2, hyperparameters__learning_rate=1e-2,
+        )  # fmt: skip
+        row = run(root, run_id)
+        adapter = json.loads((directory(root, run_id) / "model" / "adapter_config.json").read_text())
+        assert (adapter["r"], adapter["lora_alpha"], row["lora_rank"]) == (rank, alpha, rank)
+        # Seven linear layers in each of two blocks: four of 64 to 64, three of 64 to 176 or back.
+        assert row["n_trainable"] == rank * 2 * (4 * (64 + 64) + 3 * (64 + 176))
+        assert row["n_parameters"] - row["n_trainable"] == 133_696
+        places.append(curve(root, run_id, "train/loss"))
+    assert places[0] != places[1]
+    assert places[0] != places[2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_signal_makes_it_save_and_end(root: Path) -> None:
+    (run_id,) = registered(root, hyperparameters__steps=5000, hyperparameters__eval_steps=5000)
+
+    def ask() -> None:
+        until(lambda: run(root, run_id)["step"] >= 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    left = work(root, run_id)
+    asking.join()
+    row = run(root, run_id)
+    assert (left.code, row["status"]) == (130, "stopped")
+    assert 3 <= row["step"] < 5000
+    assert "stopped; its checkpoint is kept" in left.out
+    log = (directory(root, run_id) / "checkpoint" / "steps-000000000.log").read_bytes()
+    assert (len(log) - 16 - int.from_bytes(log[8:12], "little")) // 16 == row["step"]
 
 
 @pytest.mark.parametrize(("method", "rate", "best"), [("zo", 1e-2, 0), ("fo_full", 3.0, 0), ("fo_lora", 30.0, 2)])
