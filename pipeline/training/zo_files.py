@@ -15,13 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.training.evaluate import Evaluation, Prediction
+from pipeline.training.evaluate import Evaluation
 from pipeline.training.zo_log import storing, sync
 from tracker.errors import Corrupt, StorageError
 
 
 class Evaluations:
-    """The evaluations on dev by step, a line of JSON each; what a crash left half written is cut off."""
+    """The evaluations on dev by step, a line of JSON each, without predictions: nothing needs them to go on.
+
+    What a crash left half written is cut off; a whole line that is none raises Corrupt.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,20 +34,25 @@ class Evaluations:
             whole = data[: data.rfind(b"\n") + 1]
             if len(whole) < len(data):
                 os.truncate(path, len(whole))
-        for line in whole.splitlines():
-            fields: dict[str, Any] = json.loads(line)
-            step = fields.pop("step")
-            predictions = [Prediction(**each | {"scores": tuple(each["scores"])}) for each in fields.pop("predictions")]
-            self.found[step] = Evaluation(**fields, predictions=predictions)
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                fields: dict[str, Any] = json.loads(line)
+                step = int(fields.pop("step"))
+                self.found[step] = Evaluation(**fields, predictions=[])
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise Corrupt(f"{path}:{number} is no evaluation of this run.", hint=_begin_anew(path)) from error
 
-    def append(self, step: int, evaluation: Evaluation) -> None:
-        """Keeps what was measured after ``step`` updates; it outlives a power cut."""
-        line = json.dumps({"step": step} | dataclasses.asdict(evaluation)) + "\n"
+    def append(self, step: int, evaluation: Evaluation) -> Evaluation:
+        """Keeps what was measured after ``step`` updates, and gives what is kept; it outlives a power cut."""
+        kept = dataclasses.replace(evaluation, predictions=[])
+        fields = {name: value for name, value in vars(kept).items() if name != "predictions"}
+        line = json.dumps({"step": step} | fields) + "\n"
         with storing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self.found[step] = evaluation
+        self.found[step] = kept
+        return kept
 
     def best(self) -> int | None:
         """The step of the least loss, the first of several; None before the first evaluation."""
@@ -71,9 +79,7 @@ def load(path: Path, tensors: Mapping[str, Tensor]) -> None:
             for name, each in tensors.items():
                 each.copy_(file.get_tensor(name))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise Corrupt(
-            f"{path} does not hold the weights of this run: {error}.", hint="Without it the run cannot go on."
-        ) from error
+        raise Corrupt(f"{path} does not hold the weights of this run: {error}.", hint=_begin_anew(path)) from error
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -83,3 +89,7 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
         found.update(f"{name} {each.dtype} {tuple(each.shape)}\n".encode())
         found.update(each.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _begin_anew(path: Path) -> str:
+    return f"Remove {path.parent} to train the run from its beginning."

@@ -74,7 +74,10 @@ class _Loop:
         }
         header = self._header(model, memory if setup.zo_memory == "auto" else setup.zo_memory)
         self._log = Log.create(_log_path(setup.checkpoint, 0), header) if held is None else self._go_on(held, header)
-        self._records = {record.step: record for record in self._log.records}
+        self._to_replay = {record.step: record for record in self._log.records}
+        self._log.records.clear()
+        last = self._to_replay.get(self._given.steps - 1)
+        self._train_loss = math.nan if last is None else last.loss
 
     def train(self) -> Outcome:
         setup, steps = self._setup, self._given.steps
@@ -91,8 +94,7 @@ class _Loop:
         self._zo.release()
         for each, data in self._frozen:
             each.data = data
-        loss = self._records[steps - 1].loss if steps - 1 in self._records else math.nan
-        return Outcome(best, self._evaluations.found[best].loss, steps, loss)
+        return Outcome(best, self._evaluations.found[best].loss, steps, self._train_loss)
 
     def _take_steps(self) -> None:
         begin, every, steps = self._log.header.base_step, self._given.eval_steps, self._given.steps
@@ -105,8 +107,9 @@ class _Loop:
             if self._setup.monitor.stopping():
                 self._log.sync()
                 raise Stopped
-            if step in self._records:
-                self._zo.replay(self._records[step])
+            record = self._to_replay.pop(step, None)
+            if record is not None:
+                self._zo.replay(record)
             else:
                 self._step(step)
                 self._shorten(step + 1)
@@ -139,7 +142,7 @@ class _Loop:
         self._wait()
         self._moving_s = min(self._moving_s, clock.monotonic() - began - computing)
         self._log.append(record)
-        self._records[step] = record
+        self._train_loss = record.loss
         tokens = sum(each.tokens for each in packs)
         setup.monitor.step(
             step + 1, {"train/loss": record.loss, "train/learning_rate": rate, "train/tokens": float(tokens)}
@@ -164,8 +167,7 @@ class _Loop:
         best = self._evaluations.best()
         if best is None or found.loss < self._evaluations.found[best].loss:
             self._save(setup.checkpoint / _BEST)
-        self._evaluations.append(step, found)
-        setup.monitor.evaluated(step, found)
+        setup.monitor.evaluated(step, self._evaluations.append(step, found))
 
     def _shorten(self, step: int) -> None:
         """Saves theta and begins a new log where a replay would take long, and saves take little of the time."""

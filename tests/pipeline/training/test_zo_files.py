@@ -29,8 +29,33 @@ def test_evaluations_are_read_again(tmp_path: Path) -> None:
     for step, each in given.items():
         evaluations.append(step, each)
     again = Evaluations(tmp_path / "evaluations")
-    assert again.found == evaluations.found == given
+    assert again.found == evaluations.found
+    assert [(step, each.loss, each.accuracy, each.n_correct, each.n) for step, each in again.found.items()] == [
+        (step, each.loss, each.accuracy, each.n_correct, each.n) for step, each in given.items()
+    ]
     assert again.best() == 5
+
+
+def test_predictions_are_kept_neither_on_the_disk_nor_in_memory(tmp_path: Path) -> None:
+    path, few, many = tmp_path / "evaluations", evaluation(1.0), evaluation(1.0)
+    many.predictions.extend(many.predictions * 100)
+    evaluations = Evaluations(path)
+    kept = [evaluations.append(step, each) for step, each in enumerate([few, many])]
+    assert kept == list(evaluations.found.values())
+    assert all(each.predictions == [] for each in kept)
+    first, second = path.read_text().splitlines()
+    assert len(first) == len(second)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "3", "{}", '{"step": 1}', '{"step": null}', "\udcff"])
+def test_a_damaged_evaluation_is_refused_in_words(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "evaluations"
+    Evaluations(path).append(0, evaluation(2.0))
+    with path.open("a", errors="surrogateescape") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(Corrupt, match=r"evaluations:2 is no evaluation of this run") as refused:
+        Evaluations(path)
+    assert refused.value.hint == f"Remove {tmp_path} to train the run from its beginning."
 
 
 def test_half_an_evaluation_is_cut_off(tmp_path: Path) -> None:
