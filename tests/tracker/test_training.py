@@ -19,7 +19,7 @@ from tests.databases import KINDS, opened, rows
 from tracker import clock, training
 from tracker.clock import Process, process_of, this_process
 from tracker.database import Database
-from tracker.errors import Corrupt
+from tracker.errors import Conflict, Corrupt
 from tracker.fingerprint import identify
 from tracker.training import Busy, Measured, Point, Registered
 
@@ -56,7 +56,7 @@ SWEEP: Mapping[str, Any] = {
 
 
 def register(database: Database, *points: Point, process: Process | None = None) -> Registered:
-    return training.register(database, SWEEP, points or (point(0), point(1)), process or this_process())
+    return training.register(database, SWEEP, points or (point(0), point(1)), process or this_process(), fresh=True)
 
 
 def run(database: Database, run_id: int) -> dict[str, Any]:
@@ -152,7 +152,8 @@ with open_database(Workspace(Path(root))) as database:
         found = training.supervise(database, int(number), clock.this_process())
     else:
         from tests.tracker import test_training as here
-        found = training.register(database, here.SWEEP, [here.point(0, directory=f"R/{number}")], clock.this_process())
+        points, me = [here.point(0, directory=f"R/{number}")], clock.this_process()
+        found = training.register(database, here.SWEEP, points, me, fresh=True)
     print("busy" if isinstance(found, training.Busy) else "mine", flush=True)
     input()
 """
@@ -208,6 +209,25 @@ def test_of_several_processes_that_register_a_point_at_once_each_has_an_attempt(
     assert at_once(database, "register", range(3)) == ["mine"] * 3
     found = rows(database.workspace, "SELECT attempt FROM training_run ORDER BY attempt")
     assert [row["attempt"] for row in found] == [1, 2, 3]
+
+
+def test_the_same_sweep_is_not_trained_twice_at_once_unless_that_is_wanted(database: Database) -> None:
+    parent = process_of(os.getppid())
+    register(database, point(0), process=parent)
+    with pytest.raises(Conflict, match=f"PID {parent.pid}"):
+        training.register(database, SWEEP, [point(0)], this_process())
+    assert len(rows(database.workspace, "SELECT id FROM training_run")) == 1
+    assert training.register(database, SWEEP, [point(0)], this_process(), fresh=True).run_ids == (2,)
+
+
+def test_what_has_ended_is_not_claimed_again(database: Database) -> None:
+    first, second = register(database).run_ids
+    for run_id, status in ((first, training.COMPLETE), (second, training.FAILED)):
+        claim(database, run_id)
+        assert training.end_run(database, run_id, status, {}, process=this_process())
+        with pytest.raises(Conflict, match=status):
+            training.claim(database, run_id, this_process(), {})
+        assert run(database, run_id)["status"] == status
 
 
 def claim(database: Database, run_id: int, process: Process | None = None, **columns: Any) -> dict[str, Any]:
