@@ -30,6 +30,12 @@ _DIRECTORIES = {
     "configs_dir": ("SYNTHTRACK_CONFIGS_DIR", "configs", "configurations by stage"),
     "mlruns_dir": ("SYNTHTRACK_MLRUNS_DIR", "mlruns", "MLflow's database and artifacts"),
 }
+DIRECTORY_VARIABLES = tuple(variable for variable, _, _ in _DIRECTORIES.values())
+_HIDDEN_VALUE = re.compile(
+    r"((?:^|[?&;\s])(?:[\w.-]*(?:password|passwd|pwd|token|secret|credential|signature|(?:api|access)[-_]?key)|sig)"
+    r"\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^&;#\s]+)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +246,11 @@ def name_problem(name: str) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """``url`` with its password, before the host or in the query, replaced by three asterisks."""
-    hidden = re.sub(r"(://[^/?#:@]*:)[^/?#]*@", r"\1***@", url)
-    return re.sub(
-        r"([?&;](?:ssl)?(?:password|passwd|token|api[-_]?key)=)[^&;#]*", r"\1***", hidden, flags=re.IGNORECASE
-    )
+    """``url``, or a text that holds some, with every password and token replaced by three asterisks.
+
+    Those are: a password before the host, over HTTP the name before it too, a signature, and what a query or a
+    ``name=value`` address of PostgreSQL calls a password, a token, a secret or a key.
+    """
+    hidden = re.sub(r"(://[^/?#:@\s]*:)[^/?#]*@", r"\1***@", url)
+    hidden = re.sub(r"(https?://)[^/?#@\s]+@", r"\1***@", hidden, flags=re.IGNORECASE)
+    return _HIDDEN_VALUE.sub(r"\1***", hidden)

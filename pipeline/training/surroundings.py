@@ -11,24 +11,34 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tracker.fingerprint import Json
-from tracker.paths import without_password
+from tracker.paths import (
+    DATABASE_URL_VARIABLE,
+    DIRECTORY_VARIABLES,
+    MLFLOW_URI_VARIABLE,
+    ROOT_VARIABLE,
+    without_password,
+)
 
 _PACKAGES = ("synthtrack", "torch", "transformers", "peft", "accelerate", "numpy", "tokenizers", "safetensors")
-_KEPT = re.compile(
-    r"(CUDA|OMP|MKL|OPENBLAS|HF|HUGGINGFACE|TRANSFORMERS|TORCH|PYTORCH|NCCL|TOKENIZERS|SYNTHTRACK|MLFLOW|SLURM|CUBLAS)_"
-    r"|(PYTHONHASHSEED|VIRTUAL_ENV|CONDA_DEFAULT_ENV|LD_LIBRARY_PATH|HOSTNAME)$"
+# By name, as a variable that nobody thought of may hold anything.
+_KEPT = (
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"),
+    *("PYTORCH_NO_CUDA_MEMORY_CACHING", "NCCL_DEBUG", "NCCL_P2P_DISABLE", "NCCL_IB_DISABLE", "NCCL_SOCKET_IFNAME"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM"),
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PYTHONHASHSEED", "LD_LIBRARY_PATH"),
+    *("VIRTUAL_ENV", "CONDA_DEFAULT_ENV", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_NODELIST", "SLURM_JOB_NODELIST"),
+    *(ROOT_VARIABLE, DATABASE_URL_VARIABLE, MLFLOW_URI_VARIABLE, *DIRECTORY_VARIABLES),
 )
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|JWT", re.IGNORECASE)
+# Tokens of the Hugging Face hub, GitHub, and of LLM endpoints.
+_KEY = re.compile(r"\b(?:hf_|gh[opsu]_|github_pat_|sk-)[A-Za-z0-9_-]{16,}")
 _GIT_TIMEOUT_S = 10
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that can change a training, without those that name a secret, and addresses without passwords."""
-    kept = {name: value for name, value in environ.items() if _KEPT.match(name) and not _SECRET.search(name)}
-    # The one variable whose name sounds like a secret and is none.
-    if "TOKENIZERS_PARALLELISM" in environ:
-        kept["TOKENIZERS_PARALLELISM"] = environ["TOKENIZERS_PARALLELISM"]
-    return {name: without_password(kept[name]) for name in sorted(kept)}
+    """The variables known to matter to a training, addresses without passwords and nothing that looks like a key."""
+    kept = {name: environ[name] for name in sorted(_KEPT) if name in environ}
+    return {name: _KEY.sub("***", without_password(value)) for name, value in kept.items()}
 
 
 def versions(root: Path) -> dict[str, Json]:

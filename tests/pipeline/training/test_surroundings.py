@@ -14,10 +14,12 @@ from pipeline.training import surroundings
 SECRETS = (
     "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "SYNTHTRACK_API_KEY", "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH", "HF_SECRET", "TORCH_CREDENTIALS", "SLURM_JWT", "hf_Token",
+    "HF_HUB_X", "SYNTHTRACK_DATABASE_PWD", "SYNTHTRACK_SLACK_WEBHOOK", "TORCH_OF_TOMORROW",
 )  # fmt: skip
 KEPT = {
     "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "1", "HF_HOME": "/models", "PYTHONHASHSEED": "0",
     "SLURM_JOB_ID": "7", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TOKENIZERS_PARALLELISM": "false",
+    "SYNTHTRACK_ROOT": "/work", "SYNTHTRACK_RESULTS_DIR": "/results",
 }  # fmt: skip
 
 
@@ -44,6 +46,17 @@ def test_addresses_are_kept_without_their_passwords() -> None:
         "MLFLOW_TRACKING_URI": "https://mlflow.example/?token=***",
         "SYNTHTRACK_DB_URL": "postgresql://me:***@db.example/record",
     }
+
+
+@pytest.mark.parametrize("key", [f"hf_{'a' * 34}", f"ghp_{'A1' * 18}", f"sk-proj-{'x-_' * 20}"])
+def test_what_looks_like_a_key_is_hidden_wherever_it_stands(key: str) -> None:
+    found = surroundings.environment({"HF_HOME": f"/models/{key}", "SLURM_JOB_NAME": key, "VIRTUAL_ENV": "/hf_models"})
+    assert found == {"HF_HOME": "/models/***", "SLURM_JOB_NAME": "***", "VIRTUAL_ENV": "/hf_models"}
+
+
+def test_a_token_before_the_host_is_hidden() -> None:
+    found = surroundings.environment({"MLFLOW_TRACKING_URI": "https://ghp_secret@host"})
+    assert found == {"MLFLOW_TRACKING_URI": "https://***@host"}
 
 
 def test_versions_are_those_that_are_installed(tmp_path: Path) -> None:
