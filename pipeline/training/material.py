@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.records import read_lines
 from pipeline.training import splits
 from pipeline.training.data import DataSet, read
 from pipeline.training.specs import TrainingConfig
 from pipeline.training.tasks import Question, Record, Task
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import bytes_digest, canonical_json
+
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,13 @@ def material(data: Sequence[DataSet], task: Task, config: TrainingConfig) -> Mat
     shares = []
     for at, each in enumerate(data):
         records = read(each.train_file, task)
-        chosen, tail = splits.split_train(records, config.num_train, config.num_dev)
+        try:
+            chosen, tail = splits.split_train(records, config.num_train, config.num_dev)
+        except DataError as error:
+            what = Problem(str(each.train_file), f"{len(records)} records")
+            raise DataError(error.message, [what], hint=error.hint) from error
+        used = [*chosen, *(tail if at == 0 else ())]
+        _check_labels(each, [index for index in used if task.question(records[index], config.prompt_style).answer < 0])
         shares.append(Share(len(records), len(train), len(chosen)))
         train += _questions(task, [records[index] for index in chosen], config)
         if at == 0:
@@ -74,11 +83,17 @@ def material(data: Sequence[DataSet], task: Task, config: TrainingConfig) -> Mat
     indices = splits.select_eval([question.answer for question in questions], config.num_eval)
     if not indices:
         raise DataError("There is nothing to evaluate on.", [Problem(str(data[0].eval_file), "no record has a label")])
-    unlabelled = [at for at, question in enumerate([*train, *dev]) if question.answer < 0]
-    if unlabelled:
-        what = f"{len(unlabelled)} records without a label (-1)"
-        raise DataError("Records without a label cannot be trained on.", [Problem(str(data[0].train_file), what)])
     return Material(tuple(train), tuple(dev), tuple(questions[at] for at in indices), tuple(indices), tuple(shares))
+
+
+def _check_labels(data: DataSet, unlabelled: Sequence[int]) -> None:
+    if not unlabelled:
+        return
+    lines = [number for number, line in enumerate(read_lines(data.train_file), 1) if line.strip()]
+    problems = [Problem(f"{data.train_file}:{lines[index]}", "no label (-1)") for index in unlabelled[:_SHOWN]]
+    if len(unlabelled) > _SHOWN:
+        problems.append(Problem(str(data.train_file), f"and {len(unlabelled) - _SHOWN} more"))
+    raise DataError("Records without a label cannot be trained on.", problems)
 
 
 def _questions(task: Task, records: Sequence[Record], config: TrainingConfig) -> list[Question]:

@@ -73,7 +73,9 @@ def test_a_mix_trains_on_all_and_is_measured_on_the_first(tmp_path: Path) -> Non
 
 def test_every_data_set_of_a_mix_has_records_to_give(tmp_path: Path) -> None:
     data = [data_set(tmp_path / "one", records(10), records(5)), data_set(tmp_path / "two", records(2), None)]
-    with pytest.raises(DataError, match="of 2 records the last 2 are kept for dev"):
+    with pytest.raises(
+        DataError, match=r"of 2 records the last 2 are kept for dev(.|\n)*two/copa_train.jsonl: 2 records"
+    ):
         material(data, COPA, config())
 
 
@@ -95,8 +97,27 @@ def test_of_many_records_the_same_are_always_measured_on(tmp_path: Path) -> None
 def test_records_without_a_label_cannot_be_trained_on(tmp_path: Path, where: str) -> None:
     train = records(10)
     train[0 if where == "train" else 9]["label"] = -1
-    with pytest.raises(DataError, match=r"cannot be trained on(.|\n)*1 records without a label"):
+    line = 1 if where == "train" else 10
+    with pytest.raises(DataError, match=rf"cannot be trained on(.|\n)*one/copa_train.jsonl:{line}: no label"):
         material([data_set(tmp_path / "one", train, records(5))], COPA, config())
+
+
+def test_a_record_without_a_label_is_named_in_the_file_that_holds_it(tmp_path: Path) -> None:
+    other = [record | {"label": -1} for record in records(30)]
+    data = [data_set(tmp_path / "one", records(10), records(5)), data_set(tmp_path / "two", other, None)]
+    with_blanks = data[1].train_file.read_text().replace("\n", "\n\n")
+    data[1].train_file.write_text(with_blanks)
+    with pytest.raises(DataError) as refused:
+        material(data, COPA, config())
+    places = [each.where for each in refused.value.problems]
+    assert places == [*(f"{data[1].train_file}:{line}" for line in range(1, 40, 2)), str(data[1].train_file)]
+    assert refused.value.problems[-1].what == "and 8 more"
+
+
+def test_the_tail_of_a_second_data_set_needs_no_labels(tmp_path: Path) -> None:
+    other = [record | {"label": -1 if at >= 8 else 0} for at, record in enumerate(records(10))]
+    data = [data_set(tmp_path / "one", records(10), records(5)), data_set(tmp_path / "two", other, None)]
+    assert material(data, COPA, config()).shares[1] == Share(10, 8, 8)
 
 
 def test_without_any_label_there_is_nothing_to_evaluate_on(tmp_path: Path) -> None:
