@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="a directory of the tasks' original data")
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=["5M"])
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="of the models; the tokenizer's is as it is")
     parser.add_argument("--records", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budgets", type=int, nargs="*", default=[], help="compare these token budgets too")
@@ -49,9 +50,9 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     )
     for name in given.models:
-        model = _llama(*SHAPES[name]).to(given.device)
+        model = _llama(given.vocabulary, *SHAPES[name]).to(given.device)
         millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        print(f"\nA Llama of {millions:.0f}M parameters, fp32\n")
+        print(f"\nA Llama of {millions:.0f}M parameters, {given.vocabulary:,} words, fp32\n")
         with tree.evaluating(model):
             _against_single(model, sets, given.device)
             if given.budgets:
@@ -147,11 +148,11 @@ def _texts(data: Path) -> Iterable[str]:
     return (json.dumps(record, ensure_ascii=False) for name in TASKS for record in _records(data / name))
 
 
-def _llama(width: int, layers: int, heads: int) -> LlamaForCausalLM:
+def _llama(vocabulary: int, width: int, layers: int, heads: int) -> LlamaForCausalLM:
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             hidden_size=width,
             intermediate_size=width * 8 // 3,
             num_hidden_layers=layers,
