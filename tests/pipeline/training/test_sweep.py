@@ -18,7 +18,8 @@ from pipeline.training.sweep import end_status
 from tests.training_bench import PATIENCE_S, SUPERVISOR, Bench, bench, is_gone, until
 from tests.training_rows import GONE
 from tests.workspaces import REPOSITORY
-from tracker import clock, training
+from tracker import clock, outbox, sweeps, training
+from tracker.catalogue import reading
 from tracker.clock import Process
 from tracker.database import open_database
 from tracker.errors import Conflict, Interrupted, TrainingFailed
@@ -358,6 +359,21 @@ def test_after_a_reboot_nothing_is_running_and_all_goes_on(two: Bench) -> None:
     two.tell("complete")
     assert two.working().end().status == "complete"
     assert [len(two.began(run_id)) for run_id in two.run_ids] == [1, 1]
+
+
+def test_a_sweep_whose_runs_ended_after_its_supervisor_is_closed_by_the_next(two: Bench) -> None:
+    """And MLflow is told of it: until then nobody had said that it is complete."""
+    with open_database(two.workspace) as database:
+        training.supervise(database, two.sweep_id, GONE)
+        for run_id in two.run_ids:
+            training.claim(database, run_id, GONE, {"device": "cpu", "threads": 1})
+            training.end_run(database, run_id, training.COMPLETE, {})
+    assert two.shown()["status"] == "interrupted"
+    assert sweeps.is_unfinished(two.shown())
+    end = two.working().end()
+    assert (end.status, two.shown()["status"], sweeps.is_unfinished(two.shown())) == ("complete", "complete", False)
+    with reading(two.workspace) as reader:
+        assert "training_sweep" in {entry.kind for entry in outbox.pending(reader)}
 
 
 def test_only_what_was_chosen_is_trained(two: Bench) -> None:
