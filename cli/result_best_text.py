@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cli.render import RULE, harmless, table
-from cli.result_compare_text import BEST, how_tested, interval, title
+from cli.render import RULE, counted, harmless, table
+from cli.result_compare_text import BEST, how_tested, interval, on_shared, title
 from cli.result_words import ALPHA, chance, number, p_value, percent, points
 from tracker.compare import short
 from tracker.fingerprint import Json
-from tracker.result_compare import Group, Pool, Tested, baseline, best_of
+from tracker.result_compare import Group, Pool, Tested, baseline, best_of, by_measure
 from tracker.result_reports import Ranked
+
+_DIGITS = 12
 
 
 def ranked(found: Ranked) -> Iterator[str]:
@@ -18,17 +20,20 @@ def ranked(found: Ranked) -> Iterator[str]:
     row = found.best[0].first.row
     yield from (RULE, f"Best {found.name} for {row['task']}", RULE, "")
     against = {each.second: each for each in found.tests}
+    at_best = found.at_best
     headers = (
-        *(found.name, "Runs", "Points", "Mean of points", "Best point", "Seeds", "95% interval"),
-        *("Against best", "Best run"),
+        *(found.name, "Records", "Runs", "Points", "Mean of points", "Best point", "Seeds", "95% interval"),
+        *("Against best" if at_best is not None else "Against best on its records", "Best run"),
     )
-    at_best = best_of(found.best)
     rows = [
         [harmless(number(group.value)) + (f" {BEST}" if at == at_best else ""), *_cells(group, pool),
          _against(against.get(at)), f"{pool.best_run.row['uuid'][:8]} ({percent(pool.best_run.accuracy)})"]
         for at, (group, pool) in enumerate(zip(found.groups, found.best, strict=True))
     ]  # fmt: skip
-    yield from (table(headers, rows), "", *_verdict(found.groups, found.best, found.tests))
+    yield from (table(headers, rows), "", *_verdicts(found))
+    made = [each for each in found.tests if each.p is not None]
+    if made:
+        yield from how_tested(made, found.best)
     if found.others:
         yield f"These points also differ in {', '.join(found.others)}."
     if at_best is not None and len(found.groups[at_best].points) > min(len(each.points) for each in found.groups):
@@ -43,7 +48,7 @@ def _range(pools: Sequence[Pool], name: str) -> str:
 
 def _cells(group: Group, pool: Pool) -> list[str]:
     spread = "" if pool.deviation is None else f" (sd {points(pool.deviation)})"
-    counts = [f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
+    counts = [f"{group.measure.n_eval:,}", f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
     return [*counts, f"{percent(pool.mean)}{spread}", str(len(pool.results)), interval(pool)]
 
 
@@ -53,25 +58,39 @@ def _against(test: Tested | None) -> str:
     return "no test" if test.corrected is None else f"p {p_value(test.corrected)}"
 
 
-def _verdict(groups: Sequence[Group], best: Sequence[Pool], tests: Sequence[Tested]) -> Iterator[str]:
-    at_best = best_of(best)
-    assert at_best is not None
-    winner = f"{number(groups[at_best].value)} gave the best model: {percent(best[at_best].mean)}"
-    yield harmless(f"{BEST} {winner}, {title(best[at_best])}.")
+def _verdicts(found: Ranked) -> Iterator[str]:
+    if found.at_best is not None:
+        yield from _verdict(found, range(len(found.best)), f"{BEST} ")
+        return
+    yield "Not measured on the same records: none is called best."
+    for measure, places in by_measure(found.best).items():
+        digest = "no known file" if measure.eval_digest is None else f"validation file {measure.eval_digest[:_DIGITS]}"
+        yield from _verdict(found, places, f"On {counted(measure.n_eval, 'record')} of {digest}, ")
+
+
+def _verdict(found: Ranked, places: Sequence[int], where: str) -> Iterator[str]:
+    """What became of those measured on the same records."""
+    values, best = [number(group.value) for group in found.groups], found.best
+    at_best = places[best_of([best[at] for at in places]) or 0]
+    if len(places) == 1 < len(best):
+        yield harmless(f"{where}{values[at_best]} alone: {percent(best[at_best].mean)}, {title(best[at_best])}.")
+        return
+    winner = f"{values[at_best]} gave the best model: {percent(best[at_best].mean)}"
+    yield harmless(f"{where}{winner}, {title(best[at_best])}.")
+    tests = [each for each in found.tests if each.second in places]
     second = max(tests, key=lambda each: best[each.second].mean or 0.0, default=None)
     if second is None:
         yield "There is no other value to compare it with."
         return
-    value = number(groups[second.second].value)
+    value = values[second.second]
     if second.difference is None or second.corrected is None:
         yield harmless(f"Against the second, {value}: no test, {second.obstacle}.")
         return
-    yield harmless(f"Against the second, {value}: {chance(second.difference, second.corrected)}.")
-    alike = [number(groups[each.second].value) for each in tests if (each.corrected or 0.0) >= ALPHA]
+    meaning = f"{on_shared(second, best)}{chance(second.difference, second.corrected)}"
+    yield harmless(f"Against the second, {value}: {meaning}.")
+    alike = [values[each.second] for each in tests if (each.corrected or 0.0) >= ALPHA]
     if len(alike) > 1:
         yield harmless(f"As good, for all that these records can tell: {', '.join(alike)}.")
-    made = [each for each in tests if each.p is not None]
-    yield from how_tested(made, best)
 
 
 def settings_listed(names: dict[str, list[Json]]) -> Iterator[str]:

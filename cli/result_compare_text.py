@@ -138,12 +138,19 @@ def interval(pool: Pool) -> str:
 
 def _differences(pools: Sequence[Pool], tests: Sequence[Tested]) -> Iterator[str]:
     for each in tests:
-        yield f"  {each.first + 1} and {each.second + 1}: {_meaning(each)}"
+        yield f"  {each.first + 1} and {each.second + 1}: {on_shared(each, pools)}{_meaning(each)}"
     made = [each for each in tests if each.p is not None]
     if made:
         yield from (f"  {line}" for line in how_tested(made, pools))
     elif not tests:
         yield "  Nothing to test: no two are complete and were measured on the same records."
+
+
+def on_shared(test: Tested, pools: Sequence[Pool]) -> str:
+    """The accuracies that are compared where they are not those of all records: ``on the 50 records of both ...: ``."""
+    if test.accuracies is None or test.n == max(len(pools[at].n_right) for at in (test.first, test.second)):
+        return ""
+    return f"on the {test.n:,} records of both {' and '.join(map(percent, test.accuracies))}: "
 
 
 def _meaning(test: Tested) -> str:

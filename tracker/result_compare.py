@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 from tracker.compare import compare_settings
 from tracker.fingerprint import Json, canonical_json
@@ -17,6 +18,14 @@ Answers = Mapping[int, Mapping[int, bool]]
 """By run, which records of the evaluation split it answered rightly, by position."""
 PAIRS_OF = 4
 """Up to so many are compared each with each, more with the best alone."""
+
+
+class Measure(NamedTuple):
+    """The task, the digest of the evaluation split, and how many of its records: these make up which ones they are."""
+
+    task: str
+    eval_digest: str | None
+    n_eval: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +70,14 @@ class Pool:
         return wilson_over_seeds(list(self.n_right.values()), len(self.results))
 
     @property
-    def measure(self) -> tuple[str, str | None]:
-        """The task, and the digest of the evaluation split: only where they are the same can accuracies be compared."""
-        return self.first.row["task"], self.first.row["eval_digest"]
+    def measure(self) -> Measure:
+        """What it was measured on: only where that is the same can accuracies be compared."""
+        row = self.first.row
+        return Measure(row["task"], row["eval_digest"], row["n_eval"])
+
+    def accuracy_on(self, records: Collection[int]) -> float:
+        """The mean accuracy on some of the records, by position."""
+        return sum(self.n_right[at] for at in records) / (len(records) * len(self.results))
 
     def figure(self, name: str) -> float | None:
         """The mean of a column over the runs; None where one of them has none."""
@@ -80,14 +94,15 @@ class Pool:
 class Tested:
     """Two pools, by index, on the ``n`` records that both were measured on.
 
-    ``difference`` is the mean accuracy of ``first`` minus that of ``second`` on them; ``corrected`` is the p-value as
-    it counts among all tests that were made. ``only_first`` and ``only_second`` count records that one of two single
-    runs answered rightly. ``obstacle`` says why there is no test.
+    ``accuracies`` are the means of both on them, ``difference`` is the first's minus the second's; ``corrected`` is the
+    p-value as it counts among all tests that were made. ``only_first`` and ``only_second`` count records that one of
+    two single runs answered rightly. ``obstacle`` says why there is no test.
     """
 
     first: int
     second: int
     n: int = 0
+    accuracies: tuple[float, float] | None = None
     difference: float | None = None
     p: float | None = None
     corrected: float | None = None
@@ -111,11 +126,18 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All finished runs with one value of a setting, as points; ``best`` is the point of the highest mean."""
+    """All finished runs with one value of a setting and measured on the same records, as points.
+
+    ``best`` is the point of the highest mean.
+    """
 
     value: Json
     points: tuple[Pool, ...]
     best: Pool
+
+    @property
+    def measure(self) -> Measure:
+        return self.best.measure
 
     @property
     def n_runs(self) -> int:
@@ -156,25 +178,35 @@ def best_of(pools: Sequence[Pool]) -> int | None:
     return max(ranked, key=lambda at: (pools[at].mean or 0.0, -at), default=None)
 
 
+def are_comparable(pools: Sequence[Pool]) -> bool:
+    """Whether all were measured on the same records, so that one of them can be called the best."""
+    measures = {each.measure for each in pools}
+    return len(measures) == 1 and next(iter(measures)).eval_digest is not None
+
+
 def compared(pools: Sequence[Pool]) -> list[Tested]:
-    """Each pool with each; where there are more than four, with the best of those on the same evaluation set."""
+    """Each pool with each; where there are more than four, with the best of those measured on the same records."""
     if len(pools) <= PAIRS_OF:
         return corrected([_pair(pools, *pair) for pair in combinations(range(len(pools)), 2)])
-    places: dict[object, list[int]] = {}
-    for at, each in enumerate(pools):
-        if each.mean is not None:
-            places.setdefault(each.measure, []).append(at)
+    return against_best(pools)
+
+
+def against_best(pools: Sequence[Pool]) -> list[Tested]:
+    """The best of those measured on the same records with each of the others of them."""
     pairs = []
-    for found in places.values():
+    for found in by_measure(pools).values():
         best = found[best_of([pools[at] for at in found]) or 0]
         pairs += [(best, other) for other in found if other != best]
     return corrected([_pair(pools, *pair) for pair in pairs])
 
 
-def against_best(pools: Sequence[Pool]) -> list[Tested]:
-    """The best with each of the others."""
-    best = best_of(pools)
-    return corrected([_pair(pools, best, other) for other in range(len(pools)) if best is not None and other != best])
+def by_measure(pools: Sequence[Pool]) -> dict[Measure, list[int]]:
+    """The indices of the complete ones, by what they were measured on."""
+    places: dict[Measure, list[int]] = {}
+    for at, each in enumerate(pools):
+        if each.mean is not None:
+            places.setdefault(each.measure, []).append(at)
+    return places
 
 
 def corrected(found: Sequence[Tested]) -> list[Tested]:
@@ -187,20 +219,22 @@ def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
     one, other = pools[first], pools[second]
     if one.mean is None or other.mean is None:
         return Tested(first, second, obstacle="not both are complete")
-    if one.measure != other.measure or one.measure[1] is None:
-        tasks = one.measure[0] != other.measure[0]
-        return Tested(first, second, obstacle="different tasks" if tasks else "measured on different evaluation sets")
+    if one.measure.task != other.measure.task:
+        return Tested(first, second, obstacle="different tasks")
+    if one.measure.eval_digest != other.measure.eval_digest or one.measure.eval_digest is None:
+        return Tested(first, second, obstacle="measured on different evaluation sets")
     shared = one.n_right.keys() & other.n_right.keys()
     if not shared:
         return Tested(first, second, obstacle="no records in common")
     seeds = len(one.results), len(other.results)
     differences = [one.n_right[at] * seeds[1] - other.n_right[at] * seeds[0] for at in sorted(shared)]
     mean = sum(differences) / (len(shared) * seeds[0] * seeds[1])
+    means = one.accuracy_on(shared), other.accuracy_on(shared)
     if seeds != (1, 1):
-        return Tested(first, second, len(shared), mean, sign_flip(differences))
+        return Tested(first, second, len(shared), means, mean, sign_flip(differences))
     counts = Counter(differences)
     p = mcnemar_exact(counts[1], counts[-1])
-    return Tested(first, second, len(shared), mean, p, only_first=counts[1], only_second=counts[-1])
+    return Tested(first, second, len(shared), means, mean, p, only_first=counts[1], only_second=counts[-1])
 
 
 def seed_deviation(pools: Sequence[Pool]) -> float | None:
@@ -244,18 +278,27 @@ def settings_of(pools: Sequence[Pool]) -> Settings:
 
 
 def grouped(results: Sequence[Result], name: str) -> list[Group]:
-    """The results by the value of the setting ``name``: numbers by size, then words, then those without it."""
-    by_value: dict[str, list[Result]] = {}
+    """The results by the value of the setting ``name``: numbers by size, then words, then those without it.
+
+    What was measured on different records is apart.
+    """
+    points: dict[str, list[Result]] = {}
     for each in results:
-        by_value.setdefault(canonical_json(each.settings.get(name)), []).append(each)
-    found = []
-    for same in by_value.values():
-        points: dict[str, list[Result]] = {}
-        for each in same:
-            points.setdefault(each.point, []).append(each)
-        pools = [pool(point, {}) for point in points.values()]
-        found.append(Group(same[0].settings.get(name), tuple(pools), pools[best_of(pools) or 0]))
-    return sorted(found, key=lambda group: _order(group.value))
+        points.setdefault(each.point, []).append(each)
+    by_value: dict[tuple[str, Measure], list[Pool]] = {}
+    for point in points.values():
+        # The seed, too, may be what is asked for.
+        values: dict[str, list[Result]] = {}
+        for each in point:
+            values.setdefault(canonical_json(each.settings.get(name)), []).append(each)
+        for value, same in values.items():
+            found = pool(same, {})
+            by_value.setdefault((value, found.measure), []).append(found)
+    groups = [
+        Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0])
+        for pools in by_value.values()
+    ]
+    return sorted(groups, key=lambda group: (_order(group.value), group.measure.n_eval))
 
 
 def _order(value: Json) -> tuple[int, float, str]:

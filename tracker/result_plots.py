@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tracker.compare import short
 from tracker.fingerprint import Json
 from tracker.plots import new_figure, png
-from tracker.result_compare import Group, Pool, baseline, best_of
+from tracker.result_compare import Group, Pool, baseline
 from tracker.result_reports import Ranked
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def by_setting(found: Ranked) -> bytes:
     """
     row = found.best[0].first.row
     figure = new_figure(8.5, 5.2)
-    figure.suptitle(f"{row['task']}: accuracy over {found.name}", fontsize=12, fontweight="bold", parse_math=False)
+    unlike = " (not all on the same records)" if found.at_best is None else ""
+    title = f"{row['task']}: accuracy over {found.name}{unlike}"
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.26)
     axes = figure.subplots()
     pairs = list(zip(found.groups, found.best, strict=True))
@@ -41,7 +43,7 @@ def by_setting(found: Ranked) -> bytes:
     without = [pair for pair in pairs if pair[0].value is None and numeric]
     drawn = [pair for pair in pairs if pair not in without]
     places = _places(axes, found.name, [group.value for group, _ in drawn], numeric=numeric)
-    best = best_of(found.best)
+    best = found.at_best
     _runs(axes, places, [group for group, _ in drawn])
     _points(axes, places, [pool for _, pool in drawn], None if best is None else found.best[best])
     for _, pool in without:

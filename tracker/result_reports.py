@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from tracker import result_compare, results, sweeps
 from tracker.catalogue import Reader, Row
 from tracker.errors import UnknownReference
-from tracker.fingerprint import Json
+from tracker.fingerprint import Json, canonical_json
 from tracker.paths import Workspace
 from tracker.result_compare import Group, Pool, Settings, Tested
 from tracker.result_settings import MADE_WITH, SEED, Result, full_name, known, load
@@ -32,7 +32,7 @@ class Compared:
     @property
     def is_comparable(self) -> bool:
         """Whether all were measured on the same records."""
-        return len({each.measure for each in self.pools}) == 1
+        return result_compare.are_comparable(self.pools)
 
     def plain(self) -> dict[str, Json]:
         """As JSON has it; tests name the results by their place, from 1."""
@@ -50,8 +50,9 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The values of the setting ``name``; ``best`` has each group's best point, with its answers.
+    """The values of the setting ``name``, apart where measured on different records.
 
+    ``best`` has each group's best point, with its answers; ``tests`` compare those measured on the same records.
     ``others`` are the settings in which these points differ beside.
     """
 
@@ -61,17 +62,23 @@ class Ranked:
     tests: list[Tested]
     others: list[str]
 
+    @property
+    def at_best(self) -> int | None:
+        """The index of the best value; None where not all were measured on the same records."""
+        return result_compare.best_of(self.best) if result_compare.are_comparable(self.best) else None
+
     def plain(self) -> dict[str, Json]:
         """As JSON has it; tests name the values by their place, from 1."""
         return {
             "setting": self.name,
             "task": self.best[0].first.row["task"],
             "values": [
-                {"value": group.value, "n_runs": group.n_runs, "n_points": len(group.points), "mean": group.mean,
+                {"value": group.value, "n_eval": group.measure.n_eval, "eval_digest": group.measure.eval_digest,
+                 "n_runs": group.n_runs, "n_points": len(group.points), "mean": group.mean,
                  "best_point": plain_pool(pool)}
                 for group, pool in zip(self.groups, self.best, strict=True)
             ],
-            "best": _place(result_compare.best_of(self.best)),
+            "best": _place(self.at_best),
             "tests": [plain_test(each) for each in self.tests],
             "sd_over_seeds": result_compare.seed_deviation(self.best),
             "also_differ": self.others,
@@ -125,7 +132,10 @@ def finished(reader: Reader, filters: Filters) -> list[Result]:
 
 def values(found: Sequence[Result]) -> dict[str, list[Json]]:
     """The settings that any of the results has, each with its different values."""
-    return {name: [group.value for group in result_compare.grouped(found, name)] for name in sorted(known(found))}
+    return {
+        name: list({canonical_json(group.value): group.value for group in result_compare.grouped(found, name)}.values())
+        for name in sorted(known(found))
+    }
 
 
 def _others(name: str, groups: Sequence[Group], best: Sequence[Pool]) -> Iterator[str]:

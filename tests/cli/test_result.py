@@ -373,16 +373,16 @@ def test_finds_the_best_value_of_a_setting(study: Study, capsys: pytest.CaptureF
 Best generation.temperature for Copa
 {RULE}
 
-generation.temperature    Runs    Points    Mean of points    Best point      Seeds    95% interval    Against best    \
-Best run
-------------------------  ------  --------  ----------------  --------------  -------  --------------  --------------  \
-----------------
-0.5                       4       2         72.2%             75.0% (sd 1.4)  2        66.2% to 82.1%  p = 0.25        \
-ab63cfd6 (76.0%)
-0.9 ★                     2       1         77.0%             77.0% (sd 2.8)  2        68.6% to 83.7%                  \
-165f0640 (79.0%)
-not set                   1       1         73.0%             73.0%           1        63.6% to 80.7%  p = 0.25        \
-a70eda69 (73.0%)
+generation.temperature    Records    Runs    Points    Mean of points    Best point      Seeds    95\
+% interval    Against best    Best run
+------------------------  ---------  ------  --------  ----------------  --------------  -------  ---------\
+-----  --------------  ----------------
+0.5                       100        4       2         72.2%             75.0% (sd 1.4)  2        66.2% to \
+82.1%  p = 0.25        ab63cfd6 (76.0%)
+0.9 ★                     100        2       1         77.0%             77.0% (sd 2.8)  2        68.6% to \
+83.7%                  165f0640 (79.0%)
+not set                   100        1       1         73.0%             73.0%           1        63.6% to \
+80.7%  p = 0.25        a70eda69 (73.0%)
 
 ★ 0.9 gave the best model: 77.0%, Copa_zo_temp09_topp10_gpt4o_1_6, seeds 0, 1.
 Against the second, 0.5: the difference of 2.0 points may well be chance (p = 0.25).
@@ -418,9 +418,58 @@ def test_other_records_are_no_contest(
     study = training_study(tmp_path)
     with open_database(study.workspace) as database, database.writing() as connection:
         connection.exec_driver_sql("UPDATE training_data SET eval_digest = 'x' WHERE name LIKE 'temp09%'")
+        digest = connection.exec_driver_sql(
+            "SELECT SUBSTR(MAX(eval_digest), 1, 12) FROM training_data d WHERE name = 'original' AND dataset = 'Copa'"
+        ).scalar_one()
     monkeypatch.setenv("SYNTHTRACK_ROOT", str(tmp_path))
     shown = out(capsys, "best", "--task", "Copa", "--by", "generation.temperature")
-    assert "Against the second, 0.5: no test, measured on different evaluation sets.\n" in shown
+    assert "★" not in shown
+    _, _, verdict = shown.partition("Not measured on the same records: none is called best.\n")
+    assert verdict.startswith(
+        f"""\
+On 100 records of validation file {digest}, 0.5 gave the best model: 75.0%, \
+Copa_zo_temp05_topp10_gpt4o_1_6, seeds 1, 0.
+Against the second, not set: the difference of 2.0 points may well be chance (p = 0.58).
+On 100 records of validation file x, 0.9 alone: 77.0%, Copa_zo_temp09_topp10_gpt4o_1_6, seeds 0, 1.
+"""
+    )
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Temperature 0.9 was measured on the first 50 records alone, and so it is on top."""
+    study = training_study(tmp_path)
+    with open_database(study.workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM prediction WHERE position >= 50 AND training_run_id IN "
+            "(SELECT id FROM training_run WHERE data LIKE 'temp09%')"
+        )
+        connection.exec_driver_sql("UPDATE training_run SET n_eval = 50, accuracy = 0.82 WHERE data LIKE 'temp09%'")
+    monkeypatch.setenv("SYNTHTRACK_ROOT", str(tmp_path))
+    return study
+
+
+def test_nothing_is_the_best_where_numbers_of_records_differ(few: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("temp05 1e-06 seed 0", "temp09 1e-06 seed 0")
+    shown = out(capsys, "compare", *(few.uuid(name) for name in names))
+    assert "📊 Results (not measured on the same records: none is called best):\n" in shown
+    assert "★" not in shown
+    assert "Records measured on  100                      50\n" in shown
+    assert "  1 and 2: on the 50 records of both 76.0% and 82.0%: the difference of 6.0 points may well" in shown
+    assert json.loads(out(capsys, "compare", *(few.uuid(name) for name in names), "--json"))["best"] is None
+
+
+def test_no_value_is_the_best_where_numbers_of_records_differ(few: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = out(capsys, "best", "--task", "Copa", "--by", "generation.temperature")
+    assert "★" not in shown
+    assert "Not measured on the same records: none is called best.\nOn 100 records of validation file" in shown
+    rows = [line.split() for line in shown.splitlines()[6:9]]
+    assert [(row[0], "100" in row, "50" in row) for row in rows] == [
+        ("0.5", True, False), ("0.9", False, True), ("not", True, False),
+    ]  # fmt: skip
+    found = json.loads(out(capsys, "best", "--task", "Copa", "--by", "generation.temperature", "--json"))
+    assert found["best"] is None
+    assert [each["n_eval"] for each in found["values"]] == [100, 50, 100]
 
 
 def test_draws_it(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

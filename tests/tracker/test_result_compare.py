@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tracker.result_compare import (
     Pool,
     against_best,
+    are_comparable,
     best_of,
+    by_measure,
     compared,
     grouped,
     pool,
@@ -31,6 +33,7 @@ def result(point: str, right: str | None, seed: int = 0, **settings: Any) -> tup
     low, high = wilson(n_correct, len(marks))
     row = {
         "id": next(ids), "task": settings.pop("task", "Copa"), "eval_digest": settings.pop("eval_digest", "e"),
+        "n_eval": len(marks),
         "status": "failed" if right is None else "complete", "seed": seed, "fingerprint": f"{point} {seed}",
         "accuracy": None if right is None else n_correct / len(marks), "accuracy_low": low, "accuracy_high": high,
         "eval_loss": 0.5,
@@ -117,9 +120,36 @@ def test_up_to_four_are_tested_each_with_each() -> None:
 
 def test_more_are_tested_with_the_best_on_the_same_records() -> None:
     made = [result(name, "1" * at + "0" * (9 - at)) for at, name in enumerate("abcd", 1)]
-    made += [result(name, "111", task="CB") for name in "ef"] + [result("g", None)]
+    made += [result(name, "111111111", task="CB") for name in "ef"] + [result("g", None)]
     found = compared(pools_of(*made))
     assert [(each.first, each.second) for each in found] == [(3, 0), (3, 1), (3, 2), (4, 5)]
+
+
+def test_accuracies_on_other_numbers_of_records_are_no_contest() -> None:
+    # All that the second knows is wrong in the first 4; on these the first is no better.
+    made = pools_of(result("a", "1100"), result("b", "110000000000"))
+    (found,) = compared(made)
+    assert not are_comparable(made)
+    assert (found.n, found.accuracies, found.difference, found.p) == (4, (0.5, 0.5), 0.0, 1.0)
+    assert against_best(made) == []
+    assert by_measure(made) == {("Copa", "e", 4): [0], ("Copa", "e", 12): [1]}
+
+
+def test_records_of_no_known_file_are_no_contest() -> None:
+    unknown: dict[str, Any] = {"eval_digest": None}
+    assert not are_comparable(pools_of(result("a", "1100", **unknown), result("b", "1100", **unknown)))
+    assert are_comparable(pools_of(result("a", "1100"), result("b", "1000")))
+
+
+def test_accuracies_of_seeds_on_the_records_of_both_are_means() -> None:
+    made = pools_of(result("a", "1100", 0), result("a", "1000", 1), result("b", "101000"))
+    assert compared(made)[0].accuracies == (0.375, 0.5)
+
+
+def test_a_value_measured_on_different_records_is_two() -> None:
+    made = result("a", "1100", x=1), result("b", "110000", x=1), result("c", "11", 1, x=1), result("c", "10", x=1)
+    groups = grouped([each for each, _ in made], "x")
+    assert [(group.value, group.measure.n_eval, group.n_runs) for group in groups] == [(1, 2, 2), (1, 4, 1), (1, 6, 1)]
 
 
 def test_many_tests_need_smaller_p_values() -> None:
@@ -176,7 +206,8 @@ def test_settings_of_data_are_compared_among_those_that_have_some() -> None:
 def test_values_are_in_their_order_with_the_best_point_of_each() -> None:
     made = [
         result("a", "1000", x=0.5), result("b", "1110", x=0.5), result("b", "1100", 1, x=0.5),
-        result("c", "1100", x=None), result("d", "1100", x="word"), result("e", "1100", x=0.25), result("f", "1", x=10),
+        result("c", "1100", x=None), result("d", "1100", x="word"), result("e", "1100", x=0.25),
+        result("f", "1000", x=10),
     ]  # fmt: skip
     groups = grouped([each for each, _ in made], "x")
     assert [group.value for group in groups] == [0.25, 0.5, 10, "word", None]
