@@ -248,9 +248,9 @@ def name_problem(name: str) -> str | None:
 def without_password(url: str) -> str:
     """``url``, or a text that holds some, with every password and token replaced by three asterisks.
 
-    Those are: a password before the host, over HTTP the name before it too, a signature, and what a query or a
+    Those are: a password before the host, over HTTP a name alone (it is a token), a signature, and what a query or a
     ``name=value`` address of PostgreSQL calls a password, a token, a secret or a key.
     """
     hidden = re.sub(r"(://[^/?#:@\s]*:)[^/?#]*@", r"\1***@", url)
-    hidden = re.sub(r"(https?://)[^/?#@\s]+@", r"\1***@", hidden, flags=re.IGNORECASE)
+    hidden = re.sub(r"(https?://)[^/?#:@\s]+@", r"\1***@", hidden, flags=re.IGNORECASE)
     return _HIDDEN_VALUE.sub(r"\1***", hidden)

@@ -188,7 +188,7 @@ def test_a_name_without_a_problem_is_one_part_of_a_path(name: str) -> None:
         ("postgresql://u@host:5432/db", "postgresql://u@host:5432/db"),
         ("sqlite:////a/b@c:d.db", "sqlite:////a/b@c:d.db"),
         ("https://ghp_secret@host/x", "https://***@host/x"),
-        ("HTTPS://name:hidden@host/x", "HTTPS://***@host/x"),
+        ("HTTPS://name:hidden@host/x", "HTTPS://name:***@host/x"),
         ("http://host/a@b", "http://host/a@b"),
         ("https://host/?access_token=hidden&x=1", "https://host/?access_token=***&x=1"),
         ("https://host/a?se=2026&sig=hidden%3D", "https://host/a?se=2026&sig=***"),
