@@ -6,6 +6,7 @@ the recorded one, and the last lines that a failed run printed.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -69,10 +70,12 @@ def evaluated_records(workspace: Workspace, data: Row) -> dict[int, str]:
     directory = workspace.root / data["directory"]
     if not data["eval_digest"] or not directory.is_dir():
         return {}
-    for path in sorted(directory.glob(f"*{_EVALUATED}.jsonl")):
+    for path in sorted([*directory.glob(f"*{_EVALUATED}.jsonl"), *directory.glob(f"*{_EVALUATED}.jsonl.gz")]):
         content = path.read_bytes() if path.is_file() else b""
         if bytes_digest([content]) == data["eval_digest"]:
-            lines = [line for line in content.decode().splitlines() if line.strip()]
+            text = (gzip.decompress(content) if path.name.endswith(".gz") else content).decode("utf-8-sig")
+            # Not splitlines: U+2028 and its like are legal inside JSON strings.
+            lines = [line for line in text.split("\n") if line.strip()]
             return {position: _text(json.loads(line)) for position, line in enumerate(lines)}
     return {}
 

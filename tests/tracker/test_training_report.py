@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -313,6 +314,19 @@ def test_the_texts_of_records_are_those_of_the_very_file_that_was_evaluated(tmp_
     assert training_artifacts.evaluated_records(workspace, row) == {}
     assert training_artifacts.evaluated_records(workspace, {**row, "eval_digest": None}) == {}
     assert training_artifacts.evaluated_records(workspace, {**row, "directory": "gone"}) == {}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_texts_with_the_line_ends_of_unicode_are_read(tmp_path: Path, ending: str) -> None:
+    directory = tmp_path / "Data"
+    directory.mkdir()
+    texts = ["It\u2028rained.", "It\u0085snowed.", "It\x0chailed."]
+    content = "".join(json.dumps({"premise": text}, ensure_ascii=False) + "\r\n" for text in texts).encode()
+    written = gzip.compress(content) if ending else content
+    (directory / f"copa_validation.jsonl{ending}").write_bytes(written)
+    row = {"directory": "Data", "eval_digest": hashlib.sha256(written).hexdigest()}
+    found = training_artifacts.evaluated_records(Workspace(tmp_path, environ={}), row)
+    assert found == dict(enumerate(texts))
 
 
 def test_zero_shot_answers_are_shown_that_another_run_measured(logged: Logged) -> None:
