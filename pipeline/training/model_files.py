@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.training.scratch import SCRATCH
+from tracker import clock
 from tracker.errors import MissingKey, ProviderError, StorageError, TrainingFailed, UnknownReference
 from tracker.fingerprint import Json, canonical_json
 
 CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
+# What else loading a model and its tokenizer reads.
+_READ = (
+    *(CONFIG, "generation_config.json", "*.index.json", "tokenizer*.json", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken"),
+)
 _TEXTS = ("*.json", "*.model", "*.txt")
+_TICK_S = 2.0
 _LOCAL_WORKS = "A directory with the model's files works as well, without the hub."
 
 
@@ -30,7 +38,7 @@ def locate(name: str, environ: Mapping[str, str], *, weights: bool) -> Files:
     """The files of the model ``name``: a directory, or ``owner/name`` or ``owner/name@revision`` of the hub.
 
     From the hub the config alone is fetched, or everything that loading needs if ``weights``; the commit is part of
-    the identity. A directory's identity is the content of its files.
+    the identity. A directory's identity is the content of its config, weights and tokenizer.
 
     Raises:
         UnknownReference: there is neither such a directory nor such a model on the hub.
@@ -59,16 +67,28 @@ def _content(directory: Path) -> str:
             hint="Copy the model's weights beside its config.",
         )
     try:
-        files = sorted(each for each in directory.iterdir() if each.is_file() and not each.name.startswith("."))
-        digests = {each.name: _sha256(each) for each in files}
+        read = {each for pattern in (*_READ, *_WEIGHTS) for each in directory.glob(pattern) if each.is_file()}
+        digests = {each.name: _sha256(each) for each in sorted(read) if not each.name.startswith(".")}
     except OSError as error:
         raise StorageError(f"The model in {directory} cannot be read: {error.strerror}.") from error
     return hashlib.sha256(canonical_json(digests).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
+    status = path.stat()
+    # A file that was changed just now may be changed again within the same tick of the clock that dates it.
+    settled = clock.now().timestamp() - status.st_ctime > _TICK_S
+    read = _sha256_once if settled else _sha256_of
+    return read(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _sha256_of(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_sha256_once = lru_cache(maxsize=1024)(_sha256_of)
+"""Weights are large, and one process asks for them several times."""
 
 
 def _of_hub(name: str, token: str | None, *, weights: bool) -> Files:

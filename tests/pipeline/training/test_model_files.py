@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from pipeline.training import model_files
 from pipeline.training.model_files import Files, locate
 from tests.pipeline.training.hub import COMMIT, Hub, running_hub, set_endpoint
 from tracker.errors import Error, MissingKey, ProviderError, StorageError, TrainingFailed, UnknownReference
@@ -55,16 +56,39 @@ def test_a_directory_is_what_it_holds_wherever_it_is(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_every_byte_and_name_in_a_directory_counts(tmp_path: Path, name: str) -> None:
+def test_every_byte_and_name_that_loading_reads_counts(tmp_path: Path, name: str) -> None:
     found = directory(tmp_path / "model")
     before = located(found).identity
-    (found / "more.json").write_text("{}")
+    (found / "added_tokens.json").write_text("{}")
     assert located(found).identity != before
-    (found / "more.json").unlink()
+    (found / "added_tokens.json").unlink()
     assert located(found).identity == before
     content = bytearray((found / name).read_bytes())
     content[-1] ^= 1
     (found / name).write_bytes(content)
+    assert located(found).identity != before
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE.txt", "trainer_state.json", "training_args.bin", "eval.json"])
+def test_what_loading_does_not_read_is_no_part_of_a_model(tmp_path: Path, name: str) -> None:
+    found = directory(tmp_path / "model")
+    before = located(found).identity
+    (found / name).write_text("{}")
+    assert located(found).identity == before
+
+
+def test_weights_are_read_once_while_nothing_changes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = directory(tmp_path / "model")
+    monkeypatch.setattr(model_files, "_TICK_S", -1.0)
+    before = located(found).identity
+    n_read = model_files._sha256_once.cache_info().misses
+    assert located(found).identity == before
+    assert model_files._sha256_once.cache_info().misses == n_read
+    beside = tmp_path / "other"
+    beside.write_bytes(b"WEIGHTS")
+    status = (found / "model.safetensors").stat()
+    os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+    beside.replace(found / "model.safetensors")
     assert located(found).identity != before
 
 
