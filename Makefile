@@ -24,6 +24,8 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
+	$(BIN)/python -m benchmarks.tree
+	$(BIN)/python -m benchmarks.zo
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
