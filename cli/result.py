@@ -154,8 +154,9 @@ def best_results(
     with reading(place) as reader:
         runs = result_reports.finished(reader, Filters(**chosen))
         if by is None:
-            values = result_reports.values(runs)
-            _show(values if as_json else "\n".join(settings_listed(values)))
+            names = result_reports.by_settings(runs)
+            values = {name: result_reports.plain_values(groups) for name, groups in names.items()}
+            _show(values if as_json else "\n".join(settings_listed(names)))
             return
         tasks = sorted({each.row["task"] for each in runs})
         if len(tasks) > 1:

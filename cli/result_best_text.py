@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cli.render import RULE, counted, harmless, table
 from cli.result_compare_text import BEST, how_tested, interval, on_shared, title
 from cli.result_words import ALPHA, chance, number, p_value, percent, points
 from tracker.compare import short
-from tracker.fingerprint import Json
 from tracker.result_compare import Group, Pool, Tested, baseline, best_of, by_measure
 from tracker.result_reports import Ranked
 
@@ -26,7 +25,7 @@ def ranked(found: Ranked) -> Iterator[str]:
         *("Against best" if at_best is not None else "Against best on its records", "Best run"),
     )
     rows = [
-        [harmless(number(group.value)) + (f" {BEST}" if at == at_best else ""), *_cells(group, pool),
+        [harmless(value_of(group)) + (f" {BEST}" if at == at_best else ""), *_cells(group, pool),
          _against(against.get(at)), f"{pool.best_run.row['uuid'][:8]} ({percent(pool.best_run.accuracy)})"]
         for at, (group, pool) in enumerate(zip(found.groups, found.best, strict=True))
     ]  # fmt: skip
@@ -40,6 +39,11 @@ def ranked(found: Ranked) -> Iterator[str]:
         yield "It had more points than others, so more chances to look good."
     zero_shot, majority = (_range(found.best, name) for name in ("zero_shot_accuracy", "majority_accuracy"))
     yield f"Baselines: zero-shot {zero_shot}, majority class {majority}."
+
+
+def value_of(group: Group) -> str:
+    """``0.5``, ``not set``, ``original data (no experiment)``."""
+    return "original data (no experiment)" if group.is_original else number(group.value)
 
 
 def _range(pools: Sequence[Pool], name: str) -> str:
@@ -70,7 +74,7 @@ def _verdicts(found: Ranked) -> Iterator[str]:
 
 def _verdict(found: Ranked, places: Sequence[int], where: str) -> Iterator[str]:
     """What became of those measured on the same records."""
-    values, best = [number(group.value) for group in found.groups], found.best
+    values, best = [value_of(group) for group in found.groups], found.best
     at_best = places[best_of([best[at] for at in places]) or 0]
     if len(places) == 1 < len(best):
         yield harmless(f"{where}{values[at_best]} alone: {percent(best[at_best].mean)}, {title(best[at_best])}.")
@@ -93,10 +97,15 @@ def _verdict(found: Ranked, places: Sequence[int], where: str) -> Iterator[str]:
         yield harmless(f"As good, for all that these records can tell: {', '.join(alike)}.")
 
 
-def settings_listed(names: dict[str, list[Json]]) -> Iterator[str]:
+def settings_listed(names: Mapping[str, Sequence[Group]]) -> Iterator[str]:
     """The settings that can be asked for: those with several values, and the names of the others."""
-    several = {name: values for name, values in names.items() if len(values) > 1}
+    found = {name: list(dict.fromkeys(map(_short, groups))) for name, groups in names.items()}
+    several = {name: values for name, values in found.items() if len(values) > 1}
     width = max((len(name) for name in several), default=0)
     for name, values in several.items():
-        yield harmless(f"{name:{width}}  {', '.join(short(value) for value in values)}")
+        yield harmless(f"{name:{width}}  {', '.join(values)}")
     yield from ("", f"The same in all: {', '.join(name for name in names if name not in several)}")
+
+
+def _short(group: Group) -> str:
+    return "original data" if group.is_original else short(group.value)

@@ -128,12 +128,13 @@ class Settings:
 class Group:
     """All finished runs with one value of a setting and measured on the same records, as points.
 
-    ``best`` is the point of the highest mean.
+    ``best`` is the point of the highest mean. ``is_original``: there can be no value, for no experiment made the data.
     """
 
     value: Json
     points: tuple[Pool, ...]
     best: Pool
+    is_original: bool = False
 
     @property
     def measure(self) -> Measure:
@@ -262,12 +263,12 @@ def settings_of(pools: Sequence[Pool]) -> Settings:
     _, other = compare_settings([{n: v for n, v in each.items() if n not in shaping} for each in values])
     if "train_data.fingerprint" in different:
         different.pop("train_data.digest", None)
-    generated = [at for at, each in enumerate(values) if each["train_data.fingerprint"] is not None]
-    shaped_data = {name for name in different if name.startswith(MADE_WITH)} - {"train_data.fingerprint"}
+    made_with = [made for each in pools for made in each.first.made_with]
+    shaped_data = {name for name in different if name.startswith(MADE_WITH) and any(name in made for made in made_with)}
     alike = {
-        name: found[generated[0]]
-        for name, found in different.items()
-        if name in shaped_data and all(found[at] == found[generated[0]] for at in generated)
+        name: made_with[0].get(name)
+        for name in different
+        if name in shaped_data and len({canonical_json(made.get(name)) for made in made_with}) == 1
     }
     return Settings(
         {name: value for name, value in same.items() if not name.endswith(".digest")},
@@ -282,10 +283,13 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
 
     What was measured on different records is apart.
     """
+    of_data = {"train_data.fingerprint", "train_data.batch"}.union(
+        *(made for each in results for made in each.made_with)
+    )
     points: dict[str, list[Result]] = {}
     for each in results:
         points.setdefault(each.point, []).append(each)
-    by_value: dict[tuple[str, Measure], list[Pool]] = {}
+    by_value: dict[tuple[str, bool, Measure], list[Pool]] = {}
     for point in points.values():
         # The seed, too, may be what is asked for.
         values: dict[str, list[Result]] = {}
@@ -293,12 +297,13 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
             values.setdefault(canonical_json(each.settings.get(name)), []).append(each)
         for value, same in values.items():
             found = pool(same, {})
-            by_value.setdefault((value, found.measure), []).append(found)
+            is_original = found.first.is_original and name in of_data
+            by_value.setdefault((value, is_original, found.measure), []).append(found)
     groups = [
-        Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0])
-        for pools in by_value.values()
+        Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0], is_original)
+        for (_, is_original, _), pools in by_value.items()
     ]
-    return sorted(groups, key=lambda group: (_order(group.value), group.measure.n_eval))
+    return sorted(groups, key=lambda group: (_order(group.value), group.is_original, group.measure.n_eval))
 
 
 def _order(value: Json) -> tuple[int, float, str]:

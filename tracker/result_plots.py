@@ -46,9 +46,10 @@ def by_setting(found: Ranked) -> bytes:
     best = found.at_best
     _runs(axes, places, [group for group, _ in drawn])
     _points(axes, places, [pool for _, pool in drawn], None if best is None else found.best[best])
-    for _, pool in without:
+    for group, pool in without:
         mean, is_best = pool.mean or 0.0, best is not None and pool is found.best[best]
-        label = f"not set: {mean:.1%}{', best of all' if is_best else ''}"
+        value = "original data" if group.is_original else "not set"
+        label = f"{value}: {mean:.1%}{', best of all' if is_best else ''}"
         axes.axhline(mean, color=_BEST if is_best else _POINT, linewidth=1.2, label=label)
     _baselines(axes, found.best)
     axes.set(xlabel=found.name, ylabel="accuracy")

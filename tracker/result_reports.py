@@ -73,7 +73,8 @@ class Ranked:
             "setting": self.name,
             "task": self.best[0].first.row["task"],
             "values": [
-                {"value": group.value, "n_eval": group.measure.n_eval, "eval_digest": group.measure.eval_digest,
+                {"value": group.value, "is_original_data": group.is_original,
+                 "n_eval": group.measure.n_eval, "eval_digest": group.measure.eval_digest,
                  "n_runs": group.n_runs, "n_points": len(group.points), "mean": group.mean,
                  "best_point": plain_pool(pool)}
                 for group, pool in zip(self.groups, self.best, strict=True)
@@ -130,12 +131,14 @@ def finished(reader: Reader, filters: Filters) -> list[Result]:
     return found
 
 
-def values(found: Sequence[Result]) -> dict[str, list[Json]]:
-    """The settings that any of the results has, each with its different values."""
-    return {
-        name: list({canonical_json(group.value): group.value for group in result_compare.grouped(found, name)}.values())
-        for name in sorted(known(found))
-    }
+def by_settings(found: Sequence[Result]) -> dict[str, list[Group]]:
+    """The settings that any of the results has, each with the results by its value."""
+    return {name: result_compare.grouped(found, name) for name in sorted(known(found))}
+
+
+def plain_values(groups: Sequence[Group]) -> list[Json]:
+    """The different values of a setting, as JSON has them."""
+    return list({canonical_json(group.value): group.value for group in groups}.values())
 
 
 def _others(name: str, groups: Sequence[Group], best: Sequence[Pool]) -> Iterator[str]:

@@ -8,7 +8,7 @@ Names are dotted and those of MLflow's parameters: ``hyperparameters.learning_ra
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracker.catalogue import Reader, Row
@@ -31,17 +31,24 @@ _SHAPING_DATA = ("data", "train_data.fingerprint", "train_data.digest", "eval_da
 class Result:
     """A training run: its row as ``results.runs`` gives it, all its settings, and which of them shape what comes out.
 
-    ``point`` is what runs have in common that differ in nothing but the seed.
+    ``point`` is what runs have in common that differ in nothing but the seed; ``made_with`` has the settings of each
+    of its data sets that was generated.
     """
 
     row: Row
     settings: dict[str, Json]
     shaping: frozenset[str]
     point: str
+    made_with: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def id(self) -> int:
         return int(self.row["id"])
+
+    @property
+    def is_original(self) -> bool:
+        """Whether no experiment made any of its data."""
+        return not self.made_with
 
     @property
     def accuracy(self) -> float | None:
@@ -94,24 +101,26 @@ def full_name(results: Sequence[Result], name: str) -> str:
 
 def _result(row: Row, data: Sequence[Row], made: dict[int, dict[str, Json]]) -> Result:
     own = {name: value for name, value in row["settings"].items() if name not in _REPEATED}
-    with_data = [made[each["shared_experiment_id"]] for each in data if each["shared_experiment_id"] is not None]
+    made_of = [made.get(each["shared_experiment_id"]) for each in data]
+    made_with = tuple(each for each in made_of if each is not None)
     of_data = {
-        name: _joined(each.get(name) for each in with_data) for name in dict.fromkeys(n for m in with_data for n in m)
+        name: _joined([each and each.get(name) for each in made_of], data)
+        for name in dict.fromkeys(name for each in made_with for name in each)
     }
     settings: dict[str, Json] = {
         **own,
         "model.digest": content_key(row["identity"].get("model"))[:_DIGITS],
         "data": row["data"],
-        "train_data.fingerprint": _joined(each["fingerprint"] for each in data),
-        "train_data.digest": _joined(each["train_digest"][:_DIGITS] for each in data),
-        "train_data.batch": _joined(each["batch"] for each in data),
+        "train_data.fingerprint": _joined([each["fingerprint"] for each in data], data),
+        "train_data.digest": _joined([each["train_digest"][:_DIGITS] for each in data], data),
+        "train_data.batch": _joined([each["batch"] for each in data], data),
         "eval_data.digest": data[0]["eval_digest"] and data[0]["eval_digest"][:_DIGITS],
         **of_data,
     }
     identity = dict(dotted(row["identity"]))
     shaping = {name for name in own if name in identity or name == "model"} | {*_SHAPING_DATA, *of_data}
     identity.pop(SEED, None)
-    return Result(row, settings, frozenset(shaping), content_key(identity))
+    return Result(row, settings, frozenset(shaping), content_key(identity), made_with)
 
 
 def _made_with(experiment: Row) -> dict[str, Json]:
@@ -122,9 +131,13 @@ def _made_with(experiment: Row) -> dict[str, Json]:
     return {name if "." in name else f"train_data.{name}": value for name, value in found.items()}
 
 
-def _joined(values: Iterable[Json]) -> Json:
-    """The one value of several data sets, or all of them in a text, as MLflow shows it."""
-    different = {canonical_json(value): value for value in values if value is not None}
-    if len(different) < 2:
-        return next(iter(different.values()), None)
-    return " + ".join(value if isinstance(value, str) else text for text, value in different.items())
+def _joined(values: Sequence[Json], data: Sequence[Row]) -> Json:
+    """The value of the one data set, or the text of all values of a mix: ``original + 0.5``, ``0.5 + 0.5``.
+
+    A mix is a value of its own, because it is neither of its parts.
+    """
+    absent = ["original" if each["shared_experiment_id"] is None else "not set" for each in data]
+    if len(values) == 1 or ("not set" not in absent and all(value is None for value in values)):
+        return values[0]
+    parts = (instead if value is None else value for value, instead in zip(values, absent, strict=True))
+    return " + ".join(part if isinstance(part, str) else canonical_json(part) for part in parts)

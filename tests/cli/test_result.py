@@ -373,20 +373,20 @@ def test_finds_the_best_value_of_a_setting(study: Study, capsys: pytest.CaptureF
 Best generation.temperature for Copa
 {RULE}
 
-generation.temperature    Records    Runs    Points    Mean of points    Best point      Seeds    95\
-% interval    Against best    Best run
-------------------------  ---------  ------  --------  ----------------  --------------  -------  ---------\
------  --------------  ----------------
-0.5                       100        4       2         72.2%             75.0% (sd 1.4)  2        66.2% to \
-82.1%  p = 0.25        ab63cfd6 (76.0%)
-0.9 ★                     100        2       1         77.0%             77.0% (sd 2.8)  2        68.6% to \
-83.7%                  165f0640 (79.0%)
-not set                   100        1       1         73.0%             73.0%           1        63.6% to \
-80.7%  p = 0.25        a70eda69 (73.0%)
+generation.temperature         Records    Runs    Points    Mean of points    Best point      Seeds    \
+95% interval    Against best    Best run
+-----------------------------  ---------  ------  --------  ----------------  --------------  -------  \
+--------------  --------------  ----------------
+0.5                            100        4       2         72.2%             75.0% (sd 1.4)  2        \
+66.2% to 82.1%  p = 0.25        ab63cfd6 (76.0%)
+0.9 ★                          100        2       1         77.0%             77.0% (sd 2.8)  2        \
+68.6% to 83.7%                  165f0640 (79.0%)
+original data (no experiment)  100        1       1         73.0%             73.0%           1        \
+63.6% to 80.7%  p = 0.25        a70eda69 (73.0%)
 
 ★ 0.9 gave the best model: 77.0%, Copa_zo_temp09_topp10_gpt4o_1_6, seeds 0, 1.
 Against the second, 0.5: the difference of 2.0 points may well be chance (p = 0.25).
-As good, for all that these records can tell: 0.5, not set.
+As good, for all that these records can tell: 0.5, original data (no experiment).
 (sign-flip test over records, exact; seeds of a point pooled; corrected for 2 tests (Holm))
 Seeds alone move the accuracy by 2.2 points (sd): that comes on top.
 Baselines: zero-shot 60.0%, majority class 55.0%.
@@ -429,7 +429,7 @@ def test_other_records_are_no_contest(
         f"""\
 On 100 records of validation file {digest}, 0.5 gave the best model: 75.0%, \
 Copa_zo_temp05_topp10_gpt4o_1_6, seeds 1, 0.
-Against the second, not set: the difference of 2.0 points may well be chance (p = 0.58).
+Against the second, original data (no experiment): the difference of 2.0 points may well be chance (p = 0.58).
 On 100 records of validation file x, 0.9 alone: 77.0%, Copa_zo_temp09_topp10_gpt4o_1_6, seeds 0, 1.
 """
     )
@@ -465,7 +465,7 @@ def test_no_value_is_the_best_where_numbers_of_records_differ(few: Study, capsys
     assert "Not measured on the same records: none is called best.\nOn 100 records of validation file" in shown
     rows = [line.split() for line in shown.splitlines()[6:9]]
     assert [(row[0], "100" in row, "50" in row) for row in rows] == [
-        ("0.5", True, False), ("0.9", False, True), ("not", True, False),
+        ("0.5", True, False), ("0.9", False, True), ("original", True, False),
     ]  # fmt: skip
     found = json.loads(out(capsys, "best", "--task", "Copa", "--by", "generation.temperature", "--json"))
     assert found["best"] is None
@@ -489,7 +489,7 @@ def test_draws_it(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_shows_the_settings_that_can_be_asked_for(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     shown = out(capsys, "best", "--task", "Copa", "--settings")
-    assert "generation.temperature         0.5, 0.9, not set\n" in shown
+    assert "generation.temperature         0.5, 0.9, original data\n" in shown
     assert "hyperparameters.learning_rate  5e-07, 1e-06\n" in shown
     assert shown.splitlines()[-1].startswith("The same in all: ")
     as_json = json.loads(out(capsys, "best", "--task", "Copa", "--settings", "--json"))

@@ -39,7 +39,10 @@ def result(point: str, right: str | None, seed: int = 0, **settings: Any) -> tup
         "eval_loss": 0.5,
     }  # fmt: skip
     given = {"hyperparameters.seed": seed, "train_data.fingerprint": None, **settings}
-    return Result(row, given, frozenset(given) - {"purpose"}, point), marks
+    generated = {name: value for name, value in given.items() if name.startswith("generation.")}
+    made_with = settings.pop("made_with", (generated,) if generated else ())
+    given.pop("made_with", None)
+    return Result(row, given, frozenset(given) - {"purpose"}, point, made_with), marks
 
 
 def pools_of(*made: tuple[Result, dict[int, bool]], apart: bool = False) -> list[Pool]:
@@ -201,6 +204,25 @@ def test_settings_of_data_are_compared_among_those_that_have_some() -> None:
         "train_data.fingerprint": ["f1", "f2", None],
         "generation.temperature": [0.5, 0.9, None],
     }
+
+
+def test_settings_of_a_mix_are_those_of_its_parts() -> None:
+    made: dict[str, Any] = {"generation.top_p": 1.0, "generation.temperature": 0.5}
+    text: dict[str, Any] = {"generation.top_p": "original + 1.0", "generation.temperature": "original + 0.7"}
+    parts = ({"generation.top_p": 1.0, "generation.temperature": 0.7},)
+    found = settings_of(pools_of(result("a", "1100", **made), result("b", "1100", **text, made_with=parts)))
+    assert found.of_generated == {"generation.top_p": 1.0}
+    assert found.different == {"generation.temperature": [0.5, "original + 0.7"]}
+
+
+def test_data_without_experiment_is_a_value_of_its_own() -> None:
+    unset: dict[str, Any] = {"generation.temperature": None}
+    half: dict[str, Any] = {"generation.temperature": 0.5}
+    made = result("a", "1100"), result("b", "1100", **unset), result("c", "1100", **half)
+    groups = grouped([each for each, _ in made], "generation.temperature")
+    assert [(group.value, group.is_original) for group in groups] == [(0.5, False), (None, False), (None, True)]
+    (group,) = grouped([each for each, _ in made], "hyperparameters.zo_eps")
+    assert (group.value, group.is_original) == (None, False)
 
 
 def test_values_are_in_their_order_with_the_best_point_of_each() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -78,10 +79,27 @@ def test_ranks_a_setting_of_the_data(study: Study, reader: Reader) -> None:
     assert [each.mean for each in found.best] == [0.75, 0.77, 0.73]
     assert [(each.first, each.second) for each in found.tests] == [(1, 0), (1, 2)]
     assert found.others == []
+    assert [group.is_original for group in found.groups] == [False, False, True]
     plain = json.loads(json.dumps(found.plain()))
     assert (plain["setting"], plain["task"], plain["best"]) == ("generation.temperature", "Copa", 2)
     assert plain["values"][2]["value"] is None
     assert plain["values"][0]["best_point"]["sd_over_seeds"] == pytest.approx(0.0141421, rel=1e-5)
+
+
+def test_a_mix_is_a_value_of_its_own_in_no_pure_one_as_in_sql(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    with open_database(study.workspace) as database:
+        add_sweep(database, "mixes", [Trained((ORIGINAL, COOL)), Trained((COOL, COOL)), Trained((COOL, HOT))])
+    with reading(study.workspace) as reader:
+        groups = result_reports.rank(reader, result_reports.finished(reader, COPA), "generation.temperature").groups
+        in_sql = reader.rows(
+            """SELECT generation_temperature AS value, COUNT(DISTINCT fingerprint) AS n FROM training_overview
+               WHERE task = 'Copa' AND status = 'complete' AND generation_temperature IS NOT NULL
+               GROUP BY generation_temperature"""
+        )
+    found = {group.value: group.n_runs for group in groups}
+    assert found == {0.5: 4, 0.9: 2, "0.5 + 0.5": 1, "0.5 + 0.9": 1, "original + 0.5": 1, None: 1}
+    assert [(row["value"], row["n"]) for row in in_sql] == [(0.5, 4), (0.9, 2)]
 
 
 def test_ranking_a_setting_of_the_run_names_what_else_differs(study: Study, reader: Reader) -> None:
@@ -99,7 +117,8 @@ def test_there_must_be_something_finished(reader: Reader) -> None:
 
 
 def test_the_values_of_all_settings(reader: Reader) -> None:
-    values = result_reports.values(result_reports.finished(reader, COPA))
+    names = result_reports.by_settings(result_reports.finished(reader, COPA))
+    values = {name: result_reports.plain_values(groups) for name, groups in names.items()}
     assert values["generation.temperature"] == [0.5, 0.9, None]
     assert values["data"] == [ORIGINAL, COOL, HOT]
     assert values["hyperparameters.seed"] == [0, 1]

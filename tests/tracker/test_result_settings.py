@@ -58,8 +58,11 @@ def test_what_differs_in_the_seed_alone_is_one_point(study: Study, reader: Reade
 def test_several_data_sets_have_the_values_of_all(study: Study, reader: Reader) -> None:
     both, mixed, original = loaded(study, reader, "both", f"CB original+{COOL}", "original 1e-06 seed 0")
     assert both.settings["generation.temperature"] == "0.5 + 0.9"
-    assert both.settings["generation.model"] == "gpt-4o"
-    assert mixed.settings["generation.temperature"] == 0.5
+    assert both.settings["generation.model"] == "gpt-4o + gpt-4o"
+    assert mixed.settings["generation.temperature"] == "original + 0.5"
+    fingerprint = results.data_sets(reader, mixed.id)[1]["fingerprint"]
+    assert mixed.settings["train_data.fingerprint"] == f"original + {fingerprint}"
+    assert (both.is_original, mixed.is_original, original.is_original) == (False, False, True)
     assert "generation.temperature" not in original.settings
     assert original.settings["train_data.fingerprint"] is None
 
