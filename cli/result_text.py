@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -11,6 +12,8 @@ from cli.result_words import accuracy, baselines, data_fingerprint, duration, na
 from tracker.catalogue import Row
 from tracker.listings import Listing
 from tracker.results import STATUSES
+
+_DIGITS = 12
 
 
 def summed_up(groups: Sequence[Row], results_dir: str) -> Iterator[str]:
@@ -22,7 +25,8 @@ def summed_up(groups: Sequence[Row], results_dir: str) -> Iterator[str]:
         for group in models:
             counts = f" ({_counts([group])})" if len(models) > 1 else ""
             yield f"   └─ {harmless(group['model'])}: {counted(group['n_runs'], 'training run')}{counts}"
-            yield from (f"      {harmless(_best(row))}" for row in group["best"])
+            tasks = Counter(row["task"] for row in group["best"])
+            yield from (f"      {harmless(_best(row, several=tasks[row['task']] > 1))}" for row in group["best"])
     if not groups:
         yield from ("", "💾 No training run is there yet; `synthtrack train CONFIG` makes the first one.")
     purposes = counted(len({group["purpose"] for group in groups}), "experiment purpose")
@@ -36,10 +40,11 @@ def _counts(groups: Sequence[Row]) -> str:
     return f"{sum(counts.values()):,} ({words})"
 
 
-def _best(row: Row) -> str:
+def _best(row: Row, *, several: bool) -> str:
+    where = f" (validation file {str(row['eval_digest'])[:_DIGITS]})" if several else ""
     return (
-        f"Best on {row['task']}: {accuracy(row)}, {row['method']}, {row['data']}, "
-        f"lr {number(row['learning_rate'])}, seed {row['seed']}"
+        f"Best of {counted(row['n_runs'], 'run')} on {row['task']}{where}: {accuracy(row)}, {row['method']}, "
+        f"{row['data']}, lr {number(row['learning_rate'])}, seed {row['seed']}"
     )
 
 

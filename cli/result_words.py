@@ -35,9 +35,10 @@ def baselines(row: Row) -> str:
 
 def data_fingerprint(row: Row) -> str:
     """The fingerprint of the data's experiment, or the beginning of the train file's digest."""
+    if row["n_data"] > 1:
+        return f"none (a mix of {row['n_data']} data sets)"
     if row["data_fingerprint"] is None:
-        several = " of the first" if row["n_data"] > 1 else ""
-        return f"none (SHA-256{several} {row['data_key']})"
+        return f"none (SHA-256 {row['data_key']})"
     return f"{row['data_fingerprint']} ({row['data_experiment']})"
 
 

@@ -55,6 +55,9 @@ class Filters:
 def summary(reader: Reader, filters: Filters) -> list[Row]:
     """For each purpose and model: ``n_runs``, runs by status, and the ``best`` run on each task. By name.
 
+    The best is of ``n_runs`` that were measured on the same records, the newest complete attempt of each point; there
+    is one for each evaluation set, first that of the most runs.
+
     Raises UnknownReference for a filter that nothing ever had.
     """
     where, values = _where(reader, filters)
@@ -65,11 +68,15 @@ def summary(reader: Reader, filters: Filters) -> list[Row]:
     )
     best = reader.rows(
         f"""SELECT * FROM (
-            SELECT r.purpose, r.model, r.task, r.accuracy, r.accuracy_low, r.accuracy_high, r.n_eval, r.method, r.data,
-                   r.learning_rate, r.seed, r.uuid,
-                   ROW_NUMBER() OVER (PARTITION BY r.purpose, r.model, r.task ORDER BY r.accuracy DESC, r.id) AS place
-            FROM training_run r WHERE r.accuracy IS NOT NULL AND {where}) ranked
-            WHERE place = 1 ORDER BY task""",
+            SELECT r.purpose, r.model, r.task, r.accuracy, r.accuracy_low, r.accuracy_high, r.n_eval, d.eval_digest,
+                   r.method, r.data, r.learning_rate, r.seed, r.uuid, COUNT(*) OVER alike AS n_runs,
+                   ROW_NUMBER() OVER (alike ORDER BY r.accuracy DESC, r.id) AS place
+            FROM training_run r JOIN training_data d ON d.training_run_id = r.id AND d.position = 0
+            WHERE r.id IN (
+                SELECT MAX(r.id) FROM training_run r WHERE r.status = 'complete' AND r.accuracy IS NOT NULL AND {where}
+                GROUP BY r.purpose, r.fingerprint)
+            WINDOW alike AS (PARTITION BY r.purpose, r.model, r.task, d.eval_digest, r.n_eval)) ranked
+            WHERE place = 1 ORDER BY task, n_runs DESC, n_eval DESC, eval_digest""",
         **values,
     )
     found: dict[tuple[str, str], Row] = {}

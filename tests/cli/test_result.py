@@ -7,7 +7,7 @@ import pytest
 
 from cli.main import run
 from cli.result_words import chance, duration, number, p_value
-from tests.training_rows import COOL, Study, Trained, add_sweep, training_study
+from tests.training_rows import COOL, HOT, Study, Trained, add_sweep, training_study
 from tracker.database import open_database
 
 RULE = "=" * 80
@@ -43,28 +43,39 @@ Training Results Summary - Results_v2
 📊 Experiment purpose: baseline_comparison
    Training runs: 5 (1 complete, 1 pending, 1 stopped, 1 interrupted, 1 failed)
    └─ {MODEL}: 5 training runs
-      Best on Copa: 73.0% (95% interval 63.6% to 80.7%, 100 records), zo, original, lr 1e-06, seed 0
+      Best of 1 run on Copa: 73.0% (95% interval 63.6% to 80.7%, 100 records), zo, original, lr 1e-06, seed 0
 
 📊 Experiment purpose: data_quality_impact
    Training runs: 2 (2 complete)
    └─ {MODEL}: 2 training runs
-      Best on Copa: 79.0% (95% interval 70.0% to 85.8%, 100 records), zo, temp09_topp10_gpt4o, lr 1e-06, seed 0
+      Best of 2 runs on Copa: 79.0% (95% interval 70.0% to 85.8%, 100 records), zo, {HOT}, lr 1e-06, seed 0
 
 📊 Experiment purpose: hyperparameter_tuning
    Training runs: 5 (5 complete)
    └─ {MODEL}: 5 training runs
-      Best on Copa: 76.0% (95% interval 66.8% to 83.3%, 100 records), zo, temp05_topp10_gpt4o, lr 1e-06, seed 0
+      Best of 4 runs on Copa: 76.0% (95% interval 66.8% to 83.3%, 100 records), zo, {COOL}, lr 1e-06, seed 0
 
 📊 Experiment purpose: model_comparison
    Training runs: 2 (2 complete)
    └─ {MODEL}: 2 training runs
-      Best on CB: 77.2% (95% interval 64.8% to 86.2%, 57 records), fo_lora, original+{COOL}, lr 5e-05, seed 0
+      Best of 2 runs on CB: 77.2% (95% interval 64.8% to 86.2%, 57 records), fo_lora, original+{COOL}, lr 5e-05, seed 0
 
 {RULE}
 Total: 4 experiment purposes, 14 training runs
 {RULE}
 """
     )
+
+
+def test_lists_the_best_of_each_evaluation_set(few: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_database(few.workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql("UPDATE training_run SET purpose = 'all'")
+    lines = [line.strip() for line in out(capsys, "list").splitlines() if "on Copa" in line]
+    assert [line.partition(" (95%")[0] for line in lines] == [
+        "Best of 5 runs on Copa (validation file 79df23a13759): 76.0%",
+        "Best of 2 runs on Copa (validation file 79df23a13759): 82.0%",
+    ]
+    assert ["100 records" in lines[0], "50 records" in lines[1]] == [True, True]
 
 
 def test_lists_details(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +129,7 @@ def test_details_say_how_each_run_stands(study: Study, capsys: pytest.CaptureFix
 def test_details_of_a_mix_name_all_data(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     shown = out(capsys, "list", "--detail", "--task", "CB", "--model", "Llama-3.2-1B", "--status", "complete")
     assert "      Data: Data_v2/original/CB + Data_v2/synthetic/batch_20241229_temperature/CB/temp05" in shown
+    assert "      Data fingerprint: none (a mix of 2 data sets)\n" in shown
 
 
 def test_lists_as_json(study: Study, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,18 @@ def test_sums_up_by_purpose_and_model(reader: Reader) -> None:
     ]
 
 
+def test_the_best_is_of_the_newest_complete_attempts(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    with sqlite3.connect(study.workspace.database) as connection:
+        connection.execute("UPDATE training_run SET accuracy = 0.99 WHERE id = ?", (study.runs["temp05 1e-06 seed 0"],))
+        connection.execute("UPDATE training_run SET accuracy = 0.98 WHERE status = 'stopped'")
+    connection.close()
+    with reading(study.workspace) as reader:
+        found = {row["purpose"]: row["best"] for row in summary(reader, Filters(task="Copa"))}
+    assert [(row["accuracy"], row["n_runs"]) for row in found["hyperparameter_tuning"]] == [(0.76, 4)]
+    assert [(row["accuracy"], row["n_runs"]) for row in found["baseline_comparison"]] == [(0.73, 1)]
+
+
 def test_a_summary_counts_what_was_asked_for(reader: Reader) -> None:
     (found,) = summary(reader, Filters(task="Copa", status="failed"))
     assert (found["n_runs"], found["statuses"], found["best"]) == (1, {"failed": 1}, [])
