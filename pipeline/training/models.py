@@ -141,7 +141,7 @@ def load(name: str, *, device: str, precision: str, seed: int, environ: Mapping[
     return Loaded(
         model=model,
         tokenizer=tokenizer,
-        tokenize=lambda text: _without_end(cast("list[int]", tokenizer(text, verbose=False)["input_ids"]), eos),
+        tokenize=_tokenize(name, tokenizer, eos, known=model.get_input_embeddings().num_embeddings),
         eos=eos,
         context=_context(config),
     )
@@ -263,8 +263,19 @@ def _context(config: PreTrainedConfig) -> int | None:
     return given if isinstance(given, int) and given > 0 else None
 
 
-def _without_end(ids: list[int], eos: int | None) -> list[int]:
-    return ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids
+def _tokenize(
+    name: str, tokenizer: PreTrainedTokenizerBase, eos: int | None, *, known: int
+) -> Callable[[str], list[int]]:
+    def tokenize(text: str) -> list[int]:
+        ids = cast("list[int]", tokenizer(text, verbose=False)["input_ids"])
+        if max(ids, default=0) >= known:
+            raise TrainingFailed(
+                f"The tokenizer of {name} gives the token {max(ids)}; the model knows those below {known}.",
+                hint="It belongs to another model, or tokens were added to it: take the model's own tokenizer.",
+            )
+        return ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids
+
+    return tokenize
 
 
 def _check_device(device: str, precision: str) -> None:
