@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cli.render import counted, table
+from pipeline.training.news import UNTRAINED
 from tracker.catalogue import Row
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
@@ -104,8 +105,10 @@ def trained(varied: Sequence[str], runs: Sequence[Row]) -> str:
         where = PurePosixPath(run["directory"]).relative_to(above)
         shares = (_share(run["zero_shot_accuracy"]), _share(run["majority_accuracy"]))
         rows.append([*values, run["status"], reached, *shares, run["uuid"][:8], f"{where}/"])
+    untrained = [run["uuid"][:8] for run in runs if run["status"] == "complete" and run["best_step"] == 0]
+    note = [f"⚠️  {', '.join(untrained)}: the accuracy is {UNTRAINED.removeprefix('which is ')}."] if untrained else []
     titles = (*varied, "status", "accuracy (95% interval)", "zero-shot", "majority", "run", f"below {above}/")
-    return table(titles, rows)
+    return "\n".join([table(titles, rows), *note])
 
 
 def gib(amount: int) -> str:

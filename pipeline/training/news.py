@@ -19,6 +19,7 @@ def news(before: Sequence[Row] | None, now: Sequence[Row]) -> Iterator[str]:
             yield f"{_SYMBOLS.get(status, '💾')} {point(run)}: {_what(run)}"
 
 
+UNTRAINED = "which is the untrained model's: no step lowered the loss on dev"
 _SYMBOLS = {"running": "🔧", "complete": "✅", "failed": "⚠️ ", "interrupted": "⚠️ "}
 
 
@@ -28,7 +29,8 @@ def _what(run: Row) -> str:
         goes_on = f", goes on from about {at}" if run["n_resumed"] else ""
         return f"training on {run['device']}{goes_on} ({run['directory']})"
     if status == "complete":
-        return "complete" if run["accuracy"] is None else f"complete, accuracy {run['accuracy']:.1%}"
+        done = "complete" if run["accuracy"] is None else f"complete, accuracy {run['accuracy']:.1%}"
+        return f"{done}, {UNTRAINED}" if run["best_step"] == 0 else done
     why = "" if run["error"] is None else f": {reason(run['error'])}"
     return f"{status} at {at}{why}"
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.training.news import news
+from pipeline.training.news import news, reason
 
 
 def run(run_id: int, status: str, **columns: Any) -> dict[str, Any]:
     return {
         "id": run_id, "status": status, "learning_rate": 1e-6, "seed": run_id, "step": 40, "steps": 1000,
-        "device": "cuda:1", "directory": "Results_v2/d", "n_resumed": 0, "accuracy": None, "error": None, **columns,
+        "device": "cuda:1", "directory": "Results_v2/d", "n_resumed": 0, "accuracy": None, "best_step": None,
+        "error": None, **columns,
     }  # fmt: skip
 
 
@@ -38,3 +39,16 @@ def test_each_change_is_said_once() -> None:
 def test_a_new_attempt_is_a_run_of_its_own() -> None:
     assert list(news([run(0, "failed")], [run(7, "pending")])) == []
     assert list(news([run(0, "failed")], [run(7, "running")])) != []
+
+
+def test_a_training_that_led_nowhere_is_no_success() -> None:
+    [said] = news([run(0, "running")], [run(0, "complete", accuracy=0.5, best_step=0)])
+    assert said.endswith("accuracy 50.0%, which is the untrained model's: no step lowered the loss on dev")
+    [said] = news([run(0, "running")], [run(0, "complete", accuracy=0.5, best_step=4)])
+    assert said.endswith("accuracy 50.0%")
+
+
+def test_the_reason_is_what_went_wrong_and_not_what_to_do_about_it() -> None:
+    assert reason("The loss is nan at step 3.\nUse a lower learning_rate.") == "The loss is nan at step 3."
+    assert reason("Traceback (most recent call last):\n  File x\nValueError: no") == "ValueError: no"
+    assert reason("Loading ...\nIts process ended with exit code 3 without recording why.").startswith("Its process")
