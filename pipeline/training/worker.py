@@ -181,7 +181,8 @@ def _train(work: Work) -> dict[str, Any]:
     budget = default_token_budget(work.device)
     needed = estimate_memory(
         info, method=config.method, precision=config.precision, tokens=budget, lora_rank=given.lora_rank,
-        zo_memory=config.zo_memory, gradient_checkpointing=config.gradient_checkpointing,
+        zo_memory=config.zo_memory, directions=given.zo_directions,
+        gradient_checkpointing=config.gradient_checkpointing,
     )  # fmt: skip
     require_memory(needed, device=work.device, method=config.method)
     loaded = models.load(location, device=work.device, precision=config.precision, seed=given.seed, environ=os.environ)
