@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ def list_results(place: Workspace, /, *, detail: bool, limit: int | None, as_jso
     with reading(place) as reader:
         if detail:
             found = results.details(reader, Filters(**chosen), limit_of(limit, as_json=as_json))
-            _show([_without_identity(row) for row in found.rows] if as_json else "\n".join(detailed(found)))
+            show(_lines_of_json(found.rows) if as_json else "\n".join(detailed(found)))
         else:
             groups = results.summary(reader, Filters(**chosen))
             _show(groups if as_json else "\n".join(summed_up(groups, place.relative(place.results_dir))))
@@ -174,6 +175,11 @@ def best_results(
         note(f"Drawn in {plot}.")
 
 
+def _lines_of_json(rows: Sequence[Row]) -> str:
+    """A JSON array with a line for each row: of many rows, indenting would take most of the time."""
+    return "\n".join(["[", ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "]"])
+
+
 def _show(what: Any) -> None:
     if isinstance(what, str):
         show(what)
@@ -189,7 +195,7 @@ def _run(reader: Reader, place: Workspace, run_id: int) -> Row:
     seeds = result_reports.siblings(reader, load(reader, [run])[0])
     directory = place.root / run["directory"]
     more = {"seeds": result_reports.plain_pool(seeds), "files": _files(directory), "next_command": _next_command(run)}
-    return _without_identity(run) | more
+    return run | more
 
 
 def _sweep(reader: Reader, sweep_id: int) -> Row:
@@ -203,7 +209,7 @@ def _sweep(reader: Reader, sweep_id: int) -> Row:
     pools = pooled(finished, results.answers(reader, [each.id for each in finished]))
     points = [result_reports.plain_pool(each) | {"settings": each.first.row["settings"]} for each in pools]
     several = any(len(each.results) > 1 for each in pools)
-    return sweep | {"results": [_without_identity(row) for row in rows], "points": points if several else []}
+    return sweep | {"results": rows, "points": points if several else []}
 
 
 def _files(directory: Path) -> list[Row]:
@@ -230,7 +236,3 @@ def _next_command(run: Row) -> str | None:
             return f"synthtrack train {run['config_path']}" if run["config_path"] else None
         case _:
             return f"synthtrack training resume {run['sweep'][:8]}"
-
-
-def _without_identity(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != "identity"}

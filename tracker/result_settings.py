@@ -66,13 +66,18 @@ def load(reader: Reader, rows: Sequence[Row]) -> list[Result]:
                 WHERE d.training_run_id IN ({some}) ORDER BY d.training_run_id, d.position"""
         ):
             data[each["training_run_id"]].append(each)
+    identities = {
+        each["id"]: json.loads(each["identity"])["identity"]
+        for some in portions(list(data))
+        for each in reader.rows(f"SELECT id, identity FROM training_run WHERE id IN ({some})")
+    }
     used = {each["shared_experiment_id"] for found in data.values() for each in found} - {None}
     made = {
         each["id"]: _made_with(each)
         for some in portions(sorted(used))
         for each in reader.rows(f"SELECT id, settings, identity FROM shared_experiment WHERE id IN ({some})")
     }
-    return [_result(row, data[row["id"]], made) for row in rows]
+    return [_result(row, identities[row["id"]], data[row["id"]], made) for row in rows]
 
 
 def known(results: Iterable[Result]) -> list[str]:
@@ -99,7 +104,7 @@ def full_name(results: Sequence[Result], name: str) -> str:
     raise UnknownReference("setting", name, [*names, *short], hint="`synthtrack result best --settings` shows them.")
 
 
-def _result(row: Row, data: Sequence[Row], made: dict[int, dict[str, Json]]) -> Result:
+def _result(row: Row, stored: Mapping[str, Json], data: Sequence[Row], made: dict[int, dict[str, Json]]) -> Result:
     own = {name: value for name, value in row["settings"].items() if name not in _REPEATED}
     made_of = [made.get(each["shared_experiment_id"]) for each in data]
     made_with = tuple(each for each in made_of if each is not None)
@@ -109,7 +114,7 @@ def _result(row: Row, data: Sequence[Row], made: dict[int, dict[str, Json]]) -> 
     }
     settings: dict[str, Json] = {
         **own,
-        "model.digest": content_key(row["identity"].get("model"))[:_DIGITS],
+        "model.digest": content_key(stored.get("model"))[:_DIGITS],
         "data": row["data"],
         "train_data.fingerprint": _joined([each["fingerprint"] for each in data], data),
         "train_data.digest": _joined([each["train_digest"][:_DIGITS] for each in data], data),
@@ -117,7 +122,7 @@ def _result(row: Row, data: Sequence[Row], made: dict[int, dict[str, Json]]) -> 
         "eval_data.digest": data[0]["eval_digest"] and data[0]["eval_digest"][:_DIGITS],
         **of_data,
     }
-    identity = dict(dotted(row["identity"]))
+    identity = dict(dotted(stored))
     shaping = {name for name in own if name in identity or name == "model"} | {*_SHAPING_DATA, *of_data}
     identity.pop(SEED, None)
     return Result(row, settings, frozenset(shaping), content_key(identity), made_with)

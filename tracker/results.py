@@ -30,7 +30,7 @@ _CONDITIONS = {
         SELECT 1 FROM training_data d WHERE d.training_run_id = r.id
         AND (d.name = :data OR d.fingerprint = :data OR d.dataset || '/' || d.name = :data)))""",
 }
-_BEYOND_OVERVIEW = "r.training_sweep_id, r.position, r.description, r.error, r.settings, r.identity"
+_BEYOND_OVERVIEW = "r.training_sweep_id, r.position, r.description, r.error, r.settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +103,20 @@ def details(reader: Reader, filters: Filters, limit: int = 0) -> Listing:
     total = reader.rows(f"SELECT COUNT(*) AS n FROM ({chosen}) c", **values)[0]["n"]
     rows = _rows(reader, f"{chosen} ORDER BY r.id DESC LIMIT :limit", **values, limit=limit or _EVERY)
     rows.sort(key=lambda row: (row["purpose"], row["model"], row["directory"]))
-    paths: dict[int, list[str]] = {}
-    for some in portions([row["id"] for row in rows]):
+    for row in rows:
+        row["data_paths"] = [row["data_path"]]
+    mixes = {row["id"]: row for row in rows if row["n_data"] > 1}
+    for some in portions(list(mixes)):
         for row in reader.rows(
-            f"""SELECT training_run_id, path FROM training_data WHERE training_run_id IN ({some})
+            f"""SELECT training_run_id, path FROM training_data WHERE training_run_id IN ({some}) AND position > 0
                 ORDER BY training_run_id, position"""
         ):
-            paths.setdefault(row["training_run_id"], []).append(row["path"])
-    return Listing([row | {"data_paths": paths[row["id"]]} for row in rows], int(total))
+            mixes[row["training_run_id"]]["data_paths"].append(row["path"])
+    return Listing(rows, int(total))
 
 
 def runs(reader: Reader, run_ids: Sequence[int]) -> list[Row]:
-    """Training runs as the view has them, with ``settings`` and ``identity`` as objects, in the order of the ids."""
+    """Training runs as the view has them, with ``settings`` as an object, in the order of the ids."""
     found = {row["id"]: row for some in portions(run_ids) for row in _rows(reader, some)}
     return [found[each] for each in run_ids]
 
@@ -267,20 +269,16 @@ def _attempts(reader: Reader, fingerprint: str) -> list[Row]:
 def _rows(reader: Reader, chosen: str, **values: object) -> list[Row]:
     """The runs whose ids are ``chosen``, a list or a query, oldest first."""
     gone = set(_gone(reader))
-    rows = reader.rows(
+    found = reader.rows(
         f"""SELECT o.*, {_BEYOND_OVERVIEW} FROM training_overview o JOIN training_run r ON r.id = o.id
             WHERE o.id IN ({chosen}) ORDER BY o.id""",
         **values,
     )
-    return [
-        row
-        | {
-            "status": "interrupted" if row["id"] in gone else row["status"],
-            "settings": json.loads(row["settings"]),
-            "identity": json.loads(row["identity"])["identity"],
-        }
-        for row in rows
-    ]
+    for row in found:
+        row["settings"] = json.loads(row["settings"])
+        if row["id"] in gone:
+            row["status"] = "interrupted"
+    return found
 
 
 def _where(reader: Reader, filters: Filters) -> tuple[str, dict[str, str]]:

@@ -138,6 +138,9 @@ def test_lists_as_json(study: Study, capsys: pytest.CaptureFixture[str]) -> None
     rows = json.loads(out(capsys, "list", "--detail", "--json", "--status", "failed"))
     assert [(row["status"], row["seed"], row["data"]) for row in rows] == [("failed", 1, "original")]
     assert rows[0]["settings"]["hyperparameters.learning_rate"] == 1e-6
+    assert "identity" not in rows[0]
+    assert len(out(capsys, "list", "--detail", "--json").splitlines()) == 14 + len("[]")
+    assert json.loads(out(capsys, "list", "--detail", "--json", "--status", "running")) == []
 
 
 def test_an_empty_workspace_says_what_to_do(
