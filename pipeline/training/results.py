@@ -7,9 +7,10 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.training import places
+from pipeline.training.zo_log import sync
 from tracker.configs import to_yaml
 from tracker.errors import StorageError
 from tracker.fingerprint import Json
@@ -49,12 +50,18 @@ def write_model(
     beside = final.with_name(f".{final.name}")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        for adapter in getattr(model, "peft_config", {}).values():
+        adapters = getattr(model, "peft_config", {}).values()
+        for adapter in adapters:
             adapter.base_model_name_or_path = base
-        model.save_pretrained(beside)
+        # peft would ask the hub whether the vocabulary has grown.
+        own: dict[str, Any] = {"save_embedding_layers": False} if adapters else {}
+        model.save_pretrained(beside, **own)
         tokenizer.save_pretrained(beside)
+        for path in (*beside.iterdir(), beside):
+            sync(path)
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
+        sync(directory)
     # safetensors has an error of its own for a full disk.
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.hf_api import api
 
 COMMIT = "5" * 40
 _REFUSALS = {
@@ -42,6 +43,10 @@ def running_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+            if self.path.startswith("/api/") and not self.path.startswith("/api/models/"):
+                # Once a process the client asks for something that is not about models.
+                self._answer(404, {}, b"")
+                return
             hub.requests.append((self.path, token))
             self._answer(*(_model(hub, self.path) if self.path.startswith("/api/") else _file(hub, self.path)))
 
@@ -68,6 +73,7 @@ def running_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
 def set_endpoint(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
     """What HF_ENDPOINT and HF_HOME would do; they are read once, when huggingface_hub is imported."""
     monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(api, "endpoint", address)
     template = address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))

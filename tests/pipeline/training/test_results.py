@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.training import results, scratch
 from pipeline.training.evaluate import Prediction
+from pipeline.training.models import with_lora
+from pipeline.training.tree import pack, scores
+from tests.pipeline.training.hub import running_hub
+from tests.pipeline.training.tiny import encoded
 from tests.test_storage import fill, mounted
 from tracker.errors import StorageError
 
@@ -85,6 +89,32 @@ def test_a_model_is_read_by_transformers_with_its_tokenizer(tmp_path: Path, tied
     assert torch.equal(logits(found), logits(given))
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("Ab")["input_ids"] == [256, 65, 98]
     assert hidden(tmp_path) == []
+
+
+def test_an_adapter_is_read_by_peft_and_scores_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import PeftModel
+
+    def adapted() -> PreTrainedModel:
+        return with_lora(model(), rank=2, alpha=6.0, seed=0)
+
+    given, records = adapted(), encoded("CB")
+    with torch.no_grad():
+        for each in given.parameters():
+            if each.requires_grad:
+                each.add_(0.1)
+    with running_hub(monkeypatch, tmp_path / "cache") as hub:
+        results.write_model(tmp_path, given, scratch.tokenizer(), base="them/model")
+    # It is of the base that it was made of, and nobody has to be asked for that.
+    assert hub.requests == []
+    about = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+    assert (about["base_model_name_or_path"], about["r"], about["lora_alpha"]) == ("them/model", 2, 6.0)
+    n_bytes = sum(4 * each.numel() for each in given.parameters() if each.requires_grad)
+    assert n_bytes < (tmp_path / "model" / "adapter_model.safetensors").stat().st_size < n_bytes + 5000
+    found = PeftModel.from_pretrained(model(), tmp_path / "model").eval()
+    asked = pack(records, token_budget=100_000, device="cpu")[0]
+    with torch.no_grad():
+        assert torch.equal(scores(found, asked), scores(given, asked))
+        assert not torch.equal(scores(given, asked), scores(adapted(), asked))
 
 
 def test_parameters_that_share_a_buffer_are_saved_each(tmp_path: Path) -> None:
