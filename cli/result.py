@@ -84,7 +84,7 @@ def show_result(place: Workspace, *, ref: str, wrong: int, as_json: bool) -> Non
     from cli.result_show_text import shown, shown_sweep
 
     with reading(place) as reader:
-        found = sweeps.find(reader, place, ref)
+        found = sweeps.find(reader, place, ref, shown_by="result list --detail")
         if found.run_id is None:
             sweep = _sweep(reader, found.sweep_id)
             _show(sweep if as_json else "\n".join(shown_sweep(sweep)))

@@ -90,7 +90,7 @@ def run_ids(reader: Reader, workspace: Workspace, refs: Sequence[str]) -> list[i
     """The runs that ``refs`` name, each once; a sweep stands for its finished runs. Raises UnknownReference."""
     found: list[int] = []
     for ref in refs:
-        there = sweeps.find(reader, workspace, ref)
+        there = sweeps.find(reader, workspace, ref, shown_by="result list --detail")
         if there.run_id is not None:
             found.append(there.run_id)
         else:

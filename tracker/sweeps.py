@@ -43,7 +43,11 @@ _LATEST_SQL = ", ".join(
         AND m.name = '{name}' ORDER BY m.step DESC LIMIT 1)) AS {column}"""
     for column, name in _LATEST.items()
 )
-_NEWEST = "SELECT MAX(n.id) FROM training_run n WHERE n.training_sweep_id = :id GROUP BY n.position"
+# More than are unfinished: which runs live, and which were tried again, is seen when they are read.
+_MAY_BE_UNFINISHED = """(status IN ('running', 'interrupted') OR id IN (
+    SELECT u.training_sweep_id FROM training_run u
+    WHERE u.status IN ('pending', 'stopped', 'interrupted', 'running')))"""
+_PORTION = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,7 @@ def has_process(found: Row) -> bool:
 
 def sweep(reader: Reader, sweep_id: int) -> Row:
     """One sweep, as ``sweeps`` has them."""
-    rows = reader.rows(f"SELECT {_SWEEP} FROM training_sweep WHERE id = :id", id=sweep_id)
-    return _sweep(reader, rows[0])
+    return _with_runs(reader, reader.rows(f"SELECT {_SWEEP} FROM training_sweep WHERE id = :id", id=sweep_id))[0]
 
 
 def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
@@ -84,16 +87,15 @@ def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
     ``status`` is running only where the supervisor, or a run's process, lives. ``runs`` are those of ``runs``, with
     ``settings`` as an object and ``seconds_left``.
     """
-    found: list[Row] = []
-    has_finished = False
-    for row in reader.rows(f"SELECT {_SWEEP} FROM training_sweep ORDER BY started_at DESC, id DESC"):
-        if has_finished and row["status"] == "complete" and not everything:
-            continue
-        each = _sweep(reader, row)
-        if everything or is_unfinished(each) or not has_finished:
-            found.append(each)
-        has_finished = has_finished or not is_unfinished(each)
-    return found
+    chosen, newest = f"SELECT {_SWEEP} FROM training_sweep", "ORDER BY started_at DESC, id DESC"
+    if everything:
+        return _with_runs(reader, reader.rows(f"{chosen} {newest}"))
+    rows = reader.rows(f"{chosen} WHERE {_MAY_BE_UNFINISHED} {newest}")
+    rows += reader.rows(f"{chosen} WHERE NOT {_MAY_BE_UNFINISHED} {newest} LIMIT 1")
+    rows.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+    found = _with_runs(reader, rows)
+    finished = next((each["id"] for each in found if not is_unfinished(each)), None)
+    return [each for each in found if is_unfinished(each) or each["id"] == finished]
 
 
 def is_unfinished(found: Row) -> bool:
@@ -107,9 +109,7 @@ def runs(reader: Reader, sweep_id: int) -> list[Row]:
 
     ``status`` as it is in the record.
     """
-    return reader.rows(
-        f"SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id IN ({_NEWEST}) ORDER BY r.position", id=sweep_id
-    )
+    return _runs(reader, [sweep_id])
 
 
 def run(reader: Reader, run_id: int) -> Row:
@@ -145,10 +145,32 @@ def seconds_left(found: Row) -> float | None:
     return float(found["step_time_s"]) * max(0, int(found["steps"]) - int(found["step"]))
 
 
-def _sweep(reader: Reader, row: Row) -> Row:
+def _runs(reader: Reader, sweep_ids: Sequence[int]) -> list[Row]:
+    """The runs of sweeps, as ``runs`` has them, sweep by sweep."""
+    found = []
+    # Databases bound the length of a statement.
+    for at in range(0, len(sweep_ids), _PORTION):
+        some = ", ".join(str(int(each)) for each in sweep_ids[at : at + _PORTION])
+        found += reader.rows(
+            f"""SELECT {_RUN}, {_LATEST_SQL} FROM training_run r WHERE r.id IN (
+                    SELECT MAX(n.id) FROM training_run n WHERE n.training_sweep_id IN ({some})
+                    GROUP BY n.training_sweep_id, n.position)
+                ORDER BY r.training_sweep_id, r.position"""
+        )
+    return found
+
+
+def _with_runs(reader: Reader, rows: Sequence[Row]) -> list[Row]:
+    runs_of: dict[int, list[Row]] = {row["id"]: [] for row in rows}
+    for run in _runs(reader, list(runs_of)):
+        runs_of[run["training_sweep_id"]].append(_shown(run))
+    return [_sweep(row) | {"runs": runs_of[row["id"]]} for row in rows]
+
+
+def _sweep(row: Row) -> Row:
     lists = {name: json.loads(row[name]) for name in ("varied", "devices")}
     flags = {name: bool(row[name]) for name in ("background", "continue_on_error")}
-    return _status(row) | lists | flags | {"runs": [_shown(each) for each in runs(reader, row["id"])]}
+    return _status(row) | lists | flags
 
 
 def _shown(row: Row) -> Row:
@@ -163,11 +185,11 @@ def _status(row: Row) -> Row:
     return row | {"status": "interrupted"} if row["status"] == "running" and not is_held(row) else row
 
 
-def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
+def find(reader: Reader, workspace: Workspace, ref: str, *, shown_by: str = "training status --all") -> Found:
     """The sweep or run that ``ref`` names: the beginning of a uuid or of a run's fingerprint, or a result directory.
 
     Of several attempts at a point, and of the runs below a directory, the newest is meant. Raises UnknownReference:
-    what a beginning could be, or close matches.
+    what a beginning could be, or close matches and the command by which all are ``shown_by``.
     """
     text = ref.strip().rstrip("/")
     found = _by_digits(reader, text.lower()) or (_by_directory(reader, workspace, text) if text else None)
@@ -177,9 +199,7 @@ def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
             row["directory"] for row in reader.rows("SELECT directory FROM training_run ORDER BY id DESC LIMIT 50")
         ]
         shortened = [name[: max(len(text), MIN_DIGITS)] if "/" not in name else name for name in known]
-        raise UnknownReference(
-            "sweep or training run", ref, shortened, hint="`synthtrack training status --all` shows them."
-        )
+        raise UnknownReference("sweep or training run", ref, shortened, hint=f"`synthtrack {shown_by}` shows them.")
     return found
 
 

@@ -525,7 +525,8 @@ def test_shows_the_settings_that_can_be_asked_for(study: Study, capsys: pytest.C
         (["list", "--detail", "--purpose", "hyperparameter"], 4, "Did you mean hyperparameter_tuning?"),
         (["best", "--task", "Copa", "--by", "temperature"], 4, "It could be generation.temperature or validation.temp"),
         (["best", "--task", "Copa", "--by", "learning_rat"], 4, "Did you mean learning_rate"),
-        (["show", "nothing"], 4, "No sweep or training run 'nothing'."),
+        (["show", "nothing"], 4, "No sweep or training run 'nothing'.\n`synthtrack result list --detail` shows them."),
+        (["compare", "nothing", "none"], 4, "`synthtrack result list --detail` shows them."),
     ],
 )
 def test_says_what_is_wrong(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.training_rows import GONE, Study, fixed_uuid, training_study
+from tests.training_rows import GONE, Study, Trained, add_sweep, fixed_uuid, training_study
 from tracker import clock, sweeps, training
-from tracker.catalogue import Row, reading
+from tracker.catalogue import Reader, Row, reading
 from tracker.clock import Process
 from tracker.database import open_database
 from tracker.errors import UnknownReference
@@ -45,6 +45,44 @@ def test_what_is_unfinished_and_the_newest_that_is_finished(study: Study) -> Non
     names = {row_id: name for name, row_id in study.sweeps.items()}
     assert [names[row["id"]] for row in shown(study)] == ["hyperparameter_tuning again", "baseline_comparison"]
     assert [row["id"] for row in shown(study, everything=True)] == sorted(names, reverse=True)
+
+
+class Counted:
+    """A reader that counts what is asked."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.asked = reader, 0
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row]:
+        self.asked += 1
+        return self.reader.rows(sql, **parameters)
+
+
+@pytest.mark.parametrize(("status", "n_shown"), [("failed", 2), ("stopped", 32)])
+def test_many_sweeps_that_did_not_complete_are_no_query_each(own: Study, status: str, n_shown: int) -> None:
+    with open_database(own.workspace) as database:
+        for number in range(30):
+            add_sweep(database, f"many {number}", [Trained(status=status)])
+    with reading(own.workspace) as reader:
+        counted = Counted(reader)
+        found = sweeps.sweeps(counted)
+        assert (len(found), counted.asked) == (n_shown, 3)
+        assert [len(sweep["runs"]) for sweep in found[:2]] == ([1, 5] if status == "failed" else [1, 1])
+        assert len(sweeps.sweeps(counted, everything=True)) == 35
+        assert counted.asked == 5
+
+
+def test_what_was_tried_again_and_finished_is_not_left(own: Study) -> None:
+    newest, before = own.sweeps["hyperparameter_tuning again"], own.sweeps["model_comparison"]
+    with open_database(own.workspace) as database, database.writing() as connection:
+        for sweep_id in (newest, before):
+            of_sweep = training.RUN.c.training_sweep_id == sweep_id
+            row = dict(connection.execute(training.RUN.select().where(of_sweep)).mappings().all()[0])
+            connection.execute(training.RUN.update().where(training.RUN.c.id == row["id"]).values(status="stopped"))
+            again = {"id": 90 + sweep_id, "uuid": f"{sweep_id}" * 32, "attempt": 9, "directory": f"again {sweep_id}"}
+            connection.execute(training.RUN.insert().values(**row | again))
+    # The newest finished one, and one that is not.
+    assert [row["id"] for row in shown(own)] == [newest, own.sweeps["baseline_comparison"]]
 
 
 def test_a_run_whose_process_is_gone_is_not_running(study: Study) -> None:
