@@ -61,7 +61,7 @@ def making(directory: Path, about: Mapping[str, Any]) -> Iterator[None]:
     """
     try:
         with _writable(directory):
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
             yield
             files = {}
             for each in sorted(directory.iterdir()):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tokenizers import processors
 from transformers import AutoTokenizer, PreTrainedModel
 
 from pipeline.training import models, scratch
+from tests.pipeline.training.hub import COMMIT, running_hub
 from tests.pipeline.training.tiny import BOS, VOCABULARY, encoded, model
+from tests.pipeline.training.zo_run import weights
 from tracker.errors import Error, TrainingFailed, Unsupported
 
 EOS = BOS + 1
@@ -79,6 +82,37 @@ def test_sizes_are_known_without_the_weights(tmp_path: Path, name: str) -> None:
 def test_the_context_is_the_models(tmp_path: Path, name: str, context: int | None) -> None:
     path = saved(tmp_path, model(name))
     assert described(path).context == loaded(path).context == context
+
+
+def test_tied_embeddings_are_one(tmp_path: Path) -> None:
+    net = model("gpt2")
+    found: Any = loaded(saved(tmp_path, net)).model
+    assert found.get_input_embeddings().weight is found.get_output_embeddings().weight
+    own = {id(each): each.numel() for each in net.parameters()}
+    assert described(tmp_path).n_parameters == sum(own.values())
+    assert len(list(found.parameters())) == len(own)
+
+
+def test_a_directory_is_loaded_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "model")
+    with running_hub(monkeypatch, tmp_path / "cache") as hub:
+        described(path)
+        loaded(path)
+    assert hub.requests == []
+
+
+def test_a_model_of_the_hub_is_the_same_as_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "model")
+    with running_hub(monkeypatch, tmp_path / "cache") as hub:
+        hub.directories["them/model"] = path
+        info = models.describe("them/model", environ={"HF_TOKEN": "hf_secret"})
+        asked = hub.files_asked()
+        found = models.load("them/model", device="cpu", precision="fp32", seed=0, environ={"HF_TOKEN": "hf_secret"})
+    assert asked == {"config.json"}
+    assert {token for _, token in hub.requests} == {"hf_secret"}
+    assert info == replace(described(path), name="them/model", identity={"hub": "them/model", "revision": COMMIT})
+    assert weights(found.model) == weights(loaded(path).model)
+    assert found.tokenize("ab") == loaded(path).tokenize("ab")
 
 
 def test_a_text_begins_as_the_tokenizer_says_and_has_no_end(tmp_path: Path) -> None:
