@@ -219,7 +219,10 @@ def _without_weights(config: PreTrainedConfig) -> PreTrainedModel:
     import torch
 
     with torch.device("meta"), _seeded(0):
-        return _causal(config)
+        model = _causal(config)
+    # transformers 5.0 leaves it to from_pretrained.
+    model.tie_weights()
+    return model
 
 
 def _n_parameters(model: PreTrainedModel) -> int:

@@ -272,7 +272,9 @@ try:
 except Unsupported as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-E", "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == (
         "Training needs torch, transformers, peft, accelerate, not installed here.\npip install 'synthtrack[train]'\n"
     )
