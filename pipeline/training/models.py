@@ -219,10 +219,7 @@ def _without_weights(config: PreTrainedConfig) -> PreTrainedModel:
     import torch
 
     with torch.device("meta"), _seeded(0):
-        model = _causal(config)
-    # transformers 5.0 leaves it to from_pretrained.
-    model.tie_weights()
-    return model
+        return _causal(config)
 
 
 def _n_parameters(model: PreTrainedModel) -> int:
