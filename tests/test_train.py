@@ -234,6 +234,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(study: Study) 
         assert predictions(study.root, first, "trained") == predictions(study.root, second, "trained")
     for runs in study.runs.values():
         losses = [curve(study.root, each, "train/loss") for each in runs]
+        # A model made on the spot is another one with another seed.
+        before = [curve(study.root, each, "dev/loss")[0] for each in runs]
+        assert before[0] == before[2] != before[1] == before[3]
         # Same seed, other rate: the first loss is measured before the first update.
         assert losses[0][1] == losses[2][1]
         assert losses[1][1] == losses[3][1]

@@ -200,6 +200,11 @@ def test_zero_shot_is_measured_once_for_all_that_share_it(root: Path, model: Pat
     }
     # A scratch model is another model with another seed.
     assert list(n_rows.values()) == [12, 0, 0, 12, 5, 12, 12]
+    untrained, tokenizer = random_model(7), scratch.tokenizer()
+    for each in predictions(root, first, "zero_shot"):
+        assert each["scores"] == pytest.approx(
+            plain_scores(untrained, tokenizer, validation()[each["position"]]), abs=2e-5
+        )
     same = [run(root, each)["zero_shot_accuracy"] for each in (first, other_seed, other_method)]
     assert same == [same[0]] * 3
     assert same[0] == sum(each["correct"] for each in predictions(root, first, "zero_shot")) / 12
