@@ -86,7 +86,8 @@ def test_every_point_of_the_grid_is_a_run_that_is_complete(study: Study) -> None
 
 def test_the_terminal_shows_what_each_reached(study: Study) -> None:
     out = study.done["zo"].out.splitlines()
-    for run_id, line in zip(study.runs["zo"], out[2:], strict=True):
+    runs = study.runs["zo"]
+    for run_id, line in zip(runs, out[2 : 2 + len(runs)], strict=True):
         row = run(study.root, run_id)
         for part in ("complete", f"{row['accuracy']:.1%}", row["uuid"][:8], directory(study.root, run_id).name):
             assert part in line

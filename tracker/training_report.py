@@ -153,9 +153,11 @@ def parameters(report: TrainingReport) -> dict[str, str]:
 
 
 def _data_parameters(data: Sequence[Row]) -> dict[str, Json]:
-    made = [_made_with(row) for row in data if row["made_with"]]
-    found: dict[str, Json] = {name: _joined([each.get(name) for each in made]) for each in made for name in each}
-    return found | {
+    made = [_made_with(row) if row["made_with"] else None for row in data]
+    names = dict.fromkeys(name for each in made if each is not None for name in each)
+    # A mix is neither of its parts: `original + 0.5` is not 0.5.
+    parts = {name: ["original" if each is None else each.get(name) for each in made] for name in names}
+    return {name: _joined(values) for name, values in parts.items()} | {
         "train_data.path": _joined([row["path"] for row in data]),
         "train_data.fingerprint": _joined([row["fingerprint"] for row in data]),
         "train_data.batch": _joined([row["batch"] for row in data]),
