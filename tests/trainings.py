@@ -159,7 +159,7 @@ def trained(root: Path, *, environ: Mapping[str, str | None] | None = None, **ch
     found = registered(root, **changes)
     for run_id in found:
         left = work(root, run_id, environ=environ)
-        assert left.code == 0, left.err
+        assert left.code == 0, left
     return found
 
 
