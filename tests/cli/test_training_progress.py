@@ -22,8 +22,8 @@ from tests.workspaces import environment
 def run(run_id: int, status: str, step: int = 0, **columns: Any) -> dict[str, Any]:
     return {
         "id": run_id, "status": status, "learning_rate": 1e-6, "seed": run_id, "step": step, "steps": 1000,
-        "device": "cuda:1", "directory": "Results_v2/d", "n_resumed": 0, "accuracy": None, "error": None,
-        "train_loss": None, "dev_accuracy": None, **columns,
+        "device": "cuda:1", "directory": "Results_v2/d", "n_resumed": 0, "accuracy": None, "best_step": None,
+        "error": None, "train_loss": None, "dev_accuracy": None, **columns,
     }  # fmt: skip
 
 
