@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from sqlalchemy import Table
 
+from tracker.schema.agents import (
+    AgentDataset,
+    AgentPerspective,
+    AgentResponse,
+    AgentRun,
+)
 from tracker.schema.base import METADATA
 from tracker.schema.generation import (
     Attempt,
@@ -43,6 +49,10 @@ from tracker.schema.training import (
 
 __all__ = [
     "METADATA",
+    "AgentDataset",
+    "AgentPerspective",
+    "AgentResponse",
+    "AgentRun",
     "Attempt",
     "Batch",
     "BatchMembership",

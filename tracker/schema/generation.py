@@ -229,6 +229,9 @@ class Attempt(SQLModel, table=True):
     provider_request_id: str | None = None
     error: str | None = Field(default=None, sa_type=Text, description="what the endpoint or the connection said")
     answer: str | None = Field(default=None, sa_type=Text, description="the raw answer, before any parsing")
+    agent_run_id: int | None = Field(
+        default=None, foreign_key="agent_run.id", index=True, description="the run that paid, where it is of agents"
+    )
 
 
 class Sample(SQLModel, table=True):

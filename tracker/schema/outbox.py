@@ -15,7 +15,7 @@ class MlflowOutbox(SQLModel, table=True):
     __table_args__ = (Index("ix_mlflow_outbox_pending", "logged_at", "id"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    kind: str = Field(description="generation_run, training_run or training_sweep")
+    kind: str = Field(description="generation_run, training_run, training_sweep or agent_run")
     generation_run_id: int | None = Field(default=None, foreign_key="generation_run.id", unique=True)
     created_at: str
     logged_at: str | None = Field(default=None, description="NULL: still to be logged")
@@ -23,3 +23,4 @@ class MlflowOutbox(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text, description="why the last try failed")
     training_run_id: int | None = Field(default=None, foreign_key="training_run.id", index=True, unique=True)
     training_sweep_id: int | None = Field(default=None, foreign_key="training_sweep.id", index=True, unique=True)
+    agent_run_id: int | None = Field(default=None, foreign_key="agent_run.id", index=True, unique=True)
