@@ -22,8 +22,9 @@ from tracker.content import synthetic_data
 from tracker.database import Database
 from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
 from tracker.fingerprint import bytes_digest
+from tracker.lease import Busy
 from tracker.paths import Workspace
-from tracker.store import Busy, Claimed, Wanted
+from tracker.store import Claimed, Wanted
 
 _POLL_S = 1.0
 _PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")

@@ -13,12 +13,15 @@ from tracker.fingerprint import canonical_json, content_key
 
 
 class RunLedger:
-    """The ledger as one generation run sees it: finds any run's answers, saves its own attempts and samples."""
+    """The ledger as one run sees it: finds any run's answers, saves its own attempts and results in its account."""
 
-    def __init__(self, database: Database, reader: Reader, run_id: int) -> None:
+    def __init__(
+        self, database: Database, reader: Reader, run_id: int, account: ledger.Account = ledger.GENERATION
+    ) -> None:
         self._database = database
         self._reader = reader
         self._run_id = run_id
+        self._account = account
         self.taken_over = False
 
     def find(self, request: ChatRequest) -> Reply | None:
@@ -37,18 +40,17 @@ class RunLedger:
             tokens_estimated=bool(row["tokens_estimated"]),
         )
 
-    def save(self, rows: Sequence[Paid], samples: Sequence[Row] = ()) -> None:
-        """Attempts and samples in one transaction. Raises StorageError.
+    def save(self, rows: Sequence[Paid], results: Sequence[Row] = ()) -> None:
+        """Attempts and results in one transaction. Raises StorageError.
 
-        Where another process has taken the run over, what was paid for is kept and the samples are left to that one.
+        Where another process has taken the run over, what was paid for is kept and the results are left to that one.
         """
         with self._database.writing() as connection:
             ledger.save_attempts(self._database, connection, (self._rows(paid) for paid in rows))
-            if samples and not ledger.is_running(connection, self._run_id):
+            if results and not ledger.is_running(connection, self._run_id, self._account.runs):
                 self.taken_over = True
                 return
-            newest = {sample["position"]: sample for sample in samples}
-            ledger.save_samples(self._database, connection, list(newest.values()))
+            ledger.save_results(self._database, connection, results, self._account)
 
     def _rows(self, paid: Paid) -> tuple[Row, Sequence[Row], Row]:
         request, attempt = paid
@@ -66,7 +68,7 @@ class RunLedger:
         }
         attempt_row = {
             "request_key": request.key,
-            "generation_run_id": self._run_id,
+            self._account.column: self._run_id,
             "ordinal": attempt.ordinal,
             "started_at": started_at,
             "latency_s": attempt.latency_s,

@@ -15,8 +15,9 @@ from tracker.catalogue import Row, reading
 from tracker.clock import Process, this_process
 from tracker.database import Database, open_database
 from tracker.fingerprint import identify
+from tracker.lease import Busy
 from tracker.paths import Workspace
-from tracker.store import Busy, Claimed, Wanted
+from tracker.store import Claimed, Wanted
 
 POSTGRES_URL = os.environ.get("SYNTHTRACK_TEST_POSTGRES_URL")
 KINDS = [

@@ -5,10 +5,11 @@ What is in here with a good attempt is never paid for again. Rows come in groups
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, Table, case, func, select, update
 
 from tracker.catalogue import Reader, Row
 from tracker.clock import Process, is_gone
@@ -19,6 +20,20 @@ from tracker.schema import table
 MESSAGE, REQUEST, ATTEMPT, SAMPLE = (table(name) for name in ("message", "request", "attempt", "sample"))
 RUN, EXPERIMENT = table("generation_run"), table("shared_experiment")
 ENDPOINT_LIMIT, RESERVATION = table("endpoint_limit"), table("cost_reservation")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where one kind of run books what it pays and makes: a column of attempts, and a table of results by ``key``."""
+
+    runs: Table
+    column: str
+    results: Table
+    key: tuple[str, ...]
+
+
+GENERATION = Account(RUN, "generation_run_id", SAMPLE, ("shared_experiment_id", "position"))
+"""That of `generate`."""
 
 _ANSWER = """
     SELECT answer, finish_reason, prompt_tokens, completion_tokens, tokens_estimated, cost_usd, generation_run_id
@@ -53,14 +68,17 @@ LAST_SEEN = case(
 """When a running run was last heard of; its experiment must be joined."""
 
 
-def is_running(connection: Connection, run_id: int) -> bool:
+def is_running(connection: Connection, run_id: int, runs: Table = RUN) -> bool:
     """Whether the run is this process's still: a run that another one took over has been ended by that one."""
-    return bool(connection.execute(select(RUN.c.status).where(RUN.c.id == run_id)).scalar() == "running")
+    return bool(connection.execute(select(runs.c.status).where(runs.c.id == run_id)).scalar() == "running")
 
 
-def save_samples(database: Database, connection: Connection, rows: Sequence[Row]) -> None:
+def save_results(
+    database: Database, connection: Connection, rows: Sequence[Row], account: Account = GENERATION
+) -> None:
     """Stores what became of records; a later result for the same record replaces an earlier one."""
-    database.upsert(connection, SAMPLE, rows, ["shared_experiment_id", "position"])
+    newest = {tuple(row[name] for name in account.key): row for row in rows}
+    database.upsert(connection, account.results, list(newest.values()), account.key)
 
 
 def learned_limits(database: Database) -> dict[tuple[str, str], int]:
@@ -70,6 +88,15 @@ def learned_limits(database: Database) -> dict[tuple[str, str], int]:
             select(ENDPOINT_LIMIT.c.endpoint, ENDPOINT_LIMIT.c.key_name, ENDPOINT_LIMIT.c.concurrency)
         )
         return {(row.endpoint, row.key_name): row.concurrency for row in rows}
+
+
+def save_limits(database: Database, connection: Connection, limits: Mapping[tuple[str, str], int], now: str) -> None:
+    """Remembers the concurrency that each (endpoint, name of the key's variable) was found to bear."""
+    rows = [
+        {"endpoint": endpoint, "key_name": key_name, "concurrency": limit, "updated_at": now}
+        for (endpoint, key_name), limit in limits.items()
+    ]
+    database.upsert(connection, ENDPOINT_LIMIT, rows, ["endpoint", "key_name"])
 
 
 def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float, cap_usd: float) -> bool:

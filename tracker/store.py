@@ -18,9 +18,9 @@ from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
+from tracker.lease import NO_LEASE, Busy, held_by, holder, lease
 from tracker.ledger import (
     ATTEMPT,
-    ENDPOINT_LIMIT,
     EXPERIMENT,
     HOLDS_NO_LEASE,
     LAST_SEEN,
@@ -29,6 +29,7 @@ from tracker.ledger import (
     SAMPLE,
     end_reservation,
     is_running,
+    save_limits,
     spending,
 )
 from tracker.schema import table
@@ -61,14 +62,6 @@ class Wanted:
     columns: Row
     run: Row
     accept_partial: bool = False
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Somebody else is making it now."""
-
-    process: Process
-    since: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     with database.writing() as connection:
         found = _find_experiment(connection, wanted.identity)
         ready = found is not None and is_ready(found, accept_partial=wanted.accept_partial)
-        busy = None if found is None or ready else _holder(found, process)
+        busy = None if found is None or ready else holder(found, process)
         if busy is not None:
             return busy
         _end_dead_runs(database, connection, None if found is None or ready else int(found["id"]))
@@ -220,7 +213,7 @@ def heartbeat(database: Database, claimed: Claimed) -> None:
     if claimed.outcome == "tested":
         beat = update(RUN).where(RUN.c.id == claimed.run_id).values(heartbeat=_now())
     else:
-        mine = _held_by(clock.this_process())
+        mine = held_by(EXPERIMENT, clock.this_process())
         beat = update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id, mine).values(lease_heartbeat=_now())
     with database.writing() as connection:
         connection.execute(beat)
@@ -260,11 +253,7 @@ def finish(
         elif claimed.outcome == "tested":
             _count_test(connection, claimed.experiment_id)
         connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))
-        limits = [
-            {"endpoint": endpoint, "key_name": key_name, "concurrency": limit, "updated_at": now}
-            for (endpoint, key_name), limit in totals.limits.items()
-        ]
-        database.upsert(connection, ENDPOINT_LIMIT, limits, ["endpoint", "key_name"])
+        save_limits(database, connection, totals.limits, now)
         database.insert_new(
             connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": claimed.run_id, "created_at": now}]
         )
@@ -306,7 +295,7 @@ def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, proce
             dataset=wanted.dataset, name=name, semantic_name=wanted.semantic_name,
             source_dataset_id=wanted.source_dataset_id, status="unfinished", purpose=wanted.purpose,
             description=wanted.description, original_batch_id=batch_id, created_at=now,
-            **_lease(process, now), **wanted.columns,
+            **lease(process, now), **wanted.columns,
         )
         .returning(EXPERIMENT.c.id)
     ).scalar_one()  # fmt: skip
@@ -328,36 +317,9 @@ def _new_run(
     return int(run_id), run_uuid
 
 
-def _lease(process: Process, now: str) -> dict[str, Any]:
-    return {
-        "lease_host": process.host, "lease_pid": process.pid, "lease_started": process.started,
-        "lease_since": now, "lease_heartbeat": now,
-    }  # fmt: skip
-
-
-def _held_by(process: Process) -> Any:
-    return and_(
-        EXPERIMENT.c.lease_host == process.host,
-        EXPERIMENT.c.lease_pid == process.pid,
-        func.abs(EXPERIMENT.c.lease_started - process.started) < clock.START_DIFFERS_S,
-    )
-
-
-_NO_LEASE = dict.fromkeys(("lease_host", "lease_pid", "lease_started", "lease_since", "lease_heartbeat"))
-
-
-def _holder(experiment: Any, process: Process) -> Busy | None:
-    if experiment["lease_host"] is None:
-        return None
-    holder = Process(experiment["lease_host"], experiment["lease_pid"], experiment["lease_started"])
-    if holder.is_same(process) or is_gone(holder, str(experiment["lease_heartbeat"])):
-        return None
-    return Busy(holder, experiment["lease_since"])
-
-
 def _take_lease(connection: Connection, experiment_id: int, process: Process) -> None:
     # Until the run ends, the data of a partial experiment is what its samples give, and no longer what was recorded.
-    values = {**_lease(process, _now()), "data_digest": None}
+    values = {**lease(process, _now()), "data_digest": None}
     connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
 
 
@@ -393,7 +355,7 @@ def _end_dead_runs(database: Database, connection: Connection, taken: int | None
 def _end_experiment(
     connection: Connection, claimed: Claimed, counts: dict[str, int], now: str, data_digest: str | None
 ) -> None:
-    values: dict[str, Any] = {**counts, **_spent_on(connection, claimed.experiment_id), **_NO_LEASE}
+    values: dict[str, Any] = {**counts, **_spent_on(connection, claimed.experiment_id), **NO_LEASE}
     values.pop("n_records")
     if data_digest is not None:
         status = "partial" if counts["n_failed"] else "complete"

@@ -16,7 +16,7 @@ from tracker.catalogue import Row
 from tracker.database import Database
 from tracker.decisions import Answer, close, closed, newest, save, save_judge_test
 from tracker.errors import Conflict, WrongStep
-from tracker.ledger import save_attempts, save_samples
+from tracker.ledger import save_attempts, save_results
 from tracker.store import Claimed
 
 SAME, NOT_THE_SAME, SKIPPED, DISPUTED = "same", "not_the_same", "skipped", "disputed"
@@ -65,7 +65,7 @@ def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checked]
         records = found.rows("SELECT id FROM source_record ORDER BY position")
         columns: dict[str, Any] = {"verdict": None, "decided_by": None}
         with database.writing() as connection:
-            save_samples(
+            save_results(
                 database, connection,
                 [sample(claimed, row["id"], at, STATUSES[at], **columns) for at, row in enumerate(records)],
             )  # fmt: skip

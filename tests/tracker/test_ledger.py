@@ -66,7 +66,7 @@ def test_a_later_result_for_a_record_replaces_the_earlier_one(database: Database
     (record, *_) = [row["id"] for row in rows(database.workspace, "SELECT id FROM source_record ORDER BY position")]
     for found in (sample(mine, record, 0, "failed", error="500"), sample(mine, record, 0, rephrased="new", error=None)):
         with database.writing() as connection:
-            ledger.save_samples(database, connection, [found])
+            ledger.save_results(database, connection, [found])
     (stored,) = rows(database.workspace, "SELECT status, rephrased, error FROM sample")
     assert stored == {"status": "accepted", "rephrased": "new", "error": None}
 

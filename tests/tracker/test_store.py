@@ -22,7 +22,8 @@ from tracker.clock import Process, this_process
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import Identity
-from tracker.store import Busy, Totals, Wanted
+from tracker.lease import Busy
+from tracker.store import Totals, Wanted
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def runs(database: Database) -> list[tuple[str, str]]:
 
 def save(database: Database, *samples: dict[str, Any]) -> None:
     with database.writing() as connection:
-        ledger.save_samples(database, connection, samples)
+        ledger.save_results(database, connection, samples)
 
 
 def records(database: Database) -> list[int]:

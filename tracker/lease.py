@@ -1,0 +1,49 @@
+"""Leases: which process works on a row, for tables that have the five ``lease_`` columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, func
+
+from tracker import clock
+from tracker.clock import Process, is_gone
+
+NO_LEASE = dict.fromkeys(("lease_host", "lease_pid", "lease_started", "lease_since", "lease_heartbeat"))
+"""What these columns hold when nobody works on a row."""
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Somebody else is making it now."""
+
+    process: Process
+    since: str
+
+
+def lease(process: Process, now: str) -> dict[str, Any]:
+    """What the columns hold when ``process`` takes a row at the stored time ``now``."""
+    return {
+        "lease_host": process.host, "lease_pid": process.pid, "lease_started": process.started,
+        "lease_since": now, "lease_heartbeat": now,
+    }  # fmt: skip
+
+
+def held_by(table: Table, process: Process) -> ColumnElement[bool]:
+    """The condition that ``process`` holds a row of ``table``."""
+    return and_(
+        table.c.lease_host == process.host,
+        table.c.lease_pid == process.pid,
+        func.abs(table.c.lease_started - process.started) < clock.START_DIFFERS_S,
+    )
+
+
+def holder(row: Any, process: Process) -> Busy | None:
+    """Who else works on ``row``; None where nobody does, or that one is gone, or it is ``process`` itself."""
+    if row["lease_host"] is None:
+        return None
+    found = Process(row["lease_host"], row["lease_pid"], row["lease_started"])
+    if found.is_same(process) or is_gone(found, str(row["lease_heartbeat"])):
+        return None
+    return Busy(found, row["lease_since"])
