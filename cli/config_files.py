@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,20 +11,28 @@ import click
 from tracker.errors import ConfigError, Problem
 from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
 
+YAML = (".yaml", ".yml")
 
-def config_files(workspace: Workspace, given: tuple[Path, ...]) -> list[Path]:
-    """Every config that ``given`` names, those of a directory by name. Raises ConfigError and UsageError."""
+
+def config_files(workspace: Workspace, given: tuple[Path, ...], *, suffixes: Sequence[str] = YAML) -> list[Path]:
+    """Every config that ``given`` names; of a directory all files with ``suffixes``, by name.
+
+    A file that is named itself may be called anything. Raises ConfigError and UsageError.
+    """
+    kinds = [suffix for suffix in suffixes if suffix != ".yml"]
     if not given:
-        raise click.UsageError("Missing argument 'CONFIG...': a YAML file or a directory of them.")
+        names = " or ".join(kind.removeprefix(".").upper() for kind in kinds)
+        raise click.UsageError(f"Missing argument 'CONFIG...': a {names} file or a directory of them.")
     found: list[Path] = []
     for path in given:
         there = workspace.find(path)
         if not os.path.isdir(there):  # noqa: PTH112  Path.is_dir raises for names that are too long
             found.append(there)
             continue
-        inside = sorted(each for each in there.rglob("*") if each.suffix in {".yaml", ".yml"})
+        inside = sorted(each for each in there.rglob("*") if each.suffix in suffixes)
         if not inside:
-            raise ConfigError("There is no configuration.", [Problem(str(path), "no .yaml files in this directory")])
+            what = f"no {' or '.join(kinds)} files in this directory"
+            raise ConfigError("There is no configuration.", [Problem(str(path), what)])
         found += inside
     return found
 

@@ -43,7 +43,7 @@ from pipeline.training.specs import (
 from tracker import errors
 from tracker.database import open_database
 from tracker.paths import Workspace
-from tracker.spec import Spec, marks
+from tracker.spec import Spec, key_of, marks
 
 HERE = Path(__file__).parent
 HEAD = "<!-- Made by `make docs` from the code; edit that instead. -->\n"
@@ -200,7 +200,7 @@ def _row(spec: type[Spec], name: str, shapes: str) -> str:
     mark = marks(info)
     default = "**required**" if info.default is PydanticUndefined else _default(info.default)
     deprecated = f" *Deprecated: {mark['deprecated']}.*" if mark.get("deprecated") else ""
-    return f"| `{name}` | {default} | {shapes} | {info.description}{deprecated} |"
+    return f"| `{key_of(name, info)}` | {default} | {shapes} | {info.description}{deprecated} |"
 
 
 def _shapes_data(spec: type[Spec], name: str) -> str:

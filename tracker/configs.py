@@ -1,4 +1,4 @@
-"""Reads configurations: YAML with the line of every key, and every problem of a file at once.
+"""Reads configurations: YAML and JSON with the line of every key, and every problem of a file at once.
 
 YAML 1.1 has traps that are disarmed here: of two equal keys the last one would win silently, `2024-12-29` would be a
 date, `2024_12_29` a number, `1:30` ninety, `010` eight and `no` false. They stay text. That `1e-6` is text in YAML 1.1
@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
-from tracker.spec import Spec
+from tracker.json_config import Node, read
+from tracker.spec import Spec, key_of
 
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
@@ -75,14 +77,14 @@ _SCALARS: Mapping[str, Callable[[str], Json]] = {
 
 
 def load(path: Path) -> Document:
-    """The configuration in a YAML file. Raises ConfigError with every broken place."""
+    """The configuration in a file: JSON if its name ends in .json, else YAML. Raises ConfigError with every mistake."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"The configuration {path} cannot be read.",
             [Problem(str(path), error.strerror or str(error))],
-            hint="Give the path of a YAML file; `synthtrack init` makes examples under configs/.",
+            hint="Give the path of a YAML or JSON file; `synthtrack init` makes examples under configs/.",
         ) from error
     if len(raw) > _MAX_BYTES:
         raise _broken(path, str(path), f"larger than {_MAX_BYTES:,} bytes")
@@ -91,20 +93,39 @@ def load(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise _broken(path, f"{path}:{line}", "not UTF-8") from error
-    return parse(text, str(path))
+    form = parse_json if path.name.lower().endswith(".json") else parse
+    return form(text, str(path))
 
 
 def parse(text: str, source: str) -> Document:
-    """The configuration in ``text``; ``source`` names it in messages. Raises ConfigError."""
+    """The configuration in YAML ``text``; ``source`` names it in messages. Raises ConfigError."""
     root = _compose(text, source)
     if not isinstance(root, yaml.MappingNode):
         raise _broken(source, source, "a configuration is a mapping of keys to values, this is none")
+    return _document(root, source, [])
+
+
+def parse_json(text: str, source: str) -> Document:
+    """The configuration in JSON ``text``, with // comments and commas at the end. Raises ConfigError."""
+    root, problems = read(text, source, _MAX_NODES)
+    return _document(None if root is None else _node(root), source, problems)
+
+
+def _document(root: yaml.Node | None, source: str, found: Sequence[Problem]) -> Document:
     tree = _Tree(source, lambda line: f"{source}:{line}")
-    data = tree.build(root, ())
-    if tree.problems:
-        problems = list(dict.fromkeys(tree.problems))
+    data = tree.build(root, ()) if root else {}
+    if problems := sorted(dict.fromkeys([*found, *tree.problems]), key=_order):
         raise ConfigError(f"{source} has {_counted(len(problems))}.", problems)
     return Document(data, source, tree.places)
+
+
+def _node(node: Node) -> yaml.Node:
+    mark, tag = yaml.Mark("", 0, node.line - 1, 0, None, 0), f"{_TAG}{node.kind}"
+    if node.kind == "map":
+        return yaml.MappingNode(tag, [(_node(key), _node(value)) for key, value in node.value], mark)
+    if node.kind == "seq":
+        return yaml.SequenceNode(tag, [_node(item) for item in node.value], mark)
+    return yaml.ScalarNode(tag, node.value, mark)
 
 
 def override(document: Document, assignments: Sequence[str]) -> Document:
@@ -259,6 +280,10 @@ class _Tree:
                 self._wrong(key_node, "a key must be text")
                 continue
             key = str(key_node.value)
+            wrong = _unusable(key)
+            if wrong is not None:
+                self._wrong(key_node, wrong)
+                continue
             if key in lines:
                 self._wrong(key_node, f"key `{key}` is here twice (first in line {lines[key]})")
             lines[key] = key_node.start_mark.line + 1
@@ -323,15 +348,27 @@ def _problem(spec: type[Spec], document: Document, item: Any, location: Location
     return Problem(document.where(location), f"`{name}`: {message[:1].lower()}{message[1:]}{shown}")
 
 
-def _fields(spec: type[BaseModel], location: Location) -> Mapping[str, Any]:
+def _fields(spec: type[BaseModel], location: Location) -> Mapping[str, FieldInfo]:
+    """What may stand at a location, under the keys of the file."""
+    fields = _keys(spec)
     for part in location:
-        nested = spec.model_fields[str(part)].annotation if str(part) in spec.model_fields else None
-        candidates = [nested, *getattr(nested, "__args__", ())]
-        found = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
-        if not found:
+        if isinstance(part, int):  # the group's place in a list
+            continue
+        nested = _group(fields[part].annotation) if part in fields else None
+        if nested is None:
             return {}
-        spec = found[0]
-    return spec.model_fields
+        fields = _keys(nested)
+    return fields
+
+
+def _keys(spec: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    return {key_of(name, field): field for name, field in spec.model_fields.items()}
+
+
+def _group(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_group, getattr(annotation, "__args__", ()))), None)
 
 
 def _help(spec: type[Spec], location: Location) -> str:

@@ -82,6 +82,14 @@ def marks(field: FieldInfo) -> Mapping[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
+def key_of(name: str, field: FieldInfo) -> str:
+    """What a field is called everywhere but in Python: its alias, where it has one.
+
+    ``agent_model: AgentModel = setting(..., alias="model_config")`` is for keys that pydantic keeps for itself.
+    """
+    return field.alias or name
+
+
 def identity(spec: Spec) -> dict[str, Json]:
     """The settings of ``spec`` that shape the result, nested as declared, ready for ``fingerprint.identify``."""
     found: dict[str, Json] = {}
@@ -91,7 +99,7 @@ def identity(spec: Spec) -> dict[str, Json]:
             continue
         if "absent" in mark and value == mark["absent"]:
             continue
-        found[name] = identity(value) if isinstance(value, Spec) else _plain(value)
+        found[key_of(name, field)] = identity(value) if isinstance(value, Spec) else _plain(value)
     return found
 
 
@@ -99,13 +107,13 @@ def settings(spec: Spec, prefix: str = "") -> dict[str, Json]:
     """Every setting of ``spec`` but the secrets, under its dotted name (``generation.temperature``)."""
     found: dict[str, Json] = {}
     for name, field in type(spec).model_fields.items():
-        value = getattr(spec, name)
+        key, value = f"{prefix}{key_of(name, field)}", getattr(spec, name)
         if marks(field).get("secret"):
             continue
         if isinstance(value, Spec):
-            found |= settings(value, f"{prefix}{name}.")
+            found |= settings(value, f"{key}.")
         else:
-            found[f"{prefix}{name}"] = _plain(value)
+            found[key] = _plain(value)
     return found
 
 
@@ -116,7 +124,7 @@ def public(spec: Spec) -> dict[str, Json]:
         value = getattr(spec, name)
         if marks(field).get("secret") or value is None:
             continue
-        found[name] = public(value) if isinstance(value, Spec) else _plain(value)
+        found[key_of(name, field)] = public(value) if isinstance(value, Spec) else _plain(value)
     return found
 
 

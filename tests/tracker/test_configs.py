@@ -39,6 +39,16 @@ class Needy(Spec):
     model: str = setting(help="the model's name")
 
 
+class Group(Spec):
+    depth: Whole = setting(ge=1, help="how deep")
+    final: Model = setting(Model(), alias="model_config", help="the model")
+
+
+class Aliased(Spec):
+    agent_model: Group = setting(alias="model_config", help="the agents' model")
+    views: tuple[Group, ...] | None = setting(None, alias="agent_perspectives", help="who looks")
+
+
 def problems(text: str, *assignments: str, spec: type[Spec] = Study) -> list[str]:
     """What a file with ``text`` gets, as ``line: what``; the file is called `f`."""
     with pytest.raises(ConfigError) as caught:
@@ -68,6 +78,34 @@ def test_a_close_name_is_offered_at_every_level() -> None:
 
 def test_a_missing_key_says_what_it_is() -> None:
     assert problems("{}", spec=Needy) == ["f: missing key `model` (the model's name)"]
+
+
+def test_a_setting_with_an_alias_is_called_so_in_every_problem() -> None:
+    assert problems("agent_model: {}\nviews: []\nmodel_confg: 1", spec=Aliased) == [
+        "f: missing key `model_config` (the agents' model)",
+        "1: unknown key `agent_model`; known here: model_config, agent_perspectives",
+        "2: unknown key `views`; known here: model_config, agent_perspectives",
+        "3: unknown key `model_confg`; did you mean `model_config`?",
+    ]
+    text = "model_config:\n  model_config:\n    temprature: 1\n  depth: 0\n  final: {}\n"
+    assert problems(text, spec=Aliased) == [
+        "3: unknown key `model_config.model_config.temprature`; did you mean `temperature`?",
+        "4: `model_config.depth`: input should be greater than or equal to 1 (got 0)",
+        "5: unknown key `model_config.final`; known here: depth, model_config",
+    ]
+    assert problems("model_config: 3", spec=Aliased) == [
+        "1: `model_config` is a group of settings; known here: depth, model_config"
+    ]
+
+
+def test_groups_in_a_list_have_their_own_lines_and_keys() -> None:
+    text = "model_config: {depth: 1}\nagent_perspectives:\n- dept: 1\n- 3\n- depth: 1\n  model_config: {max_token: 3}\n"
+    assert problems(text, spec=Aliased) == [
+        "3: missing key `agent_perspectives.0.depth` (how deep)",
+        "3: unknown key `agent_perspectives.0.dept`; did you mean `depth`?",
+        "4: `agent_perspectives.1` is a group of settings; known here: depth, model_config",
+        "6: unknown key `agent_perspectives.2.model_config.max_token`; did you mean `max_tokens`?",
+    ]
 
 
 def test_a_problem_within_a_list_has_its_own_line() -> None:
@@ -349,3 +387,5 @@ def test_a_text_holds_no_nul() -> None:
         configs.parse('a: 1\nb: "x\\0y"\n', "x.yaml")
     with pytest.raises(ConfigError, match="halves of surrogate pairs"):
         configs.parse('a: "\\ud800"\n', "x.yaml")
+    with pytest.raises(ConfigError, match="a text holds no NUL character"):
+        configs.parse('"x\\0y": 1\n', "x.yaml")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from tracker.fingerprint import identify
-from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, public, setting, settings
+from tracker.spec import Real, Spec, Whole, identity, key_of, marks, name_parts, public, setting, settings
 
 
 class Inner(Spec):
@@ -29,6 +29,13 @@ class Later(Study):
     """The same study after a release that adds one annotated line to it."""
 
     style: str = setting("plain", absent="plain", help="added later")
+
+
+class Renamed(Spec):
+    """A group whose key in the file is a name that pydantic keeps for itself."""
+
+    inner: Inner = setting(Inner(), alias="model_config", help="a group")
+    cost: Real = setting(1.0, alias="copy", operational=True, help="a value")
 
 
 def fingerprint(spec: Spec) -> str:
@@ -129,3 +136,24 @@ def test_a_default_is_checked_too() -> None:
 
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         Wrong()
+
+
+def test_a_setting_with_an_alias_is_called_so_everywhere() -> None:
+    spec = Renamed.model_validate({"model_config": {"depth": 5}, "copy": 2})
+    assert (spec.inner.depth, spec.cost) == (5, 2.0)
+    assert identity(spec) == {"model_config": {"depth": 5}}
+    assert settings(spec) == {"model_config.depth": 5, "model_config.workers": 4, "copy": 2.0}
+    assert public(spec) == {"model_config": {"depth": 5, "workers": 4}, "copy": 2.0}
+    assert [key_of(name, field) for name, field in Renamed.model_fields.items()] == ["model_config", "copy"]
+    assert Renamed.model_validate(public(spec)) == spec
+
+
+def test_the_python_name_of_a_setting_with_an_alias_is_no_key() -> None:
+    for given in ("inner", "cost"):
+        with pytest.raises(ValidationError, match="extra"):
+            Renamed.model_validate({given: {}})
+
+
+def test_a_copy_is_made_by_the_python_name() -> None:
+    changed = Renamed().model_copy(update={"inner": Inner(depth=9)})
+    assert (changed.inner.depth, identity(changed)) == (9, {"model_config": {"depth": 9}})
