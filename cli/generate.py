@@ -10,10 +10,10 @@ import click
 
 from cli import options, render
 from cli.config_files import config_files, is_new, refuse_elsewhere
-from cli.progress import command_line, log_to_mlflow, progress_bar
+from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
 from tracker import listings
 from tracker.catalogue import reading
-from tracker.errors import BudgetReached, Error, Interrupted, PartialResult, StorageError
+from tracker.errors import Error, PartialResult
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
@@ -86,38 +86,16 @@ def generate(
 
 
 def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Error]:
-    """Runs one job after the other; what is wrong with one of them does not keep the others from being made."""
     from pipeline.generate import generate as run
 
-    failures: list[Error] = []
-    found = []
-    try:
-        for job in jobs:
-            try:
-                with progress_bar(f"{job.plan.source.name}/{job.plan.semantic_name}") as display:
-                    outcome = run(workspace, job, display, render.note)
-            except (Interrupted, BudgetReached, StorageError):
-                raise
-            except Error as error:
-                failures.append(error)
-                found.append(_failure_json(job, error))
-                continue
-            found.append(_outcome_json(workspace, outcome))
-            if not as_json:
-                _show(workspace, job, outcome)
-            if _is_left_partial(job, outcome):
-                failures.append(_partial(job, outcome))
-    finally:
-        # What was made before an error is still made.
-        if as_json:
-            render.show_json(found)
-    for failure in failures[1:]:
-        render.note(f"⚠️  {failure}")
-    return failures
+    def make(job: Job) -> tuple[dict[str, Any], Error | None]:
+        with progress_bar(f"{job.plan.source.name}/{job.plan.semantic_name}") as display:
+            outcome = run(workspace, job, display, render.note)
+        if not as_json:
+            _show(workspace, job, outcome)
+        return _outcome_json(workspace, outcome), _partial(job, outcome) if _is_left_partial(job, outcome) else None
 
-
-def _failure_json(job: Job, error: Error) -> dict[str, Any]:
-    return {"config": job.path, "outcome": "failed", "error": error.message, "exit_code": error.exit_code}
+    return in_turn(jobs, make, as_json=as_json)
 
 
 def _is_left_partial(job: Job, outcome: Outcome) -> bool:
@@ -166,15 +144,7 @@ def _show_run(job: Job, outcome: Outcome, run: Row) -> None:
     if outcome.status != "waiting":
         render.show(f"   Records: {run['n_records']:,}, {_counts(job, outcome, run)}")
     if outcome.outcome != "reused":
-        estimated = " (estimated)" if run["tokens_estimated"] else ""
-        render.show(
-            f"   Calls: {run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger, "
-            f"{run['n_retried']:,} retried, {run['n_rate_limited']:,} rate-limited"
-        )
-        render.show(
-            f"   Tokens: {run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}; "
-            f"cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s"
-        )
+        render.show("\n".join(usage(run)))
     _warn(job, outcome, run)
 
 
@@ -288,11 +258,7 @@ def _show_preview(job: Job, each: Preview) -> None:
     render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}")
     record = "the first record" if each.shown_record == 1 else f"record {each.shown_record:,}"
     render.show(f"\n   Rephrase prompt of {record}:")
-    render.show(_indent(each.rephrase_prompt))
+    render.show(render.quoted(each.rephrase_prompt))
     if each.validation_prompt is not None:
         render.show(f"\n   Validation prompt of {record}, as if it came back unchanged:")
-        render.show(_indent(each.validation_prompt))
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"   | {line}".rstrip() for line in text.splitlines())
+        render.show(render.quoted(each.validation_prompt))

@@ -18,6 +18,8 @@ COMMANDS = {
     "init": ("cli.workspace:init", "Make a workspace with example configs and sample data."),
     "config": ("cli.workspace:config", "Show every path and setting in force, and whether it is usable."),
     "generate": ("cli.generate:generate", "Make a synthetic data set, resume it, or find it already made."),
+    "perspectives": ("cli.perspectives:perspectives", "Let agents under several conditions answer every input."),
+    "data": ("cli.data:data", "Fetch inputs for agents from the hub."),
     "review": ("cli.review:review", "Checkpoint 1: approve or reject the first rephrased samples."),
     "annotate": ("cli.review:annotate", "Checkpoint 2: same or not the same, for the judge to learn and be tested."),
     "annotations": ("cli.annotations:annotations", "Exchange people's decisions, and see how far they agree."),

@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cli import render
-from tracker.errors import Error
+from tracker.errors import BudgetReached, Error, Interrupted, StorageError
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.run import Display, Progress
+    from pipeline.asking import Display, Progress
 
-_WORDS = {"accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested"}
+_WORDS = {
+    "accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested", "answered": "answered"
+}  # fmt: skip
 _BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Display]:
-    """A progress bar on a terminal, from the first record on; elsewhere only the word that an interrupt was heard."""
+def progress_bar(name: str, unit: str = "rec") -> Iterator[Display]:
+    """A progress bar on a terminal, from the first item on; elsewhere only the word that an interrupt was heard."""
     if not render.is_terminal():
         yield _heard(render.note)
         return
@@ -39,7 +41,7 @@ def progress_bar(name: str) -> Iterator[Display]:
             bar = None
         if bar is None:
             bar = tqdm(
-                total=progress.total, initial=progress.before, desc=name, unit="rec", mininterval=0.2, file=sys.stderr,
+                total=progress.total, initial=progress.before, desc=name, unit=unit, mininterval=0.2, file=sys.stderr,
                 leave=False, dynamic_ncols=True, bar_format=_BAR,
             )  # fmt: skip
         heard(progress)
@@ -76,11 +78,65 @@ def _postfix(progress: Progress) -> str:
         whole = counters.cost_usd / made * (progress.total - progress.before) if made else None
         parts.append(render.usd(counters.cost_usd) + (f" of about {render.usd(whole)}" if whole is not None else ""))
     counts = progress.statuses
-    shown = ("accepted", "rejected") if not counts["undecided"] and not counts["tested"] else ("undecided", "tested")
+    others = [status for status in ("undecided", "tested", "answered") if counts[status]]
+    shown = others or ["accepted", "rejected"]
     parts.append(", ".join(f"{counts[status]} {_WORDS[status]}" for status in shown if counts[status]) or "0 done")
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     parts.append(f"{counters.prompt_tokens + counters.completion_tokens:,} tokens")
     return ", ".join(parts)
+
+
+class HasPath(Protocol):
+    """A job that knows its config."""
+
+    @property
+    def path(self) -> str: ...
+
+
+JobT = TypeVar("JobT", bound=HasPath)
+
+
+def in_turn(
+    jobs: Sequence[JobT], make: Callable[[JobT], tuple[dict[str, Any], Error | None]], *, as_json: bool
+) -> list[Error]:
+    """Makes one job after the other; what is wrong with one of them does not keep the others from being made.
+
+    ``make`` gives what ``--json`` shows, and what is wrong with a result that is there. What is wrong with any but the
+    first is said here; all of it is returned. Raises what would meet the other jobs too.
+    """
+    failures: list[Error] = []
+    found = []
+    try:
+        for job in jobs:
+            try:
+                made, failure = make(job)
+            except (Interrupted, BudgetReached, StorageError):
+                raise
+            except Error as error:
+                made = {
+                    "config": job.path, "outcome": "failed", "error": error.message, "exit_code": error.exit_code,
+                }  # fmt: skip
+                failure = error
+            found.append(made)
+            failures += [] if failure is None else [failure]
+    finally:
+        # What was made before an error is still made.
+        if as_json:
+            render.show_json(found)
+    for failure in failures[1:]:
+        render.note(f"⚠️  {failure}")
+    return failures
+
+
+def usage(run: Mapping[str, Any]) -> list[str]:
+    """What a run asked and what that took, in two lines."""
+    estimated = " (estimated)" if run["tokens_estimated"] else ""
+    calls = f"{run['n_calls']:,} sent, {run['n_cached']:,} answered from the ledger, {run['n_retried']:,} retried"
+    tokens = f"{run['prompt_tokens']:,} prompt + {run['completion_tokens']:,} completion{estimated}"
+    return [
+        f"   Calls: {calls}, {run['n_rate_limited']:,} rate-limited",
+        f"   Tokens: {tokens}; cost: {render.usd(run['cost_usd'])}; {run['duration_s']:.1f} s",
+    ]
 
 
 def log_to_mlflow(workspace: Workspace) -> None:

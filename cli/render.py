@@ -57,6 +57,11 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
+def quoted(text: str) -> str:
+    """A longer text within a result, set off from it."""
+    return "\n".join(f"   | {line}".rstrip() for line in text.splitlines())
+
+
 def harmless(text: str) -> str:
     """``text`` with what would steer a terminal, or hide in it, made visible; lines, letters and emoji stay."""
     return text if text.isprintable() else "".join(char if char.isprintable() else _visible(char) for char in text)

@@ -9,12 +9,15 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from pipeline.asking import taken_over
 from pipeline.connect import api_key
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.prices import price_of
-from pipeline.run import Run, taken_over
+from pipeline.records import Source
+from pipeline.run import Run
 from pipeline.specs import ModelSpec, recorded_config, recorded_settings
 from tracker import clock, store
 from tracker.catalogue import Row, reading
@@ -26,25 +29,34 @@ from tracker.lease import Busy
 from tracker.paths import Workspace
 from tracker.store import Claimed, Wanted
 
+ClaimedT = TypeVar("ClaimedT")
+
 _POLL_S = 1.0
 _PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
 
 
-def check_models(workspace: Workspace, job: Job, models: list[ModelSpec]) -> None:
-    """What can be known to fail before a row is written. Raises MissingKey, and ConfigError for unknown prices."""
+def check_models(workspace: Workspace, models: list[ModelSpec], where: str, *, capped: bool) -> None:
+    """What can be known to fail before a row is written; ``where`` is their config, ``capped``: under --max-cost.
+
+    Raises MissingKey, and ConfigError for unknown prices.
+    """
     for model in models:
         api_key(model, workspace.environ)
-        if job.options.max_cost is not None and price_of(model) is None:
+        if capped and price_of(model) is None:
             raise ConfigError(
                 "--max-cost needs known prices.",
-                [Problem(job.path, f"no price is known for {model.model} at {model.endpoint}")],
+                [Problem(where, f"no price is known for {model.model} at {model.endpoint}")],
                 hint="Give them in the config: price: {input_per_mtok: ..., output_per_mtok: ...}",
             )
 
 
-def register(database: Database, plan: Plan) -> int:
-    """The id of the plan's source data set, stored now if it is new."""
-    source = plan.source
+def check_job(workspace: Workspace, job: Job, models: list[ModelSpec]) -> None:
+    """The same for the models of a job."""
+    check_models(workspace, models, job.path, capped=job.options.max_cost is not None)
+
+
+def register(database: Database, source: Source) -> int:
+    """The id of a source data set in the record, stored now if it is new."""
     splits = [
         {
             "split": split.name, "filename": split.filename, "digest": split.digest,
@@ -63,7 +75,7 @@ def claim(
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
-    return _when_free(
+    return when_free(
         lambda: store.claim(database, wanted, process),
         f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
@@ -73,7 +85,7 @@ def claim(
 
 def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:
     """A run that tests a judge. Raises Conflict where another process asks the same judge now (or waits)."""
-    return _when_free(
+    return when_free(
         lambda: store.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
         f"The judge of {experiment['dataset']}/{experiment['name']} is being tested",
         "Run the same command later: what was answered is not paid for twice.",
@@ -81,14 +93,14 @@ def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Ca
     )
 
 
-def _when_free(
-    attempt: Callable[[], Claimed | Busy], what: str, hint: str, tell: Callable[[str], None] | None
-) -> Claimed:
+def when_free(
+    attempt: Callable[[], ClaimedT | Busy], what: str, hint: str, tell: Callable[[str], None] | None
+) -> ClaimedT:
     """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told."""
     told: Busy | None = None
     while True:
         found = attempt()
-        if isinstance(found, Claimed):
+        if not isinstance(found, Busy):
             return found
         held = f"{what} now by {found.process} since {found.since[:19].replace('T', ' ')} UTC."
         if tell is None:
@@ -104,7 +116,7 @@ def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) ->
     config = job.plan.config
     return {
         "command": job.options.command, "config_path": workspace.relative(Path(job.path)),
-        "config": store.to_json(recorded_config(config)), "versions": store.to_json(_versions()),
+        "config": store.to_json(recorded_config(config)), "versions": store.to_json(versions()),
         "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
         "n_records": n_records, "step": step,
     }  # fmt: skip
@@ -117,16 +129,22 @@ def make(run: Run, *, before: Callable[[], None] = lambda: None) -> Row:
         before()
         status = asyncio.run(run.drive())
     except BaseException as error:
-        what = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-        stopped = isinstance(error, (KeyboardInterrupt, Interrupted, BudgetReached))
+        status, what = ended_as(error)
         # Where even that cannot be written, the lease falls with this process.
         with contextlib.suppress(Error):
-            _finish(run, "interrupted" if stopped else "failed", seen=claimed.partial, error=what)
+            _finish(run, status, seen=claimed.partial, error=what)
         raise
     row = _finish(run, status, seen=status == "complete" or is_seen(job, claimed))
     if row["status"] == "interrupted":
         raise taken_over()
     return row
+
+
+def ended_as(error: BaseException) -> tuple[str, str]:
+    """The status of a run that ``error`` ended, and what is to be said of it."""
+    stopped = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError, Interrupted, BudgetReached))
+    what = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+    return "interrupted" if stopped else "failed", what
 
 
 def is_seen(job: Job, claimed: Claimed) -> bool:
@@ -174,7 +192,8 @@ def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:
     return bytes_digest([synthetic_data(rows, plan.field)])
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter, as a run records them."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

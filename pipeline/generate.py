@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.adoption import adopt
-from pipeline.execution import check_models, claim, is_seen, make, register
+from pipeline.asking import Display
+from pipeline.execution import check_job, claim, is_seen, make, register
 from pipeline.job import Job, existing, has_record, models_of
 from pipeline.judge_test import run_test
 from pipeline.plan import Plan
-from pipeline.run import Display, Rephrasing, Run
+from pipeline.run import Rephrasing, Run
 from pipeline.tested import judge_failed
 from pipeline.two_stage import ANNOTATION, REVIEW, State, Step, load
 from tracker import decisions, listings, store, view
@@ -57,9 +58,9 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None, 
     answered until then is kept.
     """
     if _asks_models(workspace, job):
-        check_models(workspace, job, models_of(job.plan.config))
+        check_job(workspace, job, models_of(job.plan.config))
     with open_database(workspace) as database:
-        source_id = register(database, job.plan)
+        source_id = register(database, job.plan.source)
         if job.plan.is_two_stage:
             return _Stages(workspace, database, job, source_id, display, tell).go_on()
         claimed = claim(database, job, source_id, tell)
@@ -151,7 +152,7 @@ class _Stages:
     def _take(self, step: Step) -> bool:
         """Takes a step; False where somebody else took it while this process waited for the experiment."""
         if step is not Step.COMPLETE:
-            check_models(self.workspace, self.job, models_of(self.job.plan.config))
+            check_job(self.workspace, self.job, models_of(self.job.plan.config))
         claimed = claim(self.database, self.job, self.source_id, self.tell, None if step is Step.COMPLETE else step)
         if claimed.outcome == "reused":
             self.last = claimed, reuse(self.database, claimed)

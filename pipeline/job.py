@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Source, read_source
@@ -29,6 +31,8 @@ from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace, name_problem
 from tracker.spec import marks
+
+Drawn = TypeVar("Drawn")
 
 _REACH = ("provider", "endpoint", "base_url", "api_key_env")
 _LAST_RUN = """
@@ -63,9 +67,7 @@ class Job:
 
 def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     """Reads a config and its data. Raises ConfigError or DataError with every problem found."""
-    if os.fsencode(path).decode("utf-8", "replace") != str(path):
-        raise ConfigError("A path cannot be used.", [Problem(repr(str(path)), "its name is not UTF-8")])
-    document = configs.override(configs.load(path), options.overrides)
+    document = configs.override(configs.load(usable_path(path)), options.overrides)
     given = configs.validate(GenerationConfig, document)
     warnings = deprecations(given)
     config = resolve(given, workspace.environ)
@@ -84,6 +86,13 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
     if options.fresh:
         plan = _next_draw(workspace, plan)
     return Job(str(path), plan, batch, options, (*warnings, *plan.warnings))
+
+
+def usable_path(path: Path) -> Path:
+    """``path``, which the record can hold. Raises ConfigError where it cannot."""
+    if os.fsencode(path).decode("utf-8", "replace") != str(path):
+        raise ConfigError("A path cannot be used.", [Problem(repr(str(path)), "its name is not UTF-8")])
+    return path
 
 
 def stored(workspace: Workspace, reader: Reader, row: Row, options: Options) -> Job:
@@ -189,17 +198,21 @@ def existing(reader: Reader, plan: Plan) -> Row | None:
 
 
 def _next_draw(workspace: Workspace, plan: Plan) -> Plan:
-    """``plan`` as another draw of the same settings: the first one that is not there, or was left unfinished."""
+    return next_draw(workspace, lambda draw: dataclasses.replace(plan, draw=draw), existing)
+
+
+def next_draw(
+    workspace: Workspace, drawn: Callable[[int], Drawn], find: Callable[[Reader, Drawn], Row | None]
+) -> Drawn:
+    """Another draw of the same settings: the first one that is not there, or was left unfinished."""
     if not has_record(workspace):
-        return dataclasses.replace(plan, draw=1)
+        return drawn(1)
     with reading(workspace) as reader:
-        draw = 1
-        while True:
-            candidate = dataclasses.replace(plan, draw=draw)
-            found = existing(reader, candidate)
-            if found is None or found["status"] == "unfinished":
-                return candidate
-            draw += 1
+        return next(
+            candidate
+            for candidate in map(drawn, itertools.count(1))
+            if (found := find(reader, candidate)) is None or found["status"] == "unfinished"
+        )
 
 
 def models_of(config: GenerationConfig) -> list[ModelSpec]:

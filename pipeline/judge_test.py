@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.execution import begin_test, check_models, make, run_row
+from pipeline.asking import Display
+from pipeline.execution import begin_test, check_job, make, run_row
 from pipeline.job import Job, Options, judged_by, stored
 from pipeline.plan import Plan
-from pipeline.run import Display, JudgeTest
+from pipeline.run import JudgeTest
 from pipeline.tested import Tested, load_tested
 from pipeline.two_stage import ANNOTATION, ENOUGH, REVIEW, State, Step, judge_key, load
 from tracker import decisions, listings, spec, store
@@ -73,7 +74,7 @@ def run_test(
     plan = job.plan
     validation = plan.config.validation
     assert validation is not None
-    check_models(workspace, job, [validation])
+    check_job(workspace, job, [validation])
     expected = state.test_set
     began = {**run_row(workspace, job, Step.JUDGE_TEST, len(expected)), "judge_key": _key(state, plan)}
     claimed = begin_test(database, job, state.experiment, began, tell)

@@ -76,7 +76,7 @@ class Plan:
         template = self.rephrase
         if self.rephrase_rest is not None and position >= self.config.generation.review_size:
             template = self.rephrase_rest
-        return _request(self.config.generation, template.render(record), self.draw, about)
+        return chat_request(self.config.generation, template.render(record), self.draw, about)
 
     def judge_request(self, position: int, rephrased: str, *, again: bool = False) -> ChatRequest:
         """The judge's request for one rephrased record; ``again`` is another draw of it. Raises TemplateError."""
@@ -84,7 +84,7 @@ class Plan:
         assert self.config.validation is not None
         fields = prompts.judge_fields(self.source.records[position], self.field, rephrased)
         about = {"task": "judge", "original": self.original(position), "rephrased": rephrased}
-        return _request(self.config.validation, self.judge.render(fields), 2 * self.draw + again, about)
+        return chat_request(self.config.validation, self.judge.render(fields), 2 * self.draw + again, about)
 
     def taught(self, rephrase: Sequence[Json], judge: Sequence[Json]) -> Plan:
         """The plan with few-shot examples that people approved: for the records after the review, and for the judge."""
@@ -216,7 +216,8 @@ def _render_all(plan: Plan, document: Document) -> None:
             ) from error
 
 
-def _request(model: ModelSpec, prompt: str, sample_index: int, about: Mapping[str, str]) -> ChatRequest:
+def chat_request(model: ModelSpec, prompt: str, sample_index: int, about: Mapping[str, str]) -> ChatRequest:
+    """The request that sends ``prompt`` to a resolved model."""
     system = (Message("system", model.system_prompt),) if model.system_prompt else ()
     settings: dict[str, Json] = {name: getattr(model, name) for name in SAMPLING}
     return ChatRequest(

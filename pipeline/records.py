@@ -77,7 +77,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     for split in SPLITS[1:]:
         given = getattr(dataset.files, split)
         likely = [given] if given else [f"{task_name}_{split}{end}" for end in dict.fromkeys((suffix, *_SUFFIXES))]
-        found = [directory / name for name in likely if _is_file(directory / name)]
+        found = [directory / name for name in likely if is_file(directory / name)]
         other = found[0] if found else directory / likely[0]
         if found:
             splits.append(_copied_split(split, other))
@@ -254,7 +254,7 @@ def _no_constant(name: str) -> None:
 def _check_file(path: Path) -> None:
     if not path.name.endswith(_SUFFIXES):
         raise _unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
-    if not _is_file(path):
+    if not is_file(path):
         raise DataError(
             "The input data is missing.",
             [Problem(str(path), "not a file" if os.path.lexists(path) else "no such file")],
@@ -262,7 +262,8 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is a file that may be looked at."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, a directory that may not be looked into

@@ -82,6 +82,7 @@ SampleRange = Annotated[str, BeforeValidator(_sample_range)]
 DirectoryName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_directory_name)]
 Label = Annotated[str, BeforeValidator(_as_text)]
 Example = str | dict[str, Any]
+Provider = Literal["openai", "together", "offline"]
 
 
 class ExperimentSpec(Spec):
@@ -148,8 +149,8 @@ class PriceSpec(Spec):
     output_per_mtok: Real = setting(operational=True, ge=0, help="US dollars for a million completion tokens")
 
 
-class ModelSpec(Spec):
-    """A model, how it samples, and how it is reached."""
+class AskedSpec(Spec):
+    """A model that is asked: how it samples, and how it is reached."""
 
     # In this order they make the semantic name: temp07_topp10_gpt4o.
     temperature: Real | None = setting(
@@ -157,9 +158,6 @@ class ModelSpec(Spec):
     )
     top_p: Real | None = setting(1.0, gt=0, le=1, abbreviation="topp", help="nucleus sampling; null: not sent")
     model: str = setting(abbreviation="", min_length=1, max_length=150, help="the model's name at its provider")
-    provider: Literal["openai", "together", "offline"] | None = setting(
-        None, help="who serves it; default: by the model's name"
-    )
     endpoint: str | None = setting(
         None, min_length=1, help="a name for the service behind base_url, so that its address may change"
     )
@@ -172,7 +170,6 @@ class ModelSpec(Spec):
     seed: Whole | None = setting(None, help="the provider's sampling seed")
     stop: str | tuple[str, ...] | None = setting(None, help="texts that end an answer")
     system_prompt: str | None = setting(None, help="the system message")
-    few_shot_examples: tuple[Example, ...] = setting((), help="examples that a {{..._FEWSHOT}} placeholder brings in")
     api_key_env: str | None = setting(
         None, operational=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", help="name of the variable that holds the API key"
     )
@@ -196,6 +193,13 @@ class ModelSpec(Spec):
         if problem is not None:
             raise ValueError(f"base_url {problem}")
         return self
+
+
+class ModelSpec(AskedSpec):
+    """A model, how it samples, who serves it and how it is reached."""
+
+    provider: Provider | None = setting(None, help="who serves it; default: by the model's name")
+    few_shot_examples: tuple[Example, ...] = setting((), help="examples that a {{..._FEWSHOT}} placeholder brings in")
 
 
 class GenerationSpec(ModelSpec):
@@ -259,7 +263,7 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
     A judge that does not say how it is reached is reached like the generator, if that has the same provider.
     Raises ConfigError where a variable holds an address that cannot be used.
     """
-    generation = _resolve_model(config.generation, environ)
+    generation = resolve_model(config.generation, environ)
     judge = config.validation
     if judge is not None:
         given = judge.model_fields_set
@@ -273,11 +277,12 @@ def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationC
             names += ["price"] if judge.model == generation.model else []
             names += [] if given & set(_KEY) else _KEY
             inherited = {name: getattr(generation, name) for name in names if name not in given}
-        judge = _resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
+        judge = resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
     return config.model_copy(update={"generation": generation, "validation": judge})
 
 
-def _resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
+def resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
+    """The ModelSpec ``spec`` with provider, endpoint, address and key variable filled in. Raises ConfigError."""
     provider = spec.provider or detect_provider(spec.model)
     if provider == "offline":
         return _resolve_offline(spec)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.asking import Progress
 from pipeline.generate import generate
 from pipeline.job import Options, prepare
-from pipeline.run import Progress
 from tests.workspaces import config, new_root, rows, write_config
 from tracker import clock, ledger
 from tracker.clock import Process

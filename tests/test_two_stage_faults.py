@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.asking import Progress
 from pipeline.execution import claim, make, register
 from pipeline.generate import generate
 from pipeline.job import Options, prepare
-from pipeline.run import Progress, Rephrasing
+from pipeline.run import Rephrasing
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, Step
 from tests.llm_server import Server, running_server
 from tests.test_taken_over import ELSEWHERE, take_over
@@ -289,7 +290,7 @@ def test_another_decision_between_reading_and_closing_is_a_conflict(checkpoint: 
     at = 2 if checkpoint == REVIEW else 9
     with open_database(workspace) as database:
         read = state_of(workspace, OFFLINE)
-        claimed = claim(database, job, register(database, job.plan), lambda _: None, Step.REPHRASE_REST)
+        claimed = claim(database, job, register(database, job.plan.source), lambda _: None, Step.REPHRASE_REST)
 
         def late() -> None:
             save(database, claimed.experiment_id, checkpoint, [Answer(at, NOT_THE_SAME)], annotator="bob", via="web")

@@ -101,8 +101,11 @@ def _digest(path: str) -> str:
 
 
 @contextlib.contextmanager
-def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S) -> Iterator[Tree]:
-    """The tree, to be changed by this process alone. Raises Conflict where another one does not finish in time."""
+def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S, root: Path | None = None) -> Iterator[Tree]:
+    """The tree at ``root`` (default: synthetic_dir), to be changed by this process alone.
+
+    Raises Conflict where another process that changes any of the workspace's trees does not finish in time.
+    """
     from filelock import FileLock, Timeout
 
     path = workspace.root / ".view.lock"
@@ -118,7 +121,7 @@ def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S) -> Iterato
                 hint="Wait for it (`synthtrack view rebuild`?) and run the command again.",
             ) from None
         try:
-            tree = Tree(workspace)
+            tree = Tree(workspace, root)
             yield tree
             tree.settle()
         finally:
@@ -139,10 +142,10 @@ def explained(workspace: Workspace) -> Iterator[None]:
 
 
 class Tree:
-    """The tree below ``synthetic_dir``, held for writing."""
+    """The tree below ``root`` (default: ``synthetic_dir``), held for writing."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._root = workspace.synthetic_dir
+    def __init__(self, workspace: Workspace, root: Path | None = None) -> None:
+        self._root = workspace.synthetic_dir if root is None else root
         self._trash = workspace.trash_dir / f"view-{clock.now():%Y%m%dT%H%M%S.%fZ}"
         self._touched: dict[Path, None] = {}
 

@@ -1,0 +1,191 @@
+"""``synthtrack perspectives``: many agents on one input."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options, render
+from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
+from tracker.errors import Error, PartialResult
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.perspectives.generate import Outcome
+    from pipeline.perspectives.job import Job
+    from pipeline.perspectives.preview import Preview
+
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+class ConfigOrCommand(click.Group):
+    """A group whose first argument may be a config instead of a command: ``perspectives CONFIG``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = next((each for each in args if not each.startswith("-")), None)
+        asks_help = not args or (args[0] in {"-h", "--help"})
+        if not asks_help and named not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=ConfigOrCommand, subcommand_metavar="CONFIG... | COMMAND [ARGS]...")
+def perspectives() -> None:
+    """Let agents under several conditions answer every input.
+
+    `synthtrack perspectives CONFIG` is short for `synthtrack perspectives run CONFIG`.
+    """
+
+
+@perspectives.command()
+@click.argument("configs", nargs=-1, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option("--config", "more", multiple=True, type=click.Path(path_type=Path), help="The same as CONFIG.")
+@click.option("--test", is_flag=True, help="A trial: 10 inputs, the first 4 perspectives; its answers are kept.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as model_config.temperature=1."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done and what it would cost; no call is made.")
+@click.option("--fresh", is_flag=True, help="Another draw of the same settings, asked and paid for anew.")
+@click.option("--wait", is_flag=True, help="Where another process makes this now, wait for it and share its data.")
+@click.option("--accept-partial", is_flag=True, help="Write the file with null where a response fails for good.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Never let the data set cost more than this."
+)
+@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.as_json
+@options.workspace
+def run(
+    workspace: Workspace,
+    /,
+    *,
+    configs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    dry_run: bool,
+    no_mlflow: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Make the agent data set that CONFIG describes, resume it, or find it already made.
+
+    CONFIG is a JSON or YAML file or a directory of them; several run one after the other.
+    """
+    from pipeline.perspectives.job import Options, prepare
+
+    new = is_new(workspace)
+    if new:
+        refuse_elsewhere(workspace, (*configs, *more))
+    given = Options(command=command_line(), **chosen)
+    jobs = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more), suffixes=_SUFFIXES)]
+    for job in jobs:
+        for warning in job.warnings:
+            render.note(f"⚠️  {warning}")
+    if new:
+        # Said before anything is paid for: in the wrong directory nothing is known of what is made already.
+        render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
+    if dry_run:
+        _dry_run(workspace, jobs, as_json=as_json)
+        return
+    try:
+        failures = _run_all(workspace, jobs, as_json=as_json)
+    finally:
+        if not no_mlflow:
+            log_to_mlflow(workspace)
+    if failures:
+        raise failures[0]
+
+
+def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Error]:
+    from pipeline.perspectives.generate import generate
+
+    def make(job: Job) -> tuple[dict[str, Any], Error | None]:
+        with progress_bar(job.plan.config.task_type, unit="resp") as display:
+            outcome = asyncio.run(generate(workspace, job, display, render.note))
+        if not as_json:
+            _show(workspace, job, outcome)
+        is_left = outcome.status == "partial" and not job.options.accept_partial
+        return _outcome_json(workspace, outcome), _partial(job, outcome) if is_left else None
+
+    return in_turn(jobs, make, as_json=as_json)
+
+
+def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
+    dataset = {name: value for name, value in outcome.dataset.items() if name not in {"id", "settings"}}
+    run_keys = ("uuid", "n_calls", "n_cached", "n_retried", "n_rate_limited", "prompt_tokens", "completion_tokens")
+    return {
+        "outcome": outcome.outcome,
+        "status": outcome.status,
+        "path": None if outcome.path is None else workspace.relative(outcome.path),
+        **{name: dataset[name] for name in ("fingerprint", "name", "task_type", "model", "n_inputs", "n_perspectives")},
+        **{name: outcome.run[name] for name in ("n_responses", "n_failed", *run_keys, "cost_usd", "duration_s")},
+        "first_failure": outcome.first_failure,
+    }
+
+
+def _partial(job: Job, outcome: Outcome) -> PartialResult:
+    return PartialResult(
+        f"{outcome.dataset['name']}: {outcome.run['n_failed']} of {job.plan.n_responses} responses still fail "
+        f"(the first: {outcome.first_failure}).",
+        hint="Run the same command to try them again, or add --accept-partial to have the file with null for them.",
+    )
+
+
+def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
+    run, dataset = outcome.run, outcome.dataset
+    if outcome.outcome == "reused":
+        render.show(f"⚡ {dataset['name']}: already made, nothing generated")
+    else:
+        symbol = "⚠️ " if outcome.status == "partial" else "✅"
+        render.show(f"{symbol} {dataset['name']}: {outcome.outcome}, {outcome.status}")
+    render.show(f"   Parameter fingerprint: {dataset['fingerprint']}")
+    if job.plan.model.provider == "offline":
+        render.show(f"   Model: {dataset['model']}, the offline provider's rules; no LLM")
+    failed = f", {run['n_failed']:,} failed" if run["n_failed"] else ""
+    render.show(
+        f"   Responses: {run['n_responses']:,} of {job.plan.n_responses:,} "
+        f"({dataset['n_inputs']:,} inputs, {dataset['n_perspectives']:,} perspectives){failed}"
+    )
+    if outcome.outcome != "reused":
+        render.show("\n".join(usage(run)))
+    for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
+        render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
+    if outcome.path is None:
+        render.show("   No file yet: responses are missing.")
+    else:
+        render.show(f"   File: {workspace.relative(outcome.path)}")
+
+
+def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
+    from pipeline.perspectives.preview import preview
+
+    found = [(job, preview(workspace, job)) for job in jobs]
+    if as_json:
+        render.show_json([asdict(each) | {"config": job.path} for job, each in found])
+        return
+    for job, each in found:
+        _show_preview(job, each)
+
+
+def _show_preview(job: Job, each: Preview) -> None:
+    render.show(f"🔍 {job.path}: {each.task_type} ({each.fingerprint}), {each.status}")
+    if each.name is not None:
+        render.show(f"   {each.name}: {each.n_done:,} of {each.n_responses:,} responses are there")
+    readings = sum(agent.reading is not None for agent in job.plan.agents)
+    reading = f", {readings} of which read first" if readings else ""
+    render.show(f"   {each.n_inputs:,} inputs, {each.n_perspectives:,} perspectives{reading}; model {each.model}")
+    render.show(
+        f"   Calls: about {each.n_calls:,}"
+        + (f"; {each.already_paid:,} answers are in the ledger already" if each.already_paid else "")
+    )
+    render.show(
+        f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
+    )
+    unknown = f" (no price is known for {each.unpriced})" if each.unpriced else ""
+    render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}{unknown}")
+    for prompt in each.prompts:
+        render.show(f"\n   {prompt.condition}, first input:")
+        render.show(render.quoted(prompt.text))

@@ -1,0 +1,136 @@
+"""Reads inputs: a list of texts, each with a reference or without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.records import Source, Split, read_json, read_lines
+from pipeline.records import is_file as is_there
+from tracker.errors import DataError, Problem
+from tracker.fingerprint import Json, bytes_digest
+
+SPLIT = "input"
+_KEYS = ("input", "reference")
+_SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet")
+_SHOWN = 20
+_HINT = 'Each input is an object: {"input": "text", "reference": "text, where there is one"}.'
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A text for the agents, and what a good answer to it could be."""
+
+    text: str
+    reference: str | None = None
+
+    @property
+    def line(self) -> str:
+        """Its JSON, as the record keeps it."""
+        fields = {"input": self.text, **({} if self.reference is None else {"reference": self.reference})}
+        return json.dumps(fields, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs as read, and the names of fields that nothing here uses."""
+
+    inputs: tuple[Input, ...]
+    unused: tuple[str, ...]
+
+
+def read_inputs(path: Path) -> Inputs:
+    """Every input of a file. Raises DataError with every problem and its place."""
+    if not path.name.endswith(_SUFFIXES):
+        raise DataError("The inputs cannot be read.", [Problem(str(path), f"expected {', '.join(_SUFFIXES)}")])
+    if not is_there(path):
+        raise DataError(
+            "The inputs are missing.",
+            [Problem(str(path), "no such file")],
+            hint="Correct data_config.input_data_path: absolute, or relative to the current directory or workspace.",
+        )
+    found: list[Input] = []
+    problems: list[Problem] = []
+    fields: dict[str, None] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        what = _read(line, found, fields)
+        if what is not None:
+            problems.append(Problem(_place(path, number), what))
+    if not found and not problems:
+        problems.append(Problem(str(path), "no inputs"))
+    if problems:
+        raise refused("The inputs cannot be used.", problems)
+    return Inputs(tuple(found), tuple(name for name in fields if name not in _KEYS))
+
+
+def without_reference(path: Path, inputs: Sequence[Input]) -> list[Problem]:
+    """The inputs that have no reference, as problems."""
+    return [
+        Problem(_place(path, number), "no reference, which add_references puts in front")
+        for number, each in enumerate(inputs, 1)
+        if each.reference is None
+    ]
+
+
+def refused(title: str, problems: Sequence[Problem]) -> DataError:
+    """The error of inputs that cannot be used: the first problems, and how many more there are."""
+    more = len(problems) - _SHOWN
+    end = [Problem(problems[0].where.rpartition(":")[0] or problems[0].where, f"and {more} more")] if more > 0 else []
+    return DataError(title, [*problems[:_SHOWN], *end], hint=_HINT)
+
+
+def sampled(inputs: Sequence[Input], size: int | None, seed: int | None) -> tuple[Input, ...]:
+    """The first ``size`` inputs or, with a ``seed``, so many drawn at random, in the order of the file."""
+    if size is None or size >= len(inputs):
+        return tuple(inputs)
+    if seed is None:
+        return tuple(inputs[:size])
+    from numpy.random import PCG64, Generator
+
+    drawn = Generator(PCG64(seed)).choice(len(inputs), size=size, replace=False)
+    return tuple(inputs[at] for at in sorted(drawn.tolist()))
+
+
+def source_of(task_type: str, path: Path, origin: str, inputs: Sequence[Input]) -> Source:
+    """The inputs that are used, as a source data set of one split."""
+    lines = tuple(each.line for each in inputs)
+    encoded = [f"{line}\n".encode() for line in lines]
+    stem = path.name.partition(".")[0] or "inputs"
+    split = Split(SPLIT, f"{stem}.jsonl", bytes_digest(encoded), len(lines), sum(map(len, encoded)))
+    return Source(task_type, stem, origin, lines, (split,))
+
+
+def _read(line: str, found: list[Input], fields: dict[str, None]) -> str | None:
+    """Appends the input in ``line``; gives what is wrong with it, or None."""
+    try:
+        record = read_json(line)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if not isinstance(record, dict):
+        return f"an input is a JSON object, this is {type(record).__name__}"
+    fields.update(dict.fromkeys(record))
+    text, reference = record.get("input"), record.get("reference")
+    if "input" not in record:
+        return "no field 'input'"
+    for name, value in (("input", text), *([("reference", reference)] if reference is not None else [])):
+        what = _text_problem(value)
+        if what is not None:
+            return f"field {name!r} {what}"
+    found.append(Input(record["input"], reference))
+    return None
+
+
+def _text_problem(value: Json) -> str | None:
+    if not isinstance(value, str):
+        return f"is {type(value).__name__}, not text"
+    if not value.strip():
+        return "is empty"
+    return "holds the character U+0000, which no database and no model takes" if "\0" in value else None
+
+
+def _place(path: Path, number: int) -> str:
+    return f"{path}:{number}" if path.name.endswith((".jsonl", ".jsonl.gz")) else f"{path}, input {number}"
