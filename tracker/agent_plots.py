@@ -9,10 +9,10 @@ from tracker.catalogue import Row
 from tracker.plots import new_figure, png
 
 _PANELS = (
-    ("mean_words", "Words", "{:.1f}", "#3f6fa3"),
-    ("chrf", "chrF against the references", "{:.1f}", "#2a7f62"),
-    ("mean_completion_tokens", "Completion tokens", "{:.1f}", "#d9a441"),
-    ("mean_latency_s", "Seconds to answer", "{:.3g}", "#7a5ba6"),
+    ("mean_words", "Mean words", "{:.1f}", "#3f6fa3"),
+    ("chrf", "chrF against references", "{:.1f}", "#2a7f62"),
+    ("mean_completion_tokens", "Mean completion tokens", "{:.1f}", "#d9a441"),
+    ("mean_latency_s", "Mean latency, seconds", "{:.2g}", "#7a5ba6"),
 )
 _REFERENCE = "#9a9a9a"
 _LINE = 30
@@ -35,7 +35,7 @@ def conditions(title: str, perspectives: Sequence[Row]) -> bytes:
     figure.suptitle(
         title + more, fontsize=min(11.0, fits), fontweight="bold", parse_math=False, y=1 - 0.16 / height, va="top"
     )
-    figure.subplots_adjust(left=0.22, right=0.985, top=1 - _ABOVE / height, bottom=_BELOW / height, wspace=0.12)
+    figure.subplots_adjust(left=0.22, right=0.985, top=1 - _ABOVE / height, bottom=_BELOW / height, wspace=0.16)
     panels = [panel for panel in _PANELS if any(each[panel[0]] is not None for each in drawn)]
     all_axes = figure.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
     for axes, (name, heading, form, colour) in zip(all_axes, panels, strict=False):
@@ -43,13 +43,14 @@ def conditions(title: str, perspectives: Sequence[Row]) -> bytes:
         colours = [_REFERENCE if each["is_reference"] else colour for _, each in known]
         bars = axes.barh([at for at, _ in known], [each[name] for _, each in known], _BAR_HEIGHT / row, color=colours)
         axes.bar_label(bars, [form.format(each[name]) for _, each in known], padding=3, fontsize=9)
-        axes.margins(x=0.22)
+        axes.margins(x=0.3)
         axes.set_title(heading, fontsize=10, y=1.0)
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=3)
     for axes in all_axes:
         axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=8)
     all_axes[0].set_yticks(range(len(drawn)), labels, parse_math=False, fontsize=9)
     return png(figure)
 
