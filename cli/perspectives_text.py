@@ -172,7 +172,7 @@ def figures(conditions: Sequence[Row], columns: int) -> list[str]:
 
 def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
     """A table whose first column is wrapped into what the others leave of ``columns``."""
-    others = table(headers[1:], [row[1:] for row in rows]).index("\n") + 2
+    others = 2 + max(map(len, table(headers[1:], [row[1:] for row in rows]).splitlines()))
     # Wrapped here: with widths of its own tabulate takes texts for numbers.
     names = ["\n".join(wrapped(row[0], max(_NARROWEST, columns - others))) for row in rows]
     return table(headers, [[name, *row[1:]] for name, row in zip(names, rows, strict=True)]).splitlines()

@@ -33,7 +33,7 @@ _MOST_BITS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Tested:
     """Whether the chrF of responses to the same inputs differs by more than chance; chrF from 0 to 100.
 
     ``means`` are those of the sentence chrF of each side over ``n`` inputs; ``p`` is two-sided, ``corrected`` for the
@@ -58,7 +58,7 @@ class Condition:
     figures: dict[str, tuple[float | None, float | None]]
     n_both: int
     n_equal: int
-    test: Test | None = None
+    test: Tested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _answered(sides: _Sides, pairs: Sequence[_Pair]) -> dict[_Pair, tuple[str, s
     return found
 
 
-def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence[_Pair]) -> Test | None:
+def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence[_Pair]) -> Tested | None:
     (first, _), (second, _) = sides
     references = {
         pair: (first["inputs"][pair[0]]["reference"], second["inputs"][pair[1]]["reference"])
@@ -187,7 +187,7 @@ def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence
     one, other = (
         [float(sentence_chrf(texts[side], [reference[side]]).score) for texts, reference in scored] for side in (0, 1)
     )
-    return Test(len(scored), (fmean(one), fmean(other)), differs(one, other))
+    return Tested(len(scored), (fmean(one), fmean(other)), differs(one, other))
 
 
 def _corrected(found: Sequence[Condition]) -> list[Condition]:
