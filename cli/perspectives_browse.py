@@ -82,13 +82,21 @@ def show_dataset(
 @numbered
 @click.option("--samples", type=click.IntRange(min=0), help="How many inputs to show, in short; default: 1.")
 @click.option(
-    "--tested", type=click.IntRange(0, 1000), default=300, show_default=True, metavar="N",
-    help="How many of the inputs that both have the test of chrF scores.",
-)  # fmt: skip
+    "--tested",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="On how many inputs of both to test chrF; default: 300, fewer where texts are long.",
+)
 @as_json
 @workspace
 def compare_datasets(
-    place: Workspace, *, refs: tuple[str, ...], number: int | None, samples: int | None, tested: int, as_json: bool
+    place: Workspace,
+    *,
+    refs: tuple[str, ...],
+    number: int | None,
+    samples: int | None,
+    tested: int | None,
+    as_json: bool,
 ) -> None:
     """Same and different settings, conditions of the same name side by side, and responses to the same input.
 

@@ -133,7 +133,7 @@ def _tests(found: Compared) -> Iterator[str]:
     tested = [(each.condition, each.test) for each in found.conditions if each.test is not None]
     if not tested:
         yield "No test of chrF: " + (
-            "--tested is 0." if not found.n_tested else "no responses with references in both."
+            "none was asked for (--tested N)." if not found.n_tested else "no responses with references in both."
         )
         return
     n = max(test.n for _, test in tested)

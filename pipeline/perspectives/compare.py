@@ -29,6 +29,7 @@ _Sides = tuple[tuple[Row, Row], tuple[Row, Row]]
 """On each side the data set and one condition of it."""
 _TOLD = ("reading", "strategy")
 _STEPS_PER_POINT = 10
+_MOST_TESTED, _MOST_CHARACTERS = 300, 2_000_000
 _MOST_BITS = 40_000_000
 
 
@@ -87,16 +88,16 @@ class Compared:
     samples: list[Sample]
 
 
-def compare(first: Row, second: Row, *, n_tested: int, n_samples: int, position: int | None = None) -> Compared:
+def compare(first: Row, second: Row, *, n_tested: int | None, n_samples: int, position: int | None = None) -> Compared:
     """Compares rows of agent data sets that have their ``conditions``, ``inputs`` and ``answers`` with them.
 
-    ChrF is tested on the first ``n_tested`` inputs that both have. Shown are the first ``n_samples`` of them, or the
-    input at ``position`` of the first.
+    ChrF is tested on the first ``n_tested`` inputs that both have; None: on as many as take a few seconds. Shown are
+    the first ``n_samples`` of them, or the input at ``position`` of the first.
     """
     pairs = matched(first["inputs"], second["inputs"])
     names = [{each["condition"]: each for each in row["conditions"]} for row in (first, second)]
     shared = [name for name in names[0] if name in names[1]]
-    tested = pairs[:n_tested]
+    tested = pairs[: _affordable(first, second, pairs) if n_tested is None else n_tested]
     found = [_condition(((first, names[0][name]), (second, names[1][name])), pairs, tested) for name in shared]
     positions = pairs[:n_samples] if position is None else [(position, dict(pairs).get(position))]
     every = list(dict.fromkeys((*names[0], *names[1])))
@@ -109,6 +110,22 @@ def compare(first: Row, second: Row, *, n_tested: int, n_samples: int, position:
         n_tested=len(tested),
         samples=[_sample(first, second, at, names, every) for at in positions],
     )
+
+
+def _affordable(first: Row, second: Row, pairs: Sequence[_Pair]) -> int:
+    """How many inputs to score: chrF takes time by the character."""
+    left = _MOST_CHARACTERS
+    of: list[dict[int, int]] = []
+    for row in (first, second):
+        lengths: dict[int, int] = defaultdict(int)
+        for (at, _), answer in row["answers"].items():
+            lengths[at] += len(answer["response"] or "") + len(row["inputs"][at]["reference"] or "")
+        of.append(lengths)
+    for n, (one, other) in enumerate(pairs[:_MOST_TESTED]):
+        left -= of[0].get(one, 0) + of[1].get(other, 0)
+        if left < 0:
+            return n
+    return min(len(pairs), _MOST_TESTED)
 
 
 def matched(first: Sequence[Row], second: Sequence[Row]) -> list[_Pair]:

@@ -111,6 +111,17 @@ def test_chrf_is_tested_on_the_first_inputs_with_references_only() -> None:
     assert compare(first, second, n_tested=1, n_samples=0).n_tested == 1
 
 
+def test_by_itself_it_tests_as_many_as_take_a_few_seconds() -> None:
+    many = [f"text {n}" for n in range(400)]
+    short = dataset({"A": many}, inputs=many, references=many)
+    assert compare(short, short, n_tested=None, n_samples=0).n_tested == 300
+    long = dataset({"A": ["word " * 40_000] * 400}, inputs=many, references=[None] * 400)
+    assert compare(long, long, n_tested=None, n_samples=0).n_tested == 5
+    assert compare(long, short, n_tested=None, n_samples=0).n_tested == 9
+    few = dataset({"A": many[:2]}, inputs=many[:2], references=many[:2])
+    assert compare(few, short, n_tested=None, n_samples=0).n_tested == 2
+
+
 def test_a_reference_is_no_agent_to_be_tested() -> None:
     rows = [dataset({"Reference": (None,) * 3, "A": ENGLISH}) for _ in range(2)]
     for row in rows:
