@@ -60,7 +60,8 @@ def _detailed(row: Row, width: int) -> Iterator[str]:
     yield f"File: {row['path'] or 'none yet, responses are missing'}"
     yield f"Inputs: {row['origin']}"
     yield from hanging(f"Conditions: {', '.join(map(condition, row['conditions']))}", width)
-    yield from tokens(row)
+    for line in tokens(row):
+        yield from hanging(line, width)
     for run in row["runs"]:
         yield from hanging(f"Run: {_run(run)}", width)
 
