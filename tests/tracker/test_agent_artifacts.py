@@ -22,8 +22,8 @@ from pipeline.asking import Progress
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Options, prepare_settings
 from tests import perspectives
-from tests.agent_rows import FAILED, claim, wanted
-from tests.databases import rows
+from tests.agent_rows import FAILED, claim, make, wanted
+from tests.databases import KINDS, empty_workspace, rows
 from tests.llm_server import running_server
 from tests.mlflow_reading import artifact, artifacts, client_of, inputs, only
 from tracker import outbox
@@ -287,15 +287,22 @@ def content(run: Run) -> dict[str, bytes]:
     return {name: artifact(run, name).read_bytes() for name in artifacts(run)}
 
 
-def test_a_run_that_is_still_going_waits_for_its_end(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path, environ={})
-    with open_database(workspace) as database:
-        going = claim(database, wanted(database))
-        with database.writing() as connection:
-            database.insert_new(
-                connection,
-                OUTBOX,
-                [{"kind": "agent_run", "agent_run_id": going.run_id, "created_at": "now"}],
-            )
-    with reading(workspace) as reader:
-        assert outbox.pending(reader, everything=True) == []
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_both_databases_runs_that_ended_are_logged_and_linked_and_one_that_goes_on_waits(
+    kind: str, tmp_path: Path
+) -> None:
+    with empty_workspace(kind, tmp_path) as workspace:
+        with open_database(workspace) as database:
+            make(database)
+            make(database, references=True, name="other")
+            make(database, (("Hello", FAILED), ("Bye", "See you")), name="partial", draw=1)
+            going = claim(database, wanted(database, name="going", draw=2))
+            row = {"kind": "agent_run", "agent_run_id": going.run_id, "created_at": "now"}
+            with database.writing() as connection:
+                database.insert_new(connection, OUTBOX, [row])
+        with reading(workspace) as reader:
+            assert len(outbox.pending(reader)) == len(outbox.pending(reader, everything=True)) == 3
+        drained = drain(workspace)
+        assert (drained.logged, drained.errors) == (3, [])
+        (found,) = comparisons(workspace, "http://host")
+        assert (found.kind, found.n_runs) == (AGENT_RUN, 3)
