@@ -1,7 +1,7 @@
 """Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
 
-schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`) and
-training.md (of `train`) from the specs.
+schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`),
+training.md (of `train`) and perspectives_configuration.md from the specs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sqlmodel import SQLModel
 
 import tracker.schema
 from cli.main import COMMANDS, LazyGroup, cli
+from pipeline.perspectives.specs import AgentModelSpec, DataConfigSpec, PerspectivesConfig, PerspectiveSpec
 from pipeline.specs import (
     DatasetSpec,
     ExperimentSpec,
@@ -78,6 +79,19 @@ and whoever gives it is warned. Some keys shape the model through something that
   what it is called.
 
 All others change how, where and why, not what."""
+PERSPECTIVES = """\
+A config is JSON, in which `//` comments may stand, or YAML. What the keys do together is in
+[perspectives.md](perspectives.md); complete configs to begin with are in `configs/perspectives/`.
+
+Keys that shape the data are part of the fingerprint: another value is another agent data set. That says nothing of what
+is paid: an answer is known again by its own request, whichever data set it was made for. Some keys shape the data
+through something that is part of the fingerprint:
+
+- *through the inputs*: it holds a digest of the inputs that are used, texts and references. The same inputs in another
+  file, or drawn in another way, are the same data set.
+- *through the endpoint*: an address is part of it unless `endpoint` gives the service a name.
+
+All others change how, not what."""
 READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
 SPECS: dict[str, type[Spec]] = {
     "top level": GenerationConfig,
@@ -93,6 +107,13 @@ TRAINING_SPECS: dict[str, type[Spec]] = {
     "experiment": TrainingExperimentSpec,
     "data": DataSpec,
     "hyperparameters": Hyperparameters,
+}
+PERSPECTIVES_SPECS: dict[str, type[Spec]] = {
+    "top level": PerspectivesConfig,
+    "model_config": AgentModelSpec,
+    "agent_perspectives": PerspectiveSpec,
+    "data_config": DataConfigSpec,
+    "model_config.price": PriceSpec,
 }
 _THROUGH_SOURCE: dict[type[Spec], str] = dict.fromkeys((DatasetSpec, FilesSpec), "through the source")
 
@@ -172,9 +193,21 @@ def training() -> str:
     return "\n".join(lines)
 
 
+def perspectives() -> str:
+    """Every key of a config of `perspectives`."""
+    lines = [HEAD, "# Configuration of `synthtrack perspectives`", "", PERSPECTIVES, ""]
+    for title, spec in PERSPECTIVES_SPECS.items():
+        lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
+        lines += _header("key", "default", "shapes the data", "meaning")
+        names = sorted(_ordered(spec), key=lambda name: name != "model")
+        lines += [_row(spec, name, _shapes_agents(spec, name)) for name in names]
+        lines.append("")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
-    "training.md": training,
+    "training.md": training, "perspectives_configuration.md": perspectives,
 }  # fmt: skip
 
 
@@ -206,6 +239,12 @@ def _row(spec: type[Spec], name: str, shapes: str) -> str:
 def _shapes_data(spec: type[Spec], name: str) -> str:
     through = "through the endpoint" if name == "base_url" else _THROUGH_SOURCE.get(spec, "")
     return through if marks(spec.model_fields[name]).get("operational") else "yes"
+
+
+def _shapes_agents(spec: type[Spec], name: str) -> str:
+    if spec is DataConfigSpec or (spec is PerspectivesConfig and name in {"data_config", "seed"}):
+        return "through the inputs"
+    return _shapes_data(spec, name)
 
 
 def _shapes_model(spec: type[Spec], name: str) -> str:
