@@ -22,6 +22,7 @@ docs: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.perspectives
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
 	$(if $(DATA),$(BIN)/python -m benchmarks.tree --data $(DATA) && $(BIN)/python -m benchmarks.zo --data $(DATA),@echo "Training is measured on real data: make bench DATA=DIRECTORY-OF-DATA-SETS")
