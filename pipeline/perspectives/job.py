@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline.specs import deprecations
 from tracker import configs
 from tracker.catalogue import Reader, Row
 from tracker.configs import Document
-from tracker.errors import Problem
+from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
@@ -54,6 +55,9 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
 
 def prepare_settings(workspace: Workspace, config: Mapping[str, Json], options: Options) -> Job:
     """The same for a config that was read already. Raises ConfigError or DataError with every problem found."""
+    problems = [Problem(f"{IN_MEMORY}, `{where}`", what) for where, what in _unusable(dict(config), "")]
+    if problems:
+        raise ConfigError(f"{IN_MEMORY} holds what is no text.", problems)
     return prepared(workspace, Document(dict(config), IN_MEMORY), options)
 
 
@@ -86,6 +90,18 @@ def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
     if options.fresh:
         plan = next_draw(workspace, lambda draw: dataclasses.replace(plan, draw=draw), existing)
     return Job(document.source, plan, options, tuple(warnings))
+
+
+def _unusable(value: Json, where: str) -> Iterator[tuple[str, str]]:
+    """Where a file could not say what is there, for the files' readers refuse it."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _unusable(item, f"{where}.{name}".removeprefix("."))
+    elif isinstance(value, (list, tuple)):
+        for at, item in enumerate(value):
+            yield from _unusable(item, f"{where}.{at}")
+    elif isinstance(value, str) and re.search(r"[\0\ud800-\udfff]", value):
+        yield where, "holds U+0000 or half of a surrogate pair"
 
 
 def existing(reader: Reader, plan: Plan) -> Row | None:
