@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Options, prepare_settings
-from tracker.errors import PartialResult
+from tracker.errors import Error, PartialResult
 from tracker.fingerprint import Json
 from tracker.paths import find_workspace
 
@@ -27,7 +28,7 @@ class DataGenerationPipeline:
         self.options = options or Options(command="DataGenerationPipeline")
 
     async def generate_dataset(self) -> str:
-        """The path of the finished file, made, resumed or found already made; logged to MLflow.
+        """The path of the finished file, made, resumed or found already made; logged to MLflow, or warned of.
 
         Works within a running event loop. Raises what `perspectives` raises, PartialResult where responses still fail.
         """
@@ -48,5 +49,12 @@ class DataGenerationPipeline:
         from pipeline.job import has_record
         from tracker.mlflow_log import drain
 
-        if has_record(self.workspace):
-            drain(self.workspace)
+        if not has_record(self.workspace):
+            return
+        try:
+            what = f"{failed} runs are not logged yet." if (failed := drain(self.workspace).failed) else None
+        except Error as error:
+            # What was made is made, and what kept it from being made is to be said first.
+            what = error.message
+        if what is not None:
+            warnings.warn(f"MLflow: {what} `synthtrack mlflow sync` tries again.", stacklevel=2)

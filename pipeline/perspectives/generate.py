@@ -14,6 +14,7 @@ from pipeline.asking import Display, taken_over
 from pipeline.execution import check_models, ended_as, register, versions, when_free
 from pipeline.job import has_record
 from pipeline.perspectives.job import IN_MEMORY, Job, existing
+from pipeline.perspectives.plan import Plan
 from pipeline.perspectives.preview import estimate
 from pipeline.perspectives.results import results
 from pipeline.perspectives.run import Run
@@ -22,8 +23,10 @@ from tracker import agent_view, agents, clock, store
 from tracker.agent_file import answers_digest
 from tracker.agents import Claimed, Wanted
 from tracker.catalogue import Reader, Row, reading
+from tracker.clock import Process
 from tracker.database import Database, open_database
 from tracker.errors import BudgetReached, Error, Interrupted
+from tracker.lease import Busy
 from tracker.paths import Workspace
 from tracker.store import Totals
 from tracker.view_plan import Changes
@@ -34,6 +37,11 @@ _ANSWERS = "SELECT * FROM agent_response_overview WHERE agent_dataset_id = :id O
 _FAILURE = """
     SELECT error FROM agent_response WHERE agent_dataset_id = :id AND status = 'failed'
     ORDER BY position, perspective LIMIT 1"""
+
+
+_lock = threading.Lock()
+_making: dict[tuple[str, str], str] = {}
+"""What this process makes now (database, fingerprint), and since when."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,10 @@ async def generate(
             status = "partial" if claimed.partial else "complete"
             run = agents.finish(database, claimed, Totals(), status=status)
         else:
-            run = await _make(Run(workspace, database, job, claimed, display))
+            try:
+                run = await _make(Run(workspace, database, job, claimed, display))
+            finally:
+                del _making[_place(workspace, job.plan)]
     return _outcome(workspace, claimed, run)
 
 
@@ -99,7 +110,10 @@ async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:
         left.set()
         with contextlib.suppress(Error):
             status, what = ended_as(error)
-            agents.finish(database, await claiming, Totals(), status=status, error=what)
+            claimed = await claiming
+            if claimed.outcome != "reused":
+                del _making[_place(database.workspace, job.plan)]
+            agents.finish(database, claimed, Totals(), status=status, error=what)
         raise
 
 
@@ -108,12 +122,28 @@ def _claim(database: Database, job: Job, tell: Tell, pause: Callable[[float], No
     plan, process = job.plan, clock.this_process()
     wanted = _wanted(database, job, register(database, plan.source))
     return when_free(
-        lambda: agents.claim(database, wanted, process),
+        lambda: _exclusive(database, job.plan, wanted, process),
         f"{plan.config.task_type} ({plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
         tell if job.options.wait else None,
         pause,
     )
+
+
+def _exclusive(database: Database, plan: Plan, wanted: Wanted, process: Process) -> Claimed | Busy:
+    """The claim, against other tasks of this process too: a lease is the process's."""
+    place = _place(database.workspace, plan)
+    with _lock:
+        if place in _making:
+            return Busy(process, _making[place])
+        found = agents.claim(database, wanted, process)
+        if isinstance(found, Claimed) and found.outcome != "reused":
+            _making[place] = clock.to_text(clock.now())
+    return found
+
+
+def _place(workspace: Workspace, plan: Plan) -> tuple[str, str]:
+    return str(workspace.database_url or workspace.database.resolve()), plan.identity.fingerprint
 
 
 def _wanted(database: Database, job: Job, source_id: int) -> Wanted:
