@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
+from pipeline.perspectives.specs import PerspectivesConfig
 from pipeline.plan import make_plan
 from pipeline.records import Source
 from pipeline.specs import GenerationConfig, resolve
 from pipeline.training.specs import grid
 from tests.llm_server import Server, running_server
 from tests.recording import SAMPLE, record_sample
-from tracker.configs import parse, validate
+from tracker.configs import parse, parse_json, validate
 
 ROOT = Path(__file__).parents[1]
 SELECT = "import sqlite3, sys; [print(*row, sep='|') for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]"
@@ -44,7 +45,7 @@ def settled(text: str) -> str:
     another order.
     """
     text = re.sub(r"\b[0-9a-f]{8}\b", "<run>", text)
-    text = re.sub(r"\d{8}_\d{6}", "<time>", text)
+    text = re.sub(r"\d{8}_\d{6}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
     text = re.sub(r"\d+\.\d%", "<share>", text)
     text = re.sub(r"^(\S+\|\d+)\|0\.\d+$", r"\1|<share>", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9a-f]{12}\b", "<fingerprint>", text)
@@ -98,6 +99,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_config_of_perspectives_that_is_shown_can_be_used(page: Path) -> None:
+    for text in re.findall(r"^```json\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        document = parse_json(text, page.name)
+        if "data_config" in document.data:
+            assert validate(PerspectivesConfig, document).agent_perspectives
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
