@@ -120,10 +120,7 @@ def identity_parts(config: PerspectivesConfig, *, inputs: str, draw: int) -> dic
 
 def recorded_config(config: PerspectivesConfig) -> dict[str, Json]:
     """``config`` as JSON and YAML have it, without secrets."""
-    found = public(config)
-    # `reading: null` is part of the form, and what an agent did not do is worth reading.
-    found["agent_perspectives"] = [each.model_dump() for each in config.agent_perspectives]
-    return found
+    return public(config)
 
 
 def recorded_settings(config: PerspectivesConfig) -> dict[str, Json]:

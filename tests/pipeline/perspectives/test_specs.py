@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipeline.perspectives.specs import AgentModelSpec, PerspectivesConfig, identity_parts, model_of, resolved
+from pipeline.perspectives.specs import (
+    AgentModelSpec,
+    PerspectivesConfig,
+    identity_parts,
+    model_of,
+    recorded_config,
+    recorded_settings,
+    resolved,
+)
 from pipeline.plan import SAMPLING
 from tests.perspectives import agent, config, document, new_root, offline, pairs, plan, write_config, write_inputs
 from tests.workspaces import Done, call
@@ -222,6 +230,15 @@ def test_the_fingerprint_is_that_of_the_canonical_json() -> None:
         found.fingerprint == hashlib.md5(canonical.encode(), usedforsecurity=False).hexdigest()[:12] == "362b2e5152f0"
     )
     assert found.digest == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_what_is_recorded_reads_as_the_config_did_without_its_secret() -> None:
+    given = document(model_config__api_key="sk-secret", add_references=True)
+    found = recorded_config(config(given=given))
+    assert found["agent_perspectives"] == given["agent_perspectives"]
+    assert found["data_config"] == given["data_config"]
+    assert "api_key" not in found["model_config"]
+    assert "sk-secret" not in json.dumps([found, recorded_settings(config(given=given))])
 
 
 def test_a_new_task_is_a_config_and_its_inputs(root: Path) -> None:
