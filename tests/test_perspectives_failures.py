@@ -135,10 +135,19 @@ def test_a_response_that_fails_for_good_leaves_no_file_and_is_healed(
     assert rows(root, "SELECT status, n_responses, n_failed, completed_at FROM agent_dataset") == [
         ("unfinished", 3 * (COUNT - 1), 3, None)
     ]
+    # The row refers to the request that failed: for who reads, that for notes.
+    columns = "perspective, request_key IS NULL, reading_request_key IS NULL"
+    assert rows(root, f"SELECT {columns} FROM agent_response WHERE status = 'failed' ORDER BY 1") == [
+        (0, 0, 1),
+        (1, 1, 0),
+        (2, 0, 1),
+    ]
     with running_server() as server:
         done = run(root, server)
         assert received(server) == 4
     assert done.out.startswith(f"✅ {files(root)[0].stem}: resumed, complete")
+    # What was answered is not even looked up again.
+    assert rows(root, "SELECT n_calls, n_cached FROM agent_run WHERE outcome = 'resumed'") == [(4, 0)]
     assert lasting(files(root)[0]) == undisturbed
     assert rows(root, "SELECT error, count(*) FROM agent_response GROUP BY error") == [(None, 3 * COUNT)]
 
@@ -182,9 +191,8 @@ def test_notes_are_kept_where_the_response_fails(root: Path) -> None:
         for task in expected:
             task["responses"][1] = None
         assert found == expected
-    assert rows(
-        root, "SELECT count(*) FROM agent_response WHERE status = 'failed' AND reading_request_key IS NOT NULL"
-    ) == [(COUNT,)]
+    both = "reading_request_key IS NOT NULL AND request_key IS NOT NULL AND request_key != reading_request_key"
+    assert rows(root, f"SELECT count(*) FROM agent_response WHERE status = 'failed' AND {both}") == [(COUNT,)]
     [figures] = rows(root, "SELECT n_responses, n_failed, chrf FROM agent_perspective WHERE position = 1")
     assert figures == (0, COUNT, None)
     with running_server() as server:

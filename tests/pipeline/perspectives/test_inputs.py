@@ -104,6 +104,7 @@ def test_the_first_problems_are_told_and_the_number_of_the_rest(tmp_path: Path) 
     found = told(path)
     assert [where for where, _ in found[:-1]] == [f", input {number}" for number in range(1, 21)]
     assert found[-1] == ("", "and 3 more")
+    assert told(write(path, [{"input": ""}] * 21))[-1] == ("", "and 1 more")
     assert len(told(write(path, [{"input": ""}] * 20))) == 20
 
 
