@@ -187,6 +187,8 @@ def test_many_inputs_are_estimated_as_if_all_were_counted(root: Path) -> None:
     # "Do." and "Do it." with an input are 13 and 16 bytes, "Read." 15; notes are 1 token.
     exact = 1050 * ((4 + 4) + (4 + 4 + 1 + 4) + (4 + 4))
     assert abs(found["prompt_tokens"] - exact) <= 0.2 * exact
+    # An input is 2 tokens, and so is each response.
+    assert found["completion_tokens"] == 1050 * (2 + 1 + 2)
 
 
 def test_several_configs_are_told_of_one_after_the_other(root: Path) -> None:
