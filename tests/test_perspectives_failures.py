@@ -170,6 +170,11 @@ def test_what_is_accepted_as_missing_is_null_and_healed_later(partial: Path, und
         again = run(root, server, "--accept-partial")
         assert (again.code, received(server)) == (0, 3)
         assert "already made, nothing generated" in again.out
+        # What is there needs no key, and what would be asked for does, before a run is written.
+        keyless = {"OPENAI_API_KEY": None}
+        assert run(root, server, "--accept-partial", environ=keyless).code == 0
+        assert run(root, server, environ=keyless).code == 9
+        assert runs(root) == ["partial"] * 4
         # Without it they are tried again, and the file with null stays.
         still = run(root, server, model_config__max_retries=0)
         assert (still.code, received(server)) == (1, 6)
@@ -179,7 +184,7 @@ def test_what_is_accepted_as_missing_is_null_and_healed_later(partial: Path, und
         assert received(server) == 4
     assert files(root) == [path]
     assert lasting(path) == undisturbed
-    assert runs(root) == ["partial", "partial", "partial", "partial", "complete"]
+    assert runs(root) == ["partial"] * 5 + ["complete"]
 
 
 def test_notes_are_kept_where_the_response_fails(root: Path) -> None:
