@@ -28,6 +28,7 @@ _LISTED = """o.id, o.fingerprint, o.name, o.task_type, o.task_description, o.sta
 _FROM = "FROM agent_dataset_overview o JOIN agent_dataset d ON d.id = o.id"
 _EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _PORTION = 1000
+_UNKNOWN = dict.fromkeys(("mean_words", "mean_characters", "mean_completion_tokens", "mean_latency_s", "chrf"))
 
 
 def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None, limit: int = 0) -> Listing:
@@ -35,7 +36,11 @@ def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None,
 
     Raises UnknownReference for an unknown task type.
     """
-    where, of = ("", {}) if task_type is None else ("WHERE task_type = :task", {"task": task_type.encode(errors="replace").decode()})
+    where, of = (
+        ("", {})
+        if task_type is None
+        else ("WHERE task_type = :task", {"task": task_type.encode(errors="replace").decode()})
+    )
     total = int(reader.rows(f"SELECT COUNT(*) AS n FROM agent_dataset {where}", **of)[0]["n"])
     if task_type is not None and not total:
         known = [row["task_type"] for row in reader.rows("SELECT DISTINCT task_type FROM agent_dataset")]
@@ -67,16 +72,39 @@ def dataset(reader: Reader, workspace: Workspace, ref: str) -> Row:
 
 
 def conditions(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row]]:
-    """The perspectives of each agent data set in their order, with what came of them over all inputs."""
+    """The perspectives of each agent data set in their order, with what came of them over all inputs.
+
+    While a data set is being made only what is answered and failed is known: means and chrF are None.
+    """
     found: dict[int, list[Row]] = {dataset_id: [] for dataset_id in dataset_ids}
     for some in _portions(dataset_ids):
+        counted = _by_perspective(reader, some)
         for row in reader.rows(
-            f"""SELECT agent_dataset_id, position, condition, is_reference, n_responses, n_failed, mean_words,
-                       mean_characters, mean_completion_tokens, mean_latency_s, chrf, reading, strategy
-                FROM agent_perspective_overview WHERE agent_dataset_id IN ({some})
-                ORDER BY agent_dataset_id, position"""
+            f"""SELECT p.agent_dataset_id, p.position, p.condition, p.is_reference, p.n_responses, p.n_failed,
+                       p.mean_words, p.mean_characters, p.mean_completion_tokens, p.mean_latency_s, p.chrf, p.reading,
+                       p.strategy, d.n_inputs, d.data_digest IS NULL AS is_open
+                FROM agent_perspective p JOIN agent_dataset d ON d.id = p.agent_dataset_id
+                WHERE p.agent_dataset_id IN ({some}) ORDER BY p.agent_dataset_id, p.position"""
         ):
-            found[row.pop("agent_dataset_id")].append(row | {"is_reference": bool(row["is_reference"])})
+            dataset_id, n_inputs = row.pop("agent_dataset_id"), row.pop("n_inputs")
+            if row.pop("is_open"):
+                counts = counted.get((dataset_id, row["position"]), {})
+                answered = n_inputs if row["is_reference"] else counts.get("answered", 0)
+                row |= {**_UNKNOWN, "n_responses": answered, "n_failed": counts.get("failed", 0)}
+            found[dataset_id].append(row | {"is_reference": bool(row["is_reference"])})
+    return found
+
+
+def _by_perspective(reader: Reader, dataset_ids: str) -> dict[tuple[int, int], dict[str, int]]:
+    """Responses by status, of what is not finished: of the rest it is recorded."""
+    found: dict[tuple[int, int], dict[str, int]] = {}
+    for row in reader.rows(
+        f"""SELECT r.agent_dataset_id AS id, r.perspective, r.status, COUNT(*) AS n
+            FROM agent_response r JOIN agent_dataset d ON d.id = r.agent_dataset_id
+            WHERE d.id IN ({dataset_ids}) AND d.data_digest IS NULL
+            GROUP BY r.agent_dataset_id, r.perspective, r.status"""
+    ):
+        found.setdefault((row["id"], row["perspective"]), {})[row["status"]] = row["n"]
     return found
 
 
@@ -98,7 +126,8 @@ def runs(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row]]:
                 WHERE r.agent_dataset_id IN ({some}) ORDER BY r.started_at, r.id"""
         ):
             process = Process(row["host"], row["pid"], row.pop("pid_started"))
-            gone = clock.is_gone(process, row.pop("heartbeat")) if row["status"] == "running" else False
+            heartbeat = row.pop("heartbeat")
+            gone = row["status"] == "running" and clock.is_gone(process, heartbeat)
             changes = {"tokens_estimated": bool(row["tokens_estimated"])} | ({"status": "interrupted"} if gone else {})
             found[row.pop("agent_dataset_id")].append(row | changes)
     return found

@@ -81,21 +81,31 @@ def _names(workspace: Workspace, text: str) -> Iterator[str]:
 
 
 def _by_task(reader: Reader, _: Workspace, text: str) -> list[Row]:
-    return _rows(reader, "task_type = :text", text=text)
+    return _begun(_rows(reader, "task_type = :text", text=text))
 
 
 def _by_part(reader: Reader, _: Workspace, text: str) -> list[Row]:
     escaped = re.sub(r"([!%_])", r"!\1", text.lower())
     for pattern in (f"{escaped}%", f"%{escaped}%"):
         if rows := _rows(reader, "LOWER(name) LIKE :text ESCAPE '!'", text=pattern):
-            return rows
+            return _begun(rows)
     return []
+
+
+def _begun(rows: list[Row]) -> list[Row]:
+    """Those in which there is something to see, where there are such: a first request that is refused leaves others."""
+    return [row for row in rows if row["is_begun"]] or rows
 
 
 def _rows(reader: Reader, where: str, **of: str) -> list[Row]:
     # What is not UTF-8 in a path is in no name.
     known = {name: value.encode(errors="replace").decode() for name, value in of.items()}
-    return reader.rows(f"SELECT id, fingerprint, name FROM agent_dataset WHERE {where} ORDER BY id DESC", **known)
+    return reader.rows(
+        f"""SELECT id, fingerprint, name, status <> 'unfinished' OR EXISTS (
+                SELECT 1 FROM agent_response r WHERE r.agent_dataset_id = agent_dataset.id AND r.status = 'answered'
+            ) AS is_begun FROM agent_dataset WHERE {where} ORDER BY id DESC""",
+        **known,
+    )
 
 
 def _ambiguous(ref: str, rows: Sequence[Row]) -> UnknownReference:
