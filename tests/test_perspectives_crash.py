@@ -104,6 +104,7 @@ def test_killed_again_and_again_it_makes_the_same_file(root: Path, undisturbed: 
     paid, written = rows(root, "SELECT count(*), sum(prompt_tokens) FROM attempt WHERE failure IS NULL")[0]
     assert paid == CALLS
     assert rows(root, "SELECT prompt_tokens FROM agent_dataset") == [(written,)]
+    assert rows(root, "SELECT sum(prompt_tokens) FROM agent_run") == [(written,)]
 
 
 def bill(log: Path) -> float:
@@ -301,3 +302,15 @@ def test_who_was_taken_over_keeps_its_answers_and_leaves_the_data_set_to_the_oth
     if not after:
         assert rows(root, "SELECT COUNT(*) FROM agent_response") == [(0,)]
     assert files(root) == []
+
+
+def test_who_has_nothing_left_to_save_notices_it_at_its_end(root: Path) -> None:
+    workspace = Workspace(root, environ={})
+    job = prepare(workspace, write_config(root, offline()), Options())
+    asyncio.run(generate(workspace, job))
+    with open_database(workspace) as database, database.writing() as connection:
+        # As a crash between the last response and the end of the run leaves it.
+        connection.execute(agents.DATASET.update().values(status="unfinished", data_digest=None))
+    with pytest.raises(Conflict, match="has taken this"):
+        asyncio.run(generate(workspace, job, lambda _: take_over(workspace)))
+    assert rows(root, "SELECT status, data_digest FROM agent_dataset") == [("unfinished", None)]

@@ -146,6 +146,8 @@ def test_a_response_that_fails_for_good_leaves_no_file_and_is_healed(
         done = run(root, server)
         assert received(server) == 4
     assert done.out.startswith(f"✅ {files(root)[0].stem}: resumed, complete")
+    calls = content(files(root)[0])["metadata"]["api_calls"]
+    assert calls == {"total_calls": 4 * (COUNT - 1) + 3 * 2 + 4, "from_ledger": 0}
     # What was answered is not even looked up again.
     assert rows(root, "SELECT n_calls, n_cached FROM agent_run WHERE outcome = 'resumed'") == [(4, 0)]
     assert lasting(files(root)[0]) == undisturbed
@@ -179,12 +181,14 @@ def test_what_is_accepted_as_missing_is_null_and_healed_later(partial: Path, und
         still = run(root, server, model_config__max_retries=0)
         assert (still.code, received(server)) == (1, 6)
         assert content(path)["tasks"] == found["tasks"]
+        assert run(root, server, "--accept-partial").out.startswith("⚡")
+        assert received(server) == 6
     with running_server() as server:
         assert run(root, server).code == 0
         assert received(server) == 4
     assert files(root) == [path]
     assert lasting(path) == undisturbed
-    assert runs(root) == ["partial"] * 5 + ["complete"]
+    assert runs(root) == ["partial"] * 6 + ["complete"]
 
 
 def test_notes_are_kept_where_the_response_fails(root: Path) -> None:

@@ -118,6 +118,13 @@ def test_mlflow_that_cannot_be_reached_loses_no_path(root: Path, monkeypatch: py
     assert rows(root, "SELECT logged_at IS NULL FROM mlflow_outbox") == [(1,)]
 
 
+def test_a_log_that_cannot_be_written_loses_no_path(root: Path) -> None:
+    (root / ".mlflow.lock").mkdir()
+    with pytest.warns(UserWarning, match="synthtrack mlflow sync"):
+        found = asyncio.run(DataGenerationPipeline(offline(), root).generate_dataset())
+    assert found == str(files(root)[0])
+
+
 def test_the_workspace_is_found_from_the_current_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYNTHTRACK_ROOT", raising=False)
     assert call(root, "init", root).code == 0
