@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.perspectives.generate import generate
-from pipeline.perspectives.job import Options, prepare_settings
+from pipeline.perspectives.job import Job, Options, prepare, prepare_settings
 from tracker.errors import Error, PartialResult
 from tracker.fingerprint import Json
 from tracker.paths import find_workspace
 
 
 class DataGenerationPipeline:
-    """Lets agents answer as ``config`` says, which is a configuration of `synthtrack perspectives` as a dictionary.
+    """Lets agents answer as ``config`` says: a configuration of `synthtrack perspectives`, or the path of one.
 
     ``root`` is the workspace (default: found as on the command line), ``options`` what the command line would add.
     """
 
     def __init__(
-        self, config: Mapping[str, Json], root: str | Path | None = None, options: Options | None = None
+        self, config: Mapping[str, Json] | str | Path, root: str | Path | None = None, options: Options | None = None
     ) -> None:
         self.config = config
         self.workspace = find_workspace(root)
@@ -32,7 +32,9 @@ class DataGenerationPipeline:
 
         Works within a running event loop. Raises what `perspectives` raises, PartialResult where responses still fail.
         """
-        job = prepare_settings(self.workspace, self.config, self.options)
+        job = self._job()
+        for warning in job.warnings:
+            warnings.warn(warning, stacklevel=2)
         try:
             outcome = await generate(self.workspace, job)
         finally:
@@ -44,6 +46,11 @@ class DataGenerationPipeline:
                 hint="Call it again to try them again, or pass Options(accept_partial=True).",
             )
         return str(outcome.path)
+
+    def _job(self) -> Job:
+        if isinstance(self.config, (str, Path)):
+            return prepare(self.workspace, self.workspace.find(self.config), self.options)
+        return prepare_settings(self.workspace, self.config, self.options)
 
     def _log(self) -> None:
         from pipeline.job import has_record
