@@ -12,7 +12,7 @@ from pipeline.perspectives.plan import NOTES, Plan
 from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved, validated
 from tests.llm_server import Server, invented_answer
 from tests.workspaces import write_lines
-from tracker.configs import Document, override, validate
+from tracker.configs import Document, override
 
 Row = dict[str, Any]
 
