@@ -77,34 +77,37 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return lasting(files(root)[0])
 
 
-def test_killed_again_and_again_it_makes_the_same_file(root: Path, undisturbed: dict[str, Any]) -> None:
-    draw, kills = random.Random(11), 5
-    with running_server(latency=0.05) as server:
+def test_killed_again_and_again_it_makes_the_same_file(tmp_path: Path) -> None:
+    draw, kills, count = random.Random(11), 4, 36
+    (tmp_path / "quiet").mkdir()
+    root, quiet = new_root(tmp_path, count), new_root(tmp_path / "quiet", count)
+    with running_server(latency=0.1) as server:
         write_config(root, given(server))
         for number in range(kills):
             process = start(root, *RUN)
             # The first is killed before it has asked for anything.
-            wait_for(server, received(server) + draw.randint(1, 11) if number else 0, process)
+            wait_for(server, received(server) + draw.randint(16, 26) if number else 0, process)
             process.kill()
             assert finish(process).code == -signal.SIGKILL
             assert files(root) == []
         done = call(root, *RUN)
         assert done.code == 0, done.err
         # What is answered in the time for a commit is at most one round of what is in flight.
-        assert answered_twice(server) <= kills * 2 * IN_FLIGHT
-        assert len(server.stats()["answered"]) == CALLS
-        counters = content(files(root)[0])["metadata"]["api_calls"]
-        assert counters["total_calls"] >= CALLS - kills * 2 * IN_FLIGHT
-    assert lasting(files(root)[0]) == undisturbed
+        assert answered_twice(server) <= (kills - 1) * 2 * IN_FLIGHT
+        assert len(server.stats()["answered"]) == 4 * count
+        write_config(quiet, given(server))
+        assert call(quiet, *RUN).code == 0
+    assert lasting(files(root)[0]) == lasting(files(quiet)[0])
     ended = runs(root)
     assert ended.pop() == "complete"
     assert set(ended) == {"interrupted"}
     errors = {error for (error,) in rows(root, "SELECT error FROM agent_run WHERE status = 'interrupted'")}
     assert errors == {"its process ended without a word"}
     paid, written = rows(root, "SELECT count(*), sum(prompt_tokens) FROM attempt WHERE failure IS NULL")[0]
-    assert paid == CALLS
+    assert paid == 4 * count
     assert rows(root, "SELECT prompt_tokens FROM agent_dataset") == [(written,)]
-    assert rows(root, "SELECT sum(prompt_tokens) FROM agent_run") == [(written,)]
+    assert rows(root, "SELECT sum(prompt_tokens), sum(n_calls) FROM agent_run") == [(written, paid)]
+    assert rows(root, "SELECT count(*) > 0 FROM agent_run WHERE status = 'interrupted' AND n_calls > 0") == [(1,)]
 
 
 def bill(log: Path) -> float:
@@ -314,3 +317,15 @@ def test_who_has_nothing_left_to_save_notices_it_at_its_end(root: Path) -> None:
     with pytest.raises(Conflict, match="has taken this"):
         asyncio.run(generate(workspace, job, lambda _: take_over(workspace)))
     assert rows(root, "SELECT status, data_digest FROM agent_dataset") == [("unfinished", None)]
+
+
+def test_who_goes_on_shows_what_was_there_before(root: Path) -> None:
+    workspace = Workspace(root, environ={})
+    job = prepare(workspace, write_config(root, offline()), Options())
+    asyncio.run(generate(workspace, job))
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.execute(agents.DATASET.update().values(status="unfinished", data_digest=None))
+        connection.execute(agents.RESPONSE.delete().where(agents.RESPONSE.c.perspective == 1))
+    seen = []
+    asyncio.run(generate(workspace, job, lambda progress: seen.append((progress.before, progress.done))))
+    assert (seen[0], seen[-1]) == ((2 * COUNT, 2 * COUNT), (2 * COUNT, 3 * COUNT))
