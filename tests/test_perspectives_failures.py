@@ -118,6 +118,7 @@ def partial(root: Path) -> Path:
         done = run(root, server, model_config__max_retries=1)
         assert done.code == 1
         assert f"3 of {3 * COUNT} responses still fail" in done.err
+        assert "(the first: input 4, Original: HTTP 500" in done.err
         assert "something broke" in done.err
         assert "Run the same command to try them again, or add --accept-partial" in done.err
         # Of the one that reads the response was not asked for; each was tried again once.

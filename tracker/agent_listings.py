@@ -153,6 +153,17 @@ def responses(reader: Reader, dataset_id: int, positions: Sequence[int] | None =
     return {(row.pop("position"), row.pop("perspective")): row for row in found}
 
 
+def failures(reader: Reader, dataset_id: int, limit: int = 0) -> list[Row]:
+    """The first ``limit`` responses that failed (0: all): the input's ``number`` from 1, ``condition`` and ``error``."""
+    return reader.rows(
+        """SELECT r.position + 1 AS number, p.condition, r.error FROM agent_response r
+           JOIN agent_perspective p ON p.agent_dataset_id = r.agent_dataset_id AND p.position = r.perspective
+           WHERE r.agent_dataset_id = :id AND r.status = 'failed' ORDER BY r.position, r.perspective LIMIT :limit""",
+        id=dataset_id,
+        limit=limit or _EVERY,
+    )
+
+
 def samples(reader: Reader, row: Row, shown: Sequence[Row], positions: Sequence[int]) -> list[Row]:
     """Inputs, counted from 1 as ``number``, with their ``responses`` under the conditions ``shown``, in that order."""
     texts = inputs(reader, row)
