@@ -53,7 +53,7 @@ def _listed(row: Row) -> Iterator[str]:
     yield f"Parameter fingerprint: {row['fingerprint']}"
     yield f"Created: {moment(row['created_at'])}"
     yield f"Status: {status(row)}"
-    drawn = f", draw {row['draw']}" if row["draw"] else ""
+    drawn = (f", draw {row['draw']}" if row["draw"] else "") + (", a trial (--test)" if row["is_trial"] else "")
     yield f"Model: {row['model']}, temperature {number(row['temperature'])}{drawn}"
     yield f"Responses: {n_responses(row)}"
     used = row["prompt_tokens"] + row["completion_tokens"]
@@ -163,6 +163,8 @@ def _head(row: Row, columns: int) -> Iterator[str]:
         yield f"{'Next' if row['status'] == 'unfinished' else 'To try failures again'}: {row['next_command']}"
     if row["draw"]:
         yield f"Draw: {row['draw']} of these settings, after the first"
+    if row["is_trial"]:
+        yield "A trial: made with --test only"
     described = f" ({row['task_description']})" if row["task_description"] else ""
     yield from hanging(f"Task: {row['task_type']}{described}", columns)
     yield f"Created: {moment(row['created_at'])}, completed: {moment(row['completed_at'])}"

@@ -21,10 +21,11 @@ from tracker.listings import Listing
 from tracker.paths import Workspace
 
 _LISTED = """o.id, o.fingerprint, o.name, o.task_type, o.task_description, o.status, o.provider, o.endpoint, o.model,
-    o.temperature, o.top_p, o.max_tokens, o.draw, o.add_references, o.n_inputs, o.n_perspectives, o.n_responses,
-    o.n_failed, o.n_calls, o.n_cached, o.estimated_prompt_tokens, o.estimated_completion_tokens, d.tokenizer,
-    o.prompt_tokens, o.completion_tokens, o.cost_usd, o.n_runs, o.created_at, o.completed_at, o.data_digest,
-    o.origin, o.source_digest, d.lease_host, d.lease_pid, d.lease_started, d.lease_since, d.lease_heartbeat"""
+    o.temperature, o.top_p, o.max_tokens, o.draw, o.is_trial, o.add_references, o.n_inputs, o.n_perspectives,
+    o.n_responses, o.n_failed, o.n_calls, o.n_cached, o.estimated_prompt_tokens, o.estimated_completion_tokens,
+    d.tokenizer, o.prompt_tokens, o.completion_tokens, o.cost_usd, o.n_runs, o.created_at, o.completed_at,
+    o.data_digest, o.origin, o.source_digest, d.lease_host, d.lease_pid, d.lease_started, d.lease_since,
+    d.lease_heartbeat"""
 _FROM = "FROM agent_dataset_overview o JOIN agent_dataset d ON d.id = o.id"
 _EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _PORTION = 1000
@@ -154,7 +155,7 @@ def responses(reader: Reader, dataset_id: int, positions: Sequence[int] | None =
 
 
 def failures(reader: Reader, dataset_id: int, limit: int = 0) -> list[Row]:
-    """The first ``limit`` responses that failed (0: all): the input's ``number`` from 1, ``condition`` and ``error``."""
+    """The first ``limit`` responses that failed (0: all): input ``number`` from 1, ``condition``, ``error``."""
     return reader.rows(
         """SELECT r.position + 1 AS number, p.condition, r.error FROM agent_response r
            JOIN agent_perspective p ON p.agent_dataset_id = r.agent_dataset_id AND p.position = r.perspective
@@ -220,7 +221,7 @@ def _complete(reader: Reader, workspace: Workspace, rows: Sequence[Row]) -> list
         path = workspace.relative(workspace.data_dir / path_of(row["name"])) if is_finished(row) else None
         now = {**counted.get(row["id"], {}), **spent.get(row["id"], {})} if row["id"] in open_ids else {}
         kept = {name: value for name, value in row.items() if not name.startswith("lease_")}
-        booleans = {"add_references": bool(row["add_references"])}
+        booleans = {name: bool(row[name]) for name in ("add_references", "is_trial")}
         found.append({**kept, **booleans, **now, "path": path, "made_by": holder})
     return found
 

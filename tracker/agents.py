@@ -83,6 +83,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             # Until the run ends, what there is is what its responses give, and no longer what was recorded.
             taken = {**lease(process, now), "data_digest": None}
             connection.execute(update(DATASET).where(DATASET.c.id == dataset_id).values(**taken))
+        if not wanted.columns.get("is_trial"):
+            connection.execute(update(DATASET).where(DATASET.c.id == dataset_id).values(is_trial=False))
         run_uuid = uuid.uuid4().hex
         values = {
             "uuid": run_uuid, "agent_dataset_id": dataset_id, "outcome": outcome, "status": "running",

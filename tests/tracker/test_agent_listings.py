@@ -222,8 +222,16 @@ def test_what_could_be_several_names_them(study: Study, reader: Reader, ref: str
         find(reader, study.workspace, ref)
     hint = str(caught.value.hint)
     assert hint.startswith("It could be:\n")
-    assert f"  {study.fingerprints[FIRST]}  {FIRST}" in hint.splitlines()
-    assert f"  {study.fingerprints[SECOND]}  {SECOND}" in hint.splitlines()
+    assert f"  {study.fingerprints[FIRST]}  {FIRST}  (2 x 2, temperature 0.7)" in hint.splitlines()
+    assert f"  {study.fingerprints[SECOND]}  {SECOND}  (2 x 2, temperature 0.7)" in hint.splitlines()
+
+
+def test_a_trial_is_meant_only_where_there_is_nothing_else(study: Study) -> None:
+    with open_database(study.workspace) as database, database.writing() as connection:
+        connection.execute(update(DATASET).where(DATASET.c.name == FIRST).values(is_trial=True))
+    with reading(study.workspace) as reader:
+        assert find(reader, study.workspace, "translation") == study.second.dataset_id
+        assert find(reader, study.workspace, FIRST) == study.first.dataset_id
 
 
 @pytest.mark.parametrize(
