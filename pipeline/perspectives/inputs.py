@@ -16,6 +16,8 @@ SPLIT = "input"
 _KEYS = ("input", "reference")
 _SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet")
 _SHOWN = 20
+_REPEATED = "\0repeated"
+"""A key that no input has of itself: texts with U+0000 are refused."""
 _HINT = 'Each input is an object: {"input": "text", "reference": "text, where there is one"}.'
 
 
@@ -56,7 +58,7 @@ def read_inputs(path: Path) -> Inputs:
     places: list[str] = []
     problems: list[Problem] = []
     fields: dict[str, None] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, _noting_repeated), 1):
         if not line.strip():
             continue
         what = _read(line, found, fields)
@@ -114,11 +116,13 @@ def source_of(task_type: str, path: Path, origin: str, inputs: Sequence[Input]) 
 def _read(line: str, found: list[Input], fields: dict[str, None]) -> str | None:
     """Appends the input in ``line``; gives what is wrong with it, or None."""
     try:
-        record = read_json(line)
+        record = read_json(line, _noting_repeated)
     except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(record, dict):
         return f"an input is a JSON object, this is {type(record).__name__}"
+    if _REPEATED in record:
+        return f"the key {record[_REPEATED]!r} stands there twice"
     fields.update(dict.fromkeys(record))
     text, reference = record.get("input"), record.get("reference")
     if "input" not in record:
@@ -129,6 +133,15 @@ def _read(line: str, found: list[Input], fields: dict[str, None]) -> str | None:
             return f"field {name!r} {what}"
     found.append(Input(record["input"], reference))
     return None
+
+
+def _noting_repeated(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object that says which of its keys is there twice, for only a record as a whole has a place."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        found[_REPEATED] = next(name for name in names if names.count(name) > 1)
+    return found
 
 
 def _text_problem(value: Json) -> str | None:

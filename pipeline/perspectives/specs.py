@@ -18,12 +18,27 @@ from tracker.spec import Spec, Whole, identity, public, setting, settings
 
 REFERENCE = "Reference"
 """The condition of the reference where it is the first agent."""
+_ODD = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+"""Format characters of which letters and emoji are made."""
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and a symbol that are drawn as nothing."""
 
 
 def _with_text(text: str) -> str:
     if not text.strip():
         raise ValueError("holds no text")
     return text
+
+
+def _legible(name: str) -> str:
+    """A name that looks like what it is wherever it is shown."""
+    odd = next((char for char in name if unicodedata.category(char) in _ODD and char not in _JOINERS), None)
+    if odd is not None:
+        raise ValueError(f"holds U+{ord(odd):04X}, a control or format character, which nobody sees")
+    if not any(unicodedata.category(char)[0] in "LNPS" and char not in _BLANK for char in name):
+        raise ValueError("holds no character that can be seen")
+    return name
 
 
 def _stripped(text: str | None) -> str | None:
@@ -48,8 +63,8 @@ def _several(value: object) -> object:
 class PerspectiveSpec(Spec):
     """One condition under which an agent answers."""
 
-    condition: Annotated[Label, AfterValidator(str.strip), AfterValidator(_with_text)] = setting(
-        max_length=100, help="its name in results, tables and plots; no two are the same"
+    condition: Annotated[Label, AfterValidator(str.strip), AfterValidator(_with_text), AfterValidator(_legible)] = (
+        setting(max_length=100, help="its name in results, tables and plots; no two are the same")
     )
     # JSON and YAML differ in how a text ends; what is told does not.
     reading: Annotated[str | None, BeforeValidator(_none_if_empty), AfterValidator(_stripped)] = setting(
@@ -84,7 +99,10 @@ class DataConfigSpec(Spec):
 class PerspectivesConfig(Spec):
     """A configuration of `synthtrack perspectives`."""
 
-    task_type: DirectoryName = setting(max_length=80, help="what the agents do, in a word: it begins the file's name")
+    # Not of every directory: data sets have names that were given before anybody looked at them so closely.
+    task_type: Annotated[DirectoryName, AfterValidator(_legible)] = setting(
+        max_length=80, help="what the agents do, in a word: it begins the file's name"
+    )
     task_description: str = setting("", help="a sentence for those who read the file; no agent sees it")
     agent_model: AgentModelSpec = setting(alias="model_config", help="the model behind all agents")
     agent_perspectives: Annotated[tuple[PerspectiveSpec, ...], AfterValidator(_some)] = setting(

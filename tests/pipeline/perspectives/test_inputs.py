@@ -92,6 +92,17 @@ def test_what_is_wrong_with_an_input_is_told_at_its_place(
     assert what.startswith(words)
 
 
+@pytest.mark.parametrize(("name", "form"), [("x.json", "[{}, {}]"), ("x.jsonl", "{}\n{}\n")])
+@pytest.mark.parametrize("key", ["input", "reference", "note"])
+def test_of_two_equal_keys_neither_wins(tmp_path: Path, name: str, form: str, key: str) -> None:
+    path = tmp_path / name
+    # What is in fields that nobody uses is nobody's affair.
+    good = '{"input": "x", "note": {"a": 1, "a": 2}}'
+    path.write_text(form.format(good, f'{{"input": "y", "{key}": "a", "other": 1, "{key}": "b"}}'), encoding="utf-8")
+    place = ", input 2" if name == "x.json" else ":2"
+    assert told(path) == [(place, f"the key {key!r} stands there twice")]
+
+
 def test_lines_are_counted_with_the_blank_ones(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('\n{"input": "a"}\n\nnonsense\n{"input": "\\ud800"}\n{"input": NaN}\n', encoding="utf-8")

@@ -134,6 +134,32 @@ def test_what_is_no_text_for_a_database_is_refused(root: Path, place: str, text:
     assert f"config.json:{line_of(root, place)}" in done.err
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\u200b", "holds U+200B, a control or format character"), ("A\u200b", "U+200B"), ("evil\u202etxt", "U+202E"),
+        ("a\x1b[2J", "U+001B"), ("a\x85b", "U+0085"), ("a\u2028b", "U+2028"), ("\ufeffa", "U+FEFF"),
+        ("\u200d", "no character that can be seen"), ("\u3164\u2800", "no character that can be seen"),
+        ("\u0301\ufe0f", "no character that can be seen"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["condition", "task_type"])
+def test_a_name_that_nobody_can_read_is_refused(root: Path, place: str, text: str, words: str) -> None:
+    given = document(agent_perspectives=[agent("A")])
+    (given["agent_perspectives"][0] if place == "condition" else given)[place] = text
+    done = asked(root, given)
+    assert done.code == 3, done.out
+    assert f"config.json:{line_of(root, place)}: " in done.err
+    assert words in done.err or (place, text) == ("task_type", "a\x1b[2J")  # refused as a directory's name
+
+
+@pytest.mark.parametrize("name", ["Größe e\u0301", "👩\u200d🔬", "\u0645\u06cc\u200c\u062e", "❤️", "+", "日本語"])
+def test_a_name_may_be_of_any_letters_and_symbols(name: str) -> None:
+    # A block of YAML ends with a new line.
+    found = config(given=document(task_type=name, agent_perspectives=[agent(f"{name}\n")]))
+    assert (found.task_type, found.agent_perspectives[0].condition) == (name, name)
+
+
 def test_an_empty_reading_is_none() -> None:
     found = config(given=document(agent_perspectives=[agent("A", reading=" \n"), agent("B", reading="Read. ")]))
     assert [each.reading for each in found.agent_perspectives] == [None, "Read."]
