@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from cli.side_by_side import beside, hanging, wrapped
+from cli.side_by_side import MOST_CHARACTERS, beside, hanging, wrapped
 from tests import perspectives
 from tests.llm_server import running_server
 from tests.perspectives import agent, offline, pairs, served, write_config, write_inputs
@@ -416,6 +416,18 @@ def test_real_pairs_are_compared(tmp_path: Path) -> None:
     assert re.search(r"Original: \d+\.\d and \d+\.\d; (no difference|the difference of \d+\.\d points) ", out)
     assert "corrected for 3 tests (Holm)" in " ".join(out.split())
     assert "🔍 Input 117\n" in out
+
+
+def test_of_a_very_long_text_the_beginning_is_shown_and_how_much_more_there_is() -> None:
+    text = "word " * (MOST_CHARACTERS // 5)
+    more = f"{text}and 16 chars more"
+    assert "more characters" not in "\n".join(wrapped(text, 80))
+    assert wrapped(more, 80) == [*wrapped(text, 80), "... 17 more characters; --json shows all"]
+    assert " ".join(wrapped(text, 77)) == text.rstrip()
+    assert wrapped(more, 80, 2) == [*wrapped(text, 80)[:1], f"{'word ' * 15}w ..."]
+    lines = beside([["A", "x" * 5_000_000, "y"]], 80)
+    assert len(lines) < 3_000
+    assert "4,900,000 more" in " ".join(lines[-3:])
 
 
 def test_texts_are_wrapped_at_blanks_and_in_words_that_are_too_long() -> None:
