@@ -173,7 +173,7 @@ def test_a_task_of_ones_own_runs_as_the_page_says_and_its_sql_finds_answers(tmp_
     with sqlite3.connect(root / "tracker.db") as connection:
         queries = [query.replace("'translation'", "'riddles'").replace("= 2", "= 1") for query in blocks("sql")]
         rows = [connection.execute(query).fetchall() for query in queries]
-    assert [len(each) for each in rows] == [3, 3, 1, 6], "an input's, the conditions, the task, rules longer than it"
+    assert [len(each) for each in rows] == [3, 3, 3, 1, 6], "an input, conditions, answers once, the task, longer ones"
 
 
 def test_the_python_of_the_page_makes_the_file(tmp_path: Path) -> None:
