@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tracker.errors import ConfigError, Problem
-from tracker.paths import CURRENT_DIRECTORY, Workspace, mark_above
+from tracker.paths import Workspace, workspace_of
 
 YAML = (".yaml", ".yml")
 
@@ -37,18 +37,13 @@ def config_files(workspace: Workspace, given: tuple[Path, ...], *, suffixes: Seq
     return found
 
 
-def is_new(workspace: Workspace) -> bool:
-    """Whether there is no workspace yet, so that one would be made in the current directory."""
-    return workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
-
-
 def refuse_elsewhere(workspace: Workspace, given: tuple[Path, ...]) -> None:
     """Raises ConfigError where a new workspace would be made here for a config that lies in another one."""
     for path in given:
-        mark = mark_above(workspace.find(path).absolute().parent)
-        if mark is not None:
+        other = workspace_of(workspace.find(path))
+        if other is not None:
             raise ConfigError(
                 "There is no workspace here, and the configuration lies in another one.",
-                [Problem(str(path), f"in the workspace {mark.parent}")],
-                hint=f"Add --root {mark.parent}, or --root . to make a new workspace here.",
+                [Problem(str(path), f"in the workspace {other}")],
+                hint=f"Add --root {other}, or --root . to make a new workspace here.",
             )

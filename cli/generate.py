@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.config_files import config_files, refuse_elsewhere
 from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
 from tracker import listings
 from tracker.catalogue import reading
 from tracker.errors import Error, PartialResult
-from tracker.paths import Workspace
+from tracker.paths import Workspace, is_new
 
 if TYPE_CHECKING:
     from pipeline.generate import Outcome

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.config_files import config_files, refuse_elsewhere
 from cli.perspectives_browse import compare_datasets, list_datasets, show_dataset
 from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
 from tracker.errors import Error, PartialResult, UnknownReference
-from tracker.paths import Workspace, find_workspace
+from tracker.paths import Workspace, find_workspace, is_new
 
 if TYPE_CHECKING:
     from pipeline.perspectives.generate import Outcome

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.config_files import config_files, refuse_elsewhere
 from cli.progress import command_line, log_to_mlflow
 from tracker.catalogue import reading
 from tracker.errors import Error, TrainingFailed
-from tracker.paths import Workspace
+from tracker.paths import Workspace, is_new
 
 if TYPE_CHECKING:
     from pipeline.training.plan import Plan

@@ -199,9 +199,9 @@ class Asking(ABC, Generic[Item]):
 def taken_over() -> Conflict:
     """The error of a run that another process has taken over."""
     return Conflict(
-        "Another process has taken this experiment over, because this one had not been heard of for "
+        "Another process has taken this over, because this one had not been heard of for "
         f"{clock.LEASE_TIMEOUT_S:.0f} s.",
-        hint="What was answered here is kept. Run the same command with --wait to share the data.",
+        hint="What was answered here is kept. Once the other one has finished, the same again shares its data.",
     )
 
 

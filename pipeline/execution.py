@@ -111,7 +111,8 @@ def _when_free(
 
 def held_words(what: str, found: Busy) -> str:
     """Who does ``what`` now, and since when."""
-    return f"{what} now by {found.process} since {found.since[:19].replace('T', ' ')} UTC."
+    by = "another task of this process" if found.process.is_same(clock.this_process()) else found.process
+    return f"{what} now by {by} since {found.since[:19].replace('T', ' ')} UTC."
 
 
 def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) -> Row:

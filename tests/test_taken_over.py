@@ -45,7 +45,7 @@ def test_its_answers_are_kept_and_the_experiment_is_left_to_the_other(tmp_path: 
             taken = True
             take_over(workspace)
 
-    with pytest.raises(Conflict, match="has taken this experiment over"):
+    with pytest.raises(Conflict, match="has taken this over"):
         generate(workspace, job, display)
     assert rows(root, "SELECT status, data_digest, lease_host FROM shared_experiment") == [
         ("unfinished", None, ELSEWHERE.host)
@@ -65,6 +65,6 @@ def test_a_run_that_has_nothing_left_to_save_notices_it_at_its_end(tmp_path: Pat
     with open_database(workspace) as database, database.writing() as connection:
         # As a crash between the last record and the end of the run leaves it.
         connection.execute(ledger.EXPERIMENT.update().values(status="unfinished", data_digest=None))
-    with pytest.raises(Conflict, match="has taken this experiment over"):
+    with pytest.raises(Conflict, match="has taken this over"):
         generate(workspace, job, lambda _: take_over(workspace))
     assert rows(root, "SELECT status, data_digest FROM shared_experiment") == [("unfinished", None)]

@@ -265,7 +265,7 @@ def test_a_run_that_was_taken_over_leaves_the_samples_to_the_other(step: Step, t
             taken = True
             take_over(workspace)
 
-    with pytest.raises(Conflict, match="has taken this experiment over"):
+    with pytest.raises(Conflict, match="has taken this over"):
         generate(workspace, job, display)
     assert rows(root, "SELECT status, lease_host FROM shared_experiment") == [("unfinished", ELSEWHERE.host)]
     now = decided(root, OFFLINE)

@@ -193,6 +193,17 @@ def mark_above(directory: Path) -> Path | None:
     return None
 
 
+def is_new(workspace: Workspace) -> bool:
+    """Whether there is no workspace yet, so that one would be made in the current directory."""
+    return workspace.root_origin == CURRENT_DIRECTORY and workspace.database_url is None
+
+
+def workspace_of(path: Path) -> Path | None:
+    """The root of the workspace in which ``path`` lies; None where that is none."""
+    mark = mark_above(path.absolute().parent)
+    return None if mark is None else mark.parent
+
+
 def current_directory() -> Path | None:
     """Where we are, or None where that was deleted."""
     try:

@@ -5,27 +5,36 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.job import has_record
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Job, Options, prepare, prepare_settings
-from tracker.errors import Error, PartialResult
+from tracker.errors import ConfigError, Error, PartialResult, Problem
 from tracker.fingerprint import Json
-from tracker.paths import find_workspace
+from tracker.paths import find_workspace, is_new, workspace_of
+
+_COMMAND = "DataGenerationPipeline"
+_TO_WAIT = "Pass Options(wait=True) to wait for it and share its data, or call it again later."
 
 
 class DataGenerationPipeline:
     """Lets agents answer as ``config`` says: a configuration of `synthtrack perspectives`, or the path of one.
 
     ``root`` is the workspace (default: found as on the command line), ``options`` what the command line would add.
+    Raises ConfigError for a config that is neither.
     """
 
     def __init__(
         self, config: Mapping[str, Json] | str | Path, root: str | Path | None = None, options: Options | None = None
     ) -> None:
+        _refuse_what_is_none(config)
         self.config = config
         self.workspace = find_workspace(root)
-        self.options = options or Options(command="DataGenerationPipeline")
+        given = options or Options()
+        command = _COMMAND if given.command == Options.command else given.command
+        self.options = replace(given, command=command, to_wait=_TO_WAIT)
 
     async def generate_dataset(self) -> str:
         """The path of the finished file, made, resumed or found already made; logged to MLflow, or warned of.
@@ -35,6 +44,9 @@ class DataGenerationPipeline:
         job = self._job()
         for warning in job.warnings:
             warnings.warn(warning, stacklevel=2)
+        if is_new(self.workspace) and not has_record(self.workspace):
+            where = f"a new one is made in {self.workspace.root}; root= names another."
+            warnings.warn(f"There is no workspace here: {where}", stacklevel=2)
         try:
             outcome = await generate(self.workspace, job)
         finally:
@@ -49,11 +61,18 @@ class DataGenerationPipeline:
 
     def _job(self) -> Job:
         if isinstance(self.config, (str, Path)):
-            return prepare(self.workspace, self.workspace.find(self.config), self.options)
+            path = self.workspace.find(self.config)
+            other = workspace_of(path) if is_new(self.workspace) and not has_record(self.workspace) else None
+            if other is not None:
+                raise ConfigError(
+                    "There is no workspace here, and the configuration lies in another one.",
+                    [Problem(str(self.config), f"in the workspace {other}")],
+                    hint=f"Pass root={str(other)!r}, or root='.' to make a new workspace here.",
+                )
+            return prepare(self.workspace, path, self.options)
         return prepare_settings(self.workspace, self.config, self.options)
 
     def _log(self) -> None:
-        from pipeline.job import has_record
         from tracker.mlflow_log import drain
 
         if not has_record(self.workspace):
@@ -65,3 +84,9 @@ class DataGenerationPipeline:
             what = error.message
         if what is not None:
             warnings.warn(f"MLflow: {what} `synthtrack mlflow sync` tries again.", stacklevel=2)
+
+
+def _refuse_what_is_none(config: object) -> None:
+    if not isinstance(config, (Mapping, str, Path)):
+        what = f"expected a dictionary or the path of a file, not {type(config).__name__}"
+        raise ConfigError("There is no configuration.", [Problem(_COMMAND, what)])

@@ -96,7 +96,7 @@ async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:
             return found
         held = held_words(f"{job.plan.config.task_type} ({job.plan.identity.fingerprint}) is being made", found)
         if not job.options.wait:
-            raise Conflict(held, hint="Add --wait to wait for it and share its data, or run the same command later.")
+            raise Conflict(held, hint=job.options.to_wait)
         if found != told:
             told = found
             tell(f"{held} Waiting for it.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from pipeline.job import next_draw, usable_path
 from pipeline.perspectives.inputs import Input, Inputs, read_inputs, refused, sampled, source_of, without_reference
@@ -27,7 +29,10 @@ TEST_INPUTS, TEST_PERSPECTIVES = 10, 4
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line adds to a config."""
+    """What the command line adds to a config. Raises ConfigError for a cap that is none.
+
+    ``to_wait`` is the hint where somebody else makes the data set now.
+    """
 
     overrides: tuple[str, ...] = ()
     test: bool = False
@@ -36,6 +41,12 @@ class Options:
     accept_partial: bool = False
     max_cost: float | None = None
     command: str = "synthtrack perspectives"
+    to_wait: str = "Add --wait to wait for it and share its data, or run the same command later."
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None and not 0 <= self.max_cost < math.inf:
+            what = f"expected US dollars, 0 or more, not {self.max_cost}"
+            raise ConfigError("The cap on what it may cost cannot be used.", [Problem("max_cost", what)])
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ def prepare_settings(workspace: Workspace, config: Mapping[str, Json], options: 
     problems = [Problem(f"{IN_MEMORY}, `{where}`", what) for where, what in _unusable(dict(config), "")]
     if problems:
         raise ConfigError(f"{IN_MEMORY} holds what is no text.", problems)
-    return prepared(workspace, Document(dict(config), IN_MEMORY), options)
+    data = {name: _as_written(value) for name, value in config.items()}
+    return prepared(workspace, Document(data, IN_MEMORY), options)
 
 
 def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
@@ -95,6 +107,15 @@ def _used(
     if problems:
         raise refused("The inputs do not fit the config.", path, problems, hint)
     return tuple(found.inputs[at] for at in chosen)
+
+
+def _as_written(value: Any) -> Any:
+    """``value`` as a file would have it: paths are texts there."""
+    if isinstance(value, Mapping):
+        return {name: _as_written(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_written(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _unusable(value: Json, where: str) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +136,57 @@ def test_the_workspace_is_found_from_the_current_directory(root: Path, monkeypat
     assert Path(found).resolve().parent == (root / "data/agents").resolve()
 
 
+def test_a_new_workspace_is_named_before_it_is_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SYNTHTRACK_ROOT", "SYNTHTRACK_DB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(root)
+    own = DataGenerationPipeline(offline())
+    with pytest.warns(UserWarning, match=re.escape(f"a new one is made in {root.resolve()};")):
+        found = asyncio.run(own.generate_dataset())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert asyncio.run(own.generate_dataset()) == found
+
+
+def test_a_config_of_another_workspace_is_not_made_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SYNTHTRACK_ROOT", "SYNTHTRACK_DB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert call(root, "init", root).code == 0
+    elsewhere = root.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    path = write_config(root, offline(data_config__input_data_path=str(root / "inputs.json")))
+    with pytest.raises(ConfigError, match="lies in another one") as caught:
+        asyncio.run(DataGenerationPipeline(path).generate_dataset())
+    assert f"root={str(root.resolve())!r}" in str(caught.value)
+    assert list(elsewhere.iterdir()) == []
+    assert asyncio.run(DataGenerationPipeline(path, root=".").generate_dataset()) == str(files(elsewhere)[0])
+
+
+@pytest.mark.parametrize("config", [None, [1], 7, b"config.json"])
+def test_what_is_no_config_is_refused_in_words(config: Any) -> None:
+    with pytest.raises(ConfigError, match=f"expected a dictionary or the path of a file, not {type(config).__name__}"):
+        DataGenerationPipeline(config)
+
+
+@pytest.mark.parametrize("cap", [-1, float("nan"), float("inf")])
+def test_a_cap_that_is_none_is_refused(cap: float) -> None:
+    with pytest.raises(ConfigError, match="expected US dollars, 0 or more, not "):
+        Options(max_cost=cap)
+
+
+def test_a_dictionary_may_hold_paths(root: Path) -> None:
+    config = offline(data_config__input_data_path=None)
+    config["data_config"]["input_data_path"] = root / "inputs.json"
+    found = asyncio.run(DataGenerationPipeline(config, root).generate_dataset())
+    assert content(Path(found))["metadata"]["data_config"]["input_data_path"] == str(root / "inputs.json")
+
+
+def test_a_run_with_options_is_recorded_as_one_of_the_class(root: Path) -> None:
+    asyncio.run(DataGenerationPipeline(offline(), root, Options(wait=True)).generate_dataset())
+    assert rows(root, "SELECT command FROM agent_run") == [("DataGenerationPipeline",)]
+
+
 def test_command_line_and_class_share_what_they_made(root: Path) -> None:
     found = asyncio.run(DataGenerationPipeline(offline(), root).generate_dataset())
     write_config(root, offline())
@@ -238,7 +291,9 @@ def test_one_config_twice_at_once_in_one_process_is_made_once(root: Path, wait: 
         assert path in found
         [refused] = [each for each in found if isinstance(each, BaseException)]
         assert isinstance(refused, Conflict)
-        assert "is being made now by PID" in str(refused)
+        assert "is being made now by another task of this process since " in str(refused)
+        assert "Pass Options(wait=True)" in str(refused)
+        assert "--" not in str(refused)
 
 
 def test_two_configs_at_once_in_one_loop_are_both_made(root: Path) -> None:
