@@ -95,7 +95,21 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
             _show(workspace, job, outcome)
         return _outcome_json(workspace, outcome), _partial(job, outcome) if _is_left_partial(job, outcome) else None
 
-    return in_turn(jobs, make, as_json=as_json)
+    return in_turn(jobs, make, lambda job, _: _there(workspace, job), as_json=as_json)
+
+
+def _there(workspace: Workspace, job: Job) -> dict[str, Any]:
+    """What the record has of an experiment whose run did not come to its end."""
+    from pipeline.job import existing, has_record
+
+    found = None
+    if has_record(workspace):
+        with reading(workspace) as reader:
+            found = existing(reader, job.plan)
+    if found is None:
+        return {"fingerprint": job.plan.identity.fingerprint, "reference": None, "status": None}
+    reference = f"{found['dataset']}/{found['name']}"
+    return {"fingerprint": found["fingerprint"], "reference": reference, "status": found["status"]}
 
 
 def _is_left_partial(job: Job, outcome: Outcome) -> bool:

@@ -15,14 +15,16 @@ import click
 from cli import options, render
 from cli.config_files import config_files, refuse_elsewhere
 from cli.perspectives_browse import compare_datasets, list_datasets, show_dataset
+from cli.perspectives_text import n_responses
 from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
+from tracker import agent_listings
+from tracker.catalogue import reading
 from tracker.errors import Error, PartialResult, UnknownReference
 from tracker.paths import Workspace, find_workspace, is_new
 
 if TYPE_CHECKING:
     from pipeline.perspectives.generate import Outcome
     from pipeline.perspectives.job import Job
-    from pipeline.perspectives.preview import Preview
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -151,9 +153,26 @@ def _run_all(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> list[Er
         if not as_json:
             _show(workspace, job, outcome)
         is_left = outcome.status == "partial" and not job.options.accept_partial
-        return _outcome_json(workspace, outcome), _partial(job, outcome) if is_left else None
+        return _outcome_json(workspace, outcome), _partial(outcome) if is_left else None
 
-    return in_turn(jobs, make, as_json=as_json)
+    return in_turn(jobs, make, lambda job, ended: {"run_status": ended, **_there(workspace, job)}, as_json=as_json)
+
+
+def _there(workspace: Workspace, job: Job) -> dict[str, Any]:
+    """What the record has of a data set whose run did not come to its end."""
+    from pipeline.job import has_record
+    from pipeline.perspectives.job import existing
+
+    found = None
+    if has_record(workspace):
+        with reading(workspace) as reader:
+            if existing(reader, job.plan) is not None:
+                found = agent_listings.dataset(reader, workspace, job.plan.identity.fingerprint)
+    names = ("status", "path", "name", "n_inputs", "n_perspectives", "n_responses", "n_failed")
+    return {
+        "fingerprint": job.plan.identity.fingerprint,
+        **{name: None if found is None else found[name] for name in names},
+    }
 
 
 def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
@@ -161,7 +180,8 @@ def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
     run_keys = ("uuid", "n_calls", "n_cached", "n_retried", "n_rate_limited", "prompt_tokens", "completion_tokens")
     return {
         "outcome": outcome.outcome,
-        "status": outcome.status,
+        "status": dataset["status"],
+        "run_status": outcome.status,
         "path": None if outcome.path is None else workspace.relative(outcome.path),
         **{name: dataset[name] for name in ("fingerprint", "name", "task_type", "model", "n_inputs", "n_perspectives")},
         **{name: outcome.run[name] for name in ("n_responses", "n_failed", *run_keys, "cost_usd", "duration_s")},
@@ -169,11 +189,11 @@ def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _partial(job: Job, outcome: Outcome) -> PartialResult:
+def _partial(outcome: Outcome) -> PartialResult:
+    to_have = "to have the file with null for them" if outcome.path is None else "to be content with that"
     return PartialResult(
-        f"{outcome.dataset['name']}: {outcome.run['n_failed']} of {job.plan.n_responses} responses still fail "
-        f"(the first: {outcome.first_failure}).",
-        hint="Run the same command to try them again, or add --accept-partial to have the file with null for them.",
+        outcome.still_failing,
+        hint=f"Run the same command to try them again, or add --accept-partial {to_have}.",
     )
 
 
@@ -182,16 +202,12 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
     if outcome.outcome == "reused":
         render.show(f"⚡ {dataset['name']}: already made, nothing generated")
     else:
-        symbol = "⚠️ " if outcome.status == "partial" else "✅"
-        render.show(f"{symbol} {dataset['name']}: {outcome.outcome}, {outcome.status}")
+        symbol = "✅" if dataset["status"] == "complete" else "⚠️ "
+        render.show(f"{symbol} {dataset['name']}: {outcome.outcome}, {dataset['status']}")
     render.show(f"   Parameter fingerprint: {dataset['fingerprint']}")
     if job.plan.model.provider == "offline":
         render.show(f"   Model: {dataset['model']}, the offline provider's rules; no LLM")
-    failed = f", {run['n_failed']:,} failed" if run["n_failed"] else ""
-    render.show(
-        f"   Responses: {run['n_responses']:,} of {job.plan.n_responses:,} "
-        f"({dataset['n_inputs']:,} inputs, {dataset['n_perspectives']:,} perspectives){failed}"
-    )
+    render.show(f"   Responses: {n_responses(dataset)}")
     if outcome.outcome != "reused":
         render.show("\n".join(usage(run)))
     for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
@@ -199,11 +215,13 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
     if outcome.path is None:
         render.show("   No file yet: responses are missing.")
     else:
-        render.show(f"   File: {workspace.relative(outcome.path)}")
+        missing = ", with null for what failed" if dataset["n_failed"] else ""
+        render.show(f"   File: {workspace.relative(outcome.path)}{missing}")
         render.show(f"💾 Next: {shlex.join(['synthtrack', 'perspectives', 'show', dataset['name']])}")
 
 
 def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
+    from cli.perspectives_preview_text import previewed
     from pipeline.perspectives.preview import preview
 
     found = [(job, preview(workspace, job)) for job in jobs]
@@ -211,25 +229,4 @@ def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
         render.show_json([asdict(each) | {"config": job.path} for job, each in found])
         return
     for job, each in found:
-        _show_preview(job, each)
-
-
-def _show_preview(job: Job, each: Preview) -> None:
-    render.show(f"🔍 {job.path}: {each.task_type} ({each.fingerprint}), {each.status}")
-    if each.name is not None:
-        render.show(f"   {each.name}: {each.n_done:,} of {each.n_responses:,} responses are there")
-    readings = sum(agent.reading is not None for agent in job.plan.agents)
-    reading = f", {readings} of which read first" if readings else ""
-    render.show(f"   {each.n_inputs:,} inputs, {each.n_perspectives:,} perspectives{reading}; model {each.model}")
-    render.show(
-        f"   Calls: about {each.n_calls:,}"
-        + (f"; {each.already_paid:,} answers are in the ledger already" if each.already_paid else "")
-    )
-    render.show(
-        f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
-    )
-    unknown = f" (no price is known for {each.unpriced})" if each.unpriced else ""
-    render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}{unknown}")
-    for prompt in each.prompts:
-        render.show(f"\n   {prompt.condition}, first input:")
-        render.show(render.quoted(prompt.text))
+        render.show("\n".join(previewed(job, each, render.columns())))

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cli import render
@@ -97,12 +97,17 @@ JobT = TypeVar("JobT", bound=HasPath)
 
 
 def in_turn(
-    jobs: Sequence[JobT], make: Callable[[JobT], tuple[dict[str, Any], Error | None]], *, as_json: bool
+    jobs: Sequence[JobT],
+    make: Callable[[JobT], tuple[dict[str, Any], Error | None]],
+    there: Callable[[JobT, str], Mapping[str, Any]],
+    *,
+    as_json: bool,
 ) -> list[Error]:
     """Makes one job after the other; what is wrong with one of them does not keep the others from being made.
 
-    ``make`` gives what ``--json`` shows, and what is wrong with a result that is there. What is wrong with any but the
-    first is said here; all of it is returned. Raises what would meet the other jobs too.
+    ``make`` gives what ``--json`` shows, and what is wrong with a result that is there; ``there`` what it shows of a
+    job that was interrupted or failed. What is wrong with any but the first is said here; all of it is returned.
+    Raises what would meet the other jobs too.
     """
     failures: list[Error] = []
     found = []
@@ -110,13 +115,12 @@ def in_turn(
         for job in jobs:
             try:
                 made, failure = make(job)
-            except (Interrupted, BudgetReached, StorageError):
-                raise
-            except Error as error:
-                made = {
-                    "config": job.path, "outcome": "failed", "error": error.message, "exit_code": error.exit_code,
-                }  # fmt: skip
-                failure = error
+            except (Error, KeyboardInterrupt) as error:
+                failure = error if isinstance(error, Error) else Interrupted("Interrupted.")
+                made = _ended(job, failure, there) if as_json else {}
+                if not isinstance(error, Error) or isinstance(error, (Interrupted, BudgetReached, StorageError)):
+                    found.append(made)
+                    raise
             found.append(made)
             failures += [] if failure is None else [failure]
     finally:
@@ -126,6 +130,15 @@ def in_turn(
     for failure in failures[1:]:
         render.note(f"⚠️  {failure}")
     return failures
+
+
+def _ended(job: JobT, error: Error, there: Callable[[JobT, str], Mapping[str, Any]]) -> dict[str, Any]:
+    outcome = "interrupted" if isinstance(error, (Interrupted, BudgetReached)) else "failed"
+    found: Mapping[str, Any] = {}
+    # Where the record cannot be read, that is what the error says already.
+    with suppress(Error):
+        found = there(job, outcome)
+    return {"config": job.path, "outcome": outcome, "error": error.message, "exit_code": error.exit_code, **found}
 
 
 def usage(run: Mapping[str, Any]) -> list[str]:
@@ -142,12 +155,29 @@ def usage(run: Mapping[str, Any]) -> list[str]:
 def log_to_mlflow(workspace: Workspace) -> None:
     """Brings MLflow up to date at the end of a command; where that fails the command has not."""
     from pipeline.job import has_record
+    from tracker.catalogue import reading
     from tracker.mlflow_log import drain
+    from tracker.outbox import pending
 
     if not has_record(workspace):
         return
+    with reading(workspace) as reader:
+        if not pending(reader):
+            return
+    if render.is_terminal():
+        # It takes seconds, most of them the first time in a workspace, and all was said to be done.
+        render.note("Logging to MLflow ...")
+    is_failing = sys.exc_info()[0] is not None
     try:
         drained = drain(workspace)
+    except KeyboardInterrupt:
+        what = "Interrupted while logging to MLflow; what was made is made, and in the record."
+        hint = "The next command logs it, or `synthtrack mlflow sync`."
+        if not is_failing:
+            raise Interrupted(what, hint=hint) from None
+        # What kept it from being made is to be said, and is on its way.
+        render.note(f"{what} {hint}")
+        return
     except Error as error:
         # What was made is made, and what kept it from being made is to be said first.
         render.note(f"⚠️  MLflow: {error.message} `synthtrack mlflow sync` tries again.")

@@ -39,6 +39,7 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
     here = current_directory()
     there = "" if here in {None, workspace.root} else f"cd {shlex.quote(os.path.relpath(workspace.root, here))} && "
     render.show(f"💾 Next: {there}synthtrack generate configs/stage1/copa_offline.yaml")
+    render.show(f"   or:   {there}synthtrack perspectives configs/perspectives/translation_offline.yaml")
 
 
 def _examples(workspace: Workspace) -> list[Path]:

@@ -33,7 +33,9 @@ POLL_S = 1.0
 _PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
 
 
-def check_models(workspace: Workspace, models: list[ModelSpec], where: str, *, capped: bool) -> None:
+def check_models(
+    workspace: Workspace, models: list[ModelSpec], where: str, *, capped: bool, price_key: str = "price"
+) -> None:
     """What can be known to fail before a row is written; ``where`` is their config, ``capped``: under --max-cost.
 
     Raises MissingKey, and ConfigError for unknown prices.
@@ -44,7 +46,7 @@ def check_models(workspace: Workspace, models: list[ModelSpec], where: str, *, c
             raise ConfigError(
                 "--max-cost needs known prices.",
                 [Problem(where, f"no price is known for {model.model} at {model.endpoint}")],
-                hint="Give them in the config: price: {input_per_mtok: ..., output_per_mtok: ...}",
+                hint=f"Give them in the config: {price_key}: {{input_per_mtok: ..., output_per_mtok: ...}}",
             )
 
 

@@ -255,6 +255,10 @@ def test_a_cost_cap_holds_and_a_higher_one_goes_on(root: Path, recording: Path) 
         assert statuses(root) == ["interrupted"]
         assert 0.1 < spent(root) <= 0.25
         answered = server.stats()["received"]
+        [entry] = json.loads(call(root, *GENERATE, "--max-cost", "0.25", "--json").out)
+        assert (entry["outcome"], entry["exit_code"], entry["status"]) == ("interrupted", 10, "unfinished")
+        assert entry["reference"].startswith("Copa/")
+        assert "above $0.2500" in entry["error"]
         again = call(root, *GENERATE, "--max-cost", "0.25")
         assert again.code == 10
         assert spent(root) <= 0.25

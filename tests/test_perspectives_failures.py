@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ RUN = ("perspectives", "config.json", "--no-mlflow")
 PRICE = {"input_per_mtok": 100.0, "output_per_mtok": 1000.0}
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
 HAUS = "Haus 003"
+ANSWERED = "SELECT count(*) FROM agent_response WHERE status = 'answered'"
 
 
 @pytest.fixture
@@ -125,6 +127,14 @@ def partial(root: Path) -> Path:
         assert received(server) == 4 * (COUNT - 1) + 3 * 2
     assert "No file yet: responses are missing." in done.out
     return root
+
+
+def test_json_tells_the_run_and_the_data_set_apart(partial: Path) -> None:
+    with running_server(poison=HAUS) as server:
+        done = run(partial, server, "--json", model_config__max_retries=0)
+    [entry] = json.loads(done.out)
+    assert (entry["outcome"], entry["status"], entry["run_status"]) == ("resumed", "unfinished", "partial")
+    assert entry["status"] == json.loads(call(partial, "perspectives", "list", "--json").out)[0]["status"]
 
 
 def test_a_response_that_fails_for_good_leaves_no_file_and_is_healed(
@@ -242,10 +252,14 @@ def test_a_cap_is_never_passed_and_can_be_raised(root: Path) -> None:
         again = run(root, server, "--max-cost", "0.2", **capped)
         assert again.code == 10
         assert spent() <= 0.2
+        [entry] = json.loads(run(root, server, "--max-cost", "0.2", "--json", **capped).out)
+        assert (entry["outcome"], entry["run_status"], entry["exit_code"]) == ("interrupted", "interrupted", 10)
+        assert (entry["status"], entry["n_responses"]) == ("unfinished", *rows(root, ANSWERED)[0])
+        assert "above $0.2000" in entry["error"]
         assert run(root, server, "--max-cost", "5", **capped).code == 0
         assert answered_twice(server) == 0
         assert received(server) == 4 * COUNT
-    assert runs(root) == ["interrupted"] * 3 + ["complete"]
+    assert runs(root) == ["interrupted"] * 4 + ["complete"]
     assert content(files(root)[0])["metadata"]["cost_usd"] == pytest.approx(spent())
     assert content(files(root)[0])["tasks"] == tasks(pairs(COUNT))
 
@@ -270,7 +284,7 @@ def test_a_cap_needs_prices_that_are_known(root: Path) -> None:
     with running_server() as server:
         done = run(root, server, "--max-cost", "1")
         assert (done.code, received(server)) == (3, 0)
-        assert "price: {input_per_mtok" in done.err
+        assert "Give them in the config: model_config.price: {input_per_mtok" in done.err
         # Answers without a price are in the data set: no cap can hold for it.
         with running_server(poison=HAUS) as bad:
             assert run(root, bad, model_config__max_retries=0).code == 1

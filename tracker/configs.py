@@ -138,7 +138,7 @@ def override(document: Document, assignments: Sequence[str]) -> Document:
             raise ConfigError(
                 "An override is wrong.",
                 [Problem(f"--set {key}", "expected key=value")],
-                hint="For example: --set generation.temperature=0.9",
+                hint=f"For example: --set {_example(document.data)}",
             )
         value, new = _assigned(location, f"--set {key}", text)
         target = data
@@ -153,6 +153,18 @@ def override(document: Document, assignments: Sequence[str]) -> Document:
         target[location[-1]] = value
         places = {place: where for place, where in places.items() if place[: len(location)] != location} | new
     return Document(data, document.source, places)
+
+
+def _example(data: Mapping[str, Json]) -> str:
+    """A setting of the document as it could be overridden: a temperature, else the first number in a group."""
+    numbers = [
+        f"{group}.{name}={value}"
+        for group, settings in data.items()
+        if isinstance(settings, dict)
+        for name, value in settings.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return next((each for each in numbers if ".temperature=" in each), numbers[0] if numbers else "group.key=value")
 
 
 def _assigned(location: Location, where: str, text: str) -> tuple[Json, dict[Location, str]]:

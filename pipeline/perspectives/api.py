@@ -52,10 +52,10 @@ class DataGenerationPipeline:
         finally:
             await asyncio.to_thread(self._log)
         if outcome.path is None or (outcome.status == "partial" and not self.options.accept_partial):
+            to_have = "to have the file with null for them" if outcome.path is None else "to be given its path"
             raise PartialResult(
-                f"{outcome.dataset['name']}: {outcome.run['n_failed']} of {job.plan.n_responses} responses still fail "
-                f"(the first: {outcome.first_failure}).",
-                hint="Call it again to try them again, or pass Options(accept_partial=True).",
+                outcome.still_failing,
+                hint=f"Call it again to try them again, or pass Options(accept_partial=True) {to_have}.",
             )
         return str(outcome.path)
 

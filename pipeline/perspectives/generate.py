@@ -52,6 +52,14 @@ class Outcome:
     changes: Changes
     first_failure: str | None = None
 
+    @property
+    def still_failing(self) -> str:
+        """How many responses fail, what the first failure is, and whether there is a file all the same."""
+        n, of = self.run["n_failed"], self.dataset["n_inputs"] * self.dataset["n_perspectives"]
+        stands = "" if self.path is None else " Its file stands, with null for what failed."
+        fail = f"{n:,} of {of:,} responses still {'fails' if n == 1 else 'fail'}"
+        return f"{self.dataset['name']}: {fail} (the first: {self.first_failure}).{stands}"
+
 
 async def generate(
     workspace: Workspace, job: Job, display: Display = lambda _: None, tell: Tell = lambda _: None
@@ -64,7 +72,13 @@ async def generate(
     then is kept.
     """
     if not _is_ready(workspace, job):
-        check_models(workspace, [job.plan.model], job.path, capped=job.options.max_cost is not None)
+        check_models(
+            workspace,
+            [job.plan.model],
+            job.path,
+            capped=job.options.max_cost is not None,
+            price_key="model_config.price",
+        )
     with open_database(workspace) as database:
         claimed = await _claimed(database, job, tell)
         if claimed.outcome == "reused":
@@ -225,7 +239,9 @@ def _outcome(workspace: Workspace, claimed: Claimed, run: Row) -> Outcome:
         run=run,
         path=workspace.data_dir / agent_view.path_of(dataset["name"]) if finished else None,
         changes=changes,
-        first_failure=next((f"input {each['number']}, {each['condition']}: {each['error']}" for each in failures), None),
+        first_failure=next(
+            (f"input {each['number']}, {each['condition']}: {each['error']}" for each in failures), None
+        ),
     )
 
 

@@ -21,6 +21,10 @@ _NOTES_SHARE = 0.5
 _NOTES_SHOWN = "(the notes that the agent takes first)"
 _ANSWERED = "SELECT position, perspective FROM agent_response WHERE agent_dataset_id = :id AND status = 'answered'"
 
+_SPENT = """
+    SELECT COALESCE(SUM(cost_usd), 0) + COALESCE(SUM(at_risk_usd), 0) AS usd FROM agent_run
+    WHERE agent_dataset_id = :id"""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -42,7 +46,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Preview:
-    """What `perspectives` would do. The cost is US dollars, None where no price is known; tokens are estimates."""
+    """What `perspectives` would do. Costs are US dollars, None where no price is known; tokens are estimates.
+
+    ``spent_usd`` is what the data set's runs have paid, or may have; ``max_cost_suffices`` whether that and the
+    estimate stay below --max-cost, None where there is none or no price is known.
+    """
 
     fingerprint: str
     task_type: str
@@ -60,23 +68,28 @@ class Preview:
     tokenizer: str
     cost_usd: float | None
     unpriced: str | None
+    spent_usd: float
+    max_cost_suffices: bool | None
+    is_trial: bool
     prompts: list[Prompt]
 
 
 def preview(workspace: Workspace, job: Job) -> Preview:
     """The preview of a run."""
-    plan, found, done, paid = job.plan, None, 0, 0
+    plan, found, done, paid, spent = job.plan, None, 0, 0, 0.0
     readings = [(at, agent) for at, agent in plan.items() if agent.reading is not None]
     responses = list(plan.items())
     if has_record(workspace):
         with reading(workspace) as reader:
             found = existing(reader, plan)
             there = _there(reader, found)
+            spent = 0.0 if found is None else float(reader.rows(_SPENT, id=found["id"])[0]["usd"])
             missing = [(at, agent) for at, agent in plan.items() if (at, agent.position) not in there]
             done = plan.n_responses - len(missing)
             readings, responses, paid = _unpaid(reader, plan, missing)
     tokens = _estimate(plan, readings, responses)
-    price = price_of(plan.model)
+    price, cap = price_of(plan.model), job.options.max_cost
+    cost = None if price is None else price.cost(tokens.prompt_tokens, tokens.completion_tokens)
     return Preview(
         fingerprint=plan.identity.fingerprint,
         task_type=plan.config.task_type,
@@ -92,8 +105,11 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         prompt_tokens=tokens.prompt_tokens,
         completion_tokens=tokens.completion_tokens,
         tokenizer=tokens.tokenizer,
-        cost_usd=None if price is None else price.cost(tokens.prompt_tokens, tokens.completion_tokens),
+        cost_usd=cost,
         unpriced=None if price is not None else f"{plan.model.model} at {plan.model.endpoint}",
+        spent_usd=spent,
+        max_cost_suffices=None if cap is None or cost is None else spent + cost <= cap,
+        is_trial=job.options.test,
         prompts=[Prompt(agent.condition, shown(_requests(plan, 0, agent))) for agent in plan.agents],
     )
 

@@ -28,8 +28,10 @@ def test_init_makes_a_workspace_with_examples_that_run(tmp_path: Path) -> None:
     assert [(tmp_path / "data/inputs" / path.name).read_bytes() for path in inputs] == [
         path.read_bytes() for path in inputs
     ]
-    command = done.out.splitlines()[-1].partition("synthtrack ")[2].split()
-    assert call(tmp_path, *command, "--no-mlflow").code == 0
+    commands = [line.partition("synthtrack ")[2].split() for line in done.out.splitlines()[-2:]]
+    assert [command[0] for command in commands] == ["generate", "perspectives"]
+    for command in commands:
+        assert call(tmp_path, *command, "--no-mlflow").code == 0
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:

@@ -262,6 +262,20 @@ def test_an_override_fills_a_group_that_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "example"),
+    [
+        ("model_config:\n  max_tokens: 50\n  temperature: 0.7", "model_config.temperature=0.7"),
+        ("name: 3\nhyperparameters:\n  on: true\n  seed: 4", "hyperparameters.seed=4"),
+        ("name: x", "group.key=value"),
+    ],
+)
+def test_an_override_without_a_value_is_answered_with_one_of_this_config(text: str, example: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configs.override(configs.parse(text, "f"), ["foo"])
+    assert caught.value.hint == f"For example: --set {example}"
+
+
+@pytest.mark.parametrize(
     ("assignment", "expected"),
     [
         ("name", "--set name: expected key=value"),

@@ -235,8 +235,9 @@ def test_what_fails_for_good_is_raised_unless_it_is_accepted(root: Path) -> None
         accepting = DataGenerationPipeline(config, root, Options(accept_partial=True))
         found = asyncio.run(accepting.generate_dataset())
         assert content(Path(found))["tasks"][3]["responses"] == [None] * 3
-        with pytest.raises(PartialResult):
+        with pytest.raises(PartialResult, match="Its file stands, with null for what failed") as caught:
             asyncio.run(DataGenerationPipeline(config, root).generate_dataset())
+        assert str(caught.value.hint).endswith("or pass Options(accept_partial=True) to be given its path.")
 
 
 def test_a_cancelled_run_is_interrupted_and_goes_on_later(root: Path) -> None:

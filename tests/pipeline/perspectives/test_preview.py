@@ -68,7 +68,9 @@ def test_every_condition_shows_what_its_agent_is_told(root: Path) -> None:
         f"[user]\nNote what matters.\n\n{first}\n\n[user]\nTranslate it with your notes.\n\n{first}\n\n{notes}"
     )
     shown = call(root, *RUN, "--dry-run").out
-    assert f"{COUNT} inputs, 3 perspectives, 1 of which read first" in shown
+    assert f"{COUNT} inputs, 3 conditions and the reference (1 of them reads first); model rules-v1 " in " ".join(
+        shown.split()
+    )
     assert "Calls: about 24" in shown
     assert all(str(each["strategy"]) in shown for each in PERSPECTIVES)
 
@@ -147,7 +149,7 @@ def test_what_other_data_sets_paid_is_told_of(root: Path) -> None:
     added = [*PERSPECTIVES, agent("New", reading="Read.")]
     write_config(root, offline(agent_perspectives=added))
     assert counted(preview(root)) == ("new", 0, 2 * COUNT, 4 * COUNT)
-    assert f"{4 * COUNT} answers are in the ledger already" in call(root, *RUN, "--dry-run").out
+    assert f"{4 * COUNT} answers from the ledger" in call(root, *RUN, "--dry-run").out
     assert counted(preview(root, "--fresh"))[2:] == (6 * COUNT, 0)
 
 
@@ -188,6 +190,50 @@ def test_many_inputs_are_estimated_as_if_all_were_counted(root: Path) -> None:
     assert found["prompt_tokens"] == 1050 * (8 + (8 + 1) + 8)
     # An input is 2 tokens, and so is each response.
     assert found["completion_tokens"] == 1050 * (2 + 1 + 2)
+
+
+def test_a_long_input_is_shown_once_and_in_short_and_nothing_is_too_wide(root: Path) -> None:
+    write_inputs(root, [{"input": "A paper of many words. " * 2000}])
+    told = [agent(f"Reviewer number {number}", "Write a review. " * 20, "Read it. " * 30) for number in range(12)]
+    write_config(root, offline(agent_perspectives=told, model_config__system_prompt="Be brief."))
+    shown = call(root, *RUN, "--dry-run").out
+    assert shown.count("A paper of many words.") < 12
+    assert max(map(len, shown.splitlines()[1:])) <= 80
+    assert " ".join(shown.split()).count("Write a review.") == 12 * 20
+    assert "System prompt  Be brief." in shown
+    assert "1 input, 12 conditions (12 of them read first)" in shown
+    assert len(preview(root)["prompts"][0]["text"]) > 2 * 40_000
+
+
+def test_a_trial_is_said_to_be_one(root: Path) -> None:
+    write_config(root, offline())
+    assert "A trial (--test): " in call(root, *RUN, "--dry-run", "--test").out
+    assert "A trial" not in call(root, *RUN, "--dry-run").out
+    assert [preview(root, *each)["is_trial"] for each in ([], ["--test"])] == [False, True]
+
+
+def test_whether_a_cap_suffices_is_said_with_what_was_spent(root: Path) -> None:
+    price = {"input_per_mtok": 100.0, "output_per_mtok": 1000.0}
+
+    def said(cap: float) -> tuple[bool | None, str]:
+        shown = call(root, *RUN, "--dry-run", "--max-cost", str(cap)).out
+        line = " ".join(shown.split()).partition("--max-cost")[2].partition(" Input 1 ")[0]
+        return preview(root, "--max-cost", str(cap))["max_cost_suffices"], line
+
+    write_config(root, document(model_config__base_url="http://127.0.0.1:1/v1"))
+    assert said(1) == (None, " $1.0000: needs known prices; the run would be refused")
+    with running_server(poison="Haus 002") as server:
+        write_config(root, served(server.base_url, model_config__max_retries=0, model_config__price=price))
+        whole = preview(root)["cost_usd"]
+        assert said(whole + 0.0001) == (True, f" ${whole + 0.0001:.4f}: suffices by this estimate")
+        assert said(whole - 0.0001)[0] is False
+        assert call(root, *RUN).code == 1
+        found = preview(root)
+        assert found["spent_usd"] > found["cost_usd"] > 0
+        suffices, line = said(found["spent_usd"])
+        assert suffices is False
+        assert f"with the ${found['spent_usd']:.4f} that was spent before" in line
+        assert said(found["spent_usd"] + found["cost_usd"] + 0.0001)[0] is True
 
 
 def test_several_configs_are_told_of_one_after_the_other(root: Path) -> None:
