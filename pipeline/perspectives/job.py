@@ -87,7 +87,8 @@ def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
     plan = Plan(resolved(config, model), model, source, used)
     warnings = [*deprecations(config)]
     if found.unused:
-        warnings.append(f"{path}: the fields {', '.join(found.unused)} are not used; agents see `input` alone.")
+        fields = f"fields {', '.join(found.unused)} are" if len(found.unused) > 1 else f"field {found.unused[0]} is"
+        warnings.append(f"{path}: the {fields} not used; agents see `input` alone.")
     if options.fresh:
         plan = next_draw(workspace, lambda draw: dataclasses.replace(plan, draw=draw), existing)
     return Job(document.source, plan, options, tuple(warnings))

@@ -161,6 +161,9 @@ def test_fields_that_no_agent_sees_are_told_of(tmp_path: Path) -> None:
     assert [warning.removeprefix(f"{path}: ") for warning in job.warnings] == [
         "the fields id, note, z are not used; agents see `input` alone."
     ]
+    write(path, [{"id": 1, "input": "a"}])
+    job = prepare_settings(Workspace(tmp_path, environ={}), offline(data_config__input_data_path=str(path)), Options())
+    assert job.warnings == (f"{path}: the field id is not used; agents see `input` alone.",)
 
 
 @pytest.mark.parametrize(("kind", "place"), [("jsonl", ":4"), ("json", ", input 2")])
