@@ -26,7 +26,7 @@ CONDITION_FIGURES = ("chrf", "mean_words", "mean_characters", "mean_completion_t
 """What came of a condition, columns of agent_perspective. First chrF: the compare page draws the first metric."""
 _RUN = """
     SELECT r.*, 'perspectives_' || d.task_type AS purpose, d.fingerprint, d.name, d.task_type, d.task_description,
-           d.model, d.temperature, d.draw, d.settings, d.n_inputs, d.n_perspectives, d.status AS dataset_status,
+           d.model, d.temperature, d.draw, d.is_trial, d.settings, d.n_inputs, d.n_perspectives, d.status AS dataset_status,
            d.completed_at, d.data_digest, d.n_responses AS d_n_responses, d.n_failed AS d_n_failed, d.source_dataset_id,
            s.digest AS source_digest, s.task_name AS source_name, s.origin AS source_origin, p.digest AS inputs_digest
     FROM agent_run r
@@ -76,7 +76,8 @@ class AgentReport:
         """The essentials, because a run's name is what every table and chart of MLflow shows."""
         run = self.run
         warmth = [] if run["temperature"] is None else [f"t{shown_value(run['temperature'])}"]
-        draw = [f"draw {run['draw'] + 1}"] if run["draw"] else []
+        draw = [f"draw {run['draw']}"] if run["draw"] else []
+        draw += ["trial"] if run["is_trial"] else []
         parts = [
             run["task_type"],
             " ".join([short_model(run["model"]), *warmth]),

@@ -32,6 +32,12 @@ _FLOAT, _FLOAT_BEGINS = r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", lis
 _BLANKS_AT_END = re.compile(r" +$", re.MULTILINE)
 _LITERAL_KEY = re.compile(r"\bapi_?key\b", re.IGNORECASE)
 
+_TELLTALES = {
+    "generation": "generate", "agent_perspectives": "perspectives", "hyperparameters": "train",
+    "n_total_tasks": "pool build",
+}  # fmt: skip
+"""Keys at the top of a configuration that those of one command alone have."""
+
 Location = tuple[str | int, ...]
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -213,8 +219,11 @@ def validate(spec: type[SpecT], document: Document, also: Sequence[Problem] = ()
             location = _written(document.data, item)
             found.setdefault(location, _problem(spec, document, item, location))
     if valid is None or also:
+        known = _fields(spec, ())
+        others = [command for key, command in _TELLTALES.items() if key in document.data and key not in known]
+        hint = f"It looks like a configuration of `synthtrack {others[0]}`." if others else None
         problems = sorted([*found.values(), *also], key=_order)
-        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems)
+        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems, hint=hint)
     return valid
 
 
