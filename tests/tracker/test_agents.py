@@ -164,11 +164,11 @@ def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
 def test_only_its_holder_beats_for_a_lease(database: Database, want: Wanted) -> None:
     mine = claim(database, want)
     change(database, agents.DATASET, lease_heartbeat="2000-01-01T00:00:00.000000Z")
-    agents.heartbeat(database, mine)
+    assert agents.heartbeat(database, mine)
     assert dataset(database.workspace)["lease_heartbeat"] > "2026"
     held_elsewhere(database, 0)
     before = dataset(database.workspace)
-    agents.heartbeat(database, mine)
+    assert not agents.heartbeat(database, mine)
     assert dataset(database.workspace) == before
 
 
@@ -200,6 +200,19 @@ def test_a_run_that_was_taken_over_keeps_what_it_paid_and_leaves_the_data_set_al
     assert rows(database.workspace, "SELECT n_responses FROM agent_perspective WHERE position = 0") == [
         {"n_responses": 0}
     ]
+
+
+def test_a_run_that_was_taken_over_on_another_host_may_spend_nothing_more(database: Database, want: Wanted) -> None:
+    standing_still = claim(database, want)
+    assert agents.reserve(database, standing_still, total_usd=0.1, cap_usd=1.0)
+    held_elsewhere(database, clock.LEASE_TIMEOUT_S + 1)
+    taken = claim(database, want)
+    # What the other one had reserved may have been billed.
+    assert not agents.reserve(database, taken, total_usd=0.91, cap_usd=1.0)
+    assert agents.reserve(database, taken, total_usd=0.9, cap_usd=1.0)
+    assert not agents.reserve(database, standing_still, total_usd=0.01, cap_usd=100.0)
+    row = run_row(database, standing_still.run_id)
+    assert (row["status"], row["reserved_usd"], row["at_risk_usd"]) == ("interrupted", None, 0.1)
 
 
 def test_any_claim_ends_the_runs_whose_process_is_gone(database: Database, want: Wanted) -> None:
@@ -337,6 +350,9 @@ def test_a_cap_holds_for_all_runs_of_a_data_set_together(database: Database, wan
     third = claim(database, want)
     assert agents.reserve(database, third, total_usd=0.04, cap_usd=0.10)
     assert not agents.reserve(database, third, total_usd=0.041, cap_usd=0.10)
+    # Who was taken over gets nothing, and its reservations do not count against who took over.
+    assert not agents.reserve(database, first, total_usd=0.001, cap_usd=1.0)
+    assert run_row(database, first.run_id)["reserved_usd"] is None
     # Another data set has a cap of its own.
     assert agents.reserve(database, claim(database, wanted(database, draw=1)), total_usd=0.1, cap_usd=0.10)
 
