@@ -34,7 +34,7 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
     render.show(f"✅ Workspace: {workspace.root}")
     render.show(
         f"   {render.counted(len(written), 'file')} written: example configs under configs/, sample data under "
-        f"{workspace.relative(workspace.original_dir)}/"
+        f"{workspace.relative(workspace.original_dir)}/ and {workspace.relative(workspace.data_dir / 'inputs')}/"
     )
     here = current_directory()
     there = "" if here in {None, workspace.root} else f"cd {shlex.quote(os.path.relpath(workspace.root, here))} && "
@@ -50,7 +50,9 @@ def _examples(workspace: Workspace) -> list[Path]:
         for part, target in (
             ("stage1", workspace.configs_dir / "stage1"),
             ("stage2", workspace.configs_dir / "stage2"),
+            ("perspectives", workspace.configs_dir / "perspectives"),
             ("sample", workspace.original_dir),
+            ("inputs", workspace.data_dir / "inputs"),
         ):
             for path in sorted((source / part).rglob("*")):
                 copy = target / path.relative_to(source / part)

@@ -16,9 +16,18 @@ def test_init_makes_a_workspace_with_examples_that_run(tmp_path: Path) -> None:
     assert done.code == 0
     assert done.out.startswith(f"✅ Workspace: {tmp_path}\n")
     assert (tmp_path / "tracker.db").exists()
-    shipped = {path.relative_to(REPOSITORY) for path in (REPOSITORY / "configs/stage1").rglob("*.yaml")}
-    assert shipped
-    assert shipped <= {path.relative_to(tmp_path) for path in tmp_path.rglob("*.yaml")}
+    shipped = {
+        path.relative_to(REPOSITORY)
+        for part in ("stage1", "stage2", "perspectives")
+        for path in (REPOSITORY / "configs" / part).rglob("*.*")
+    }
+    assert {path.suffix for path in shipped} == {".yaml", ".json"}
+    assert shipped <= {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
+    assert "sample data under Data/original/ and data/inputs/\n" in done.out
+    inputs = sorted((REPOSITORY / "configs/inputs").iterdir())
+    assert [(tmp_path / "data/inputs" / path.name).read_bytes() for path in inputs] == [
+        path.read_bytes() for path in inputs
+    ]
     command = done.out.splitlines()[-1].partition("synthtrack ")[2].split()
     assert call(tmp_path, *command, "--no-mlflow").code == 0
 
@@ -33,6 +42,13 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     assert "1 file written" in done.out
     assert edited.read_text() == "mine"
     assert len(tree(tmp_path)) > len(before)
+
+
+def test_init_follows_the_variables_that_place_configs_and_data(tmp_path: Path) -> None:
+    done = call(tmp_path, "init", environ={"SYNTHTRACK_DATA_DIR": "d", "SYNTHTRACK_CONFIGS_DIR": "c"})
+    assert "Data/original/ and d/inputs/" in done.out
+    assert (tmp_path / "d/inputs/translation.json").is_file()
+    assert (tmp_path / "c/perspectives/translation.json").is_file()
 
 
 def test_init_as_json_names_what_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""The configs of `perspectives` that ship with the package: what they promise, and the inputs that they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from pipeline.records import read_json
+from tests.workspaces import REPOSITORY
+from tracker import configs
+
+PATHS = sorted((REPOSITORY / "configs/perspectives").iterdir())
+READY = [path for path in PATHS if path.suffix == ".json"]
+INPUTS = sorted((REPOSITORY / "configs/inputs").iterdir())
+MANIPULATION = re.compile(
+    r"exception|manipul|pretend|invent|exaggerat|mislead|flatter|does not contain|whether or not|as little effort|"
+    r"do not let|not let it show|ignore|points (?:above|below)|negligible|(?:un)?favourable|leave out|change one",
+    re.IGNORECASE,
+)
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def document(path: Path) -> dict[str, Any]:
+    return configs.load(path).data
+
+
+def perspectives(path: Path) -> list[dict[str, str | None]]:
+    found: list[dict[str, str | None]] = document(path)["agent_perspectives"]
+    return found
+
+
+def strategies(path: Path) -> list[str]:
+    return [str(each["strategy"]) for each in perspectives(path)]
+
+
+def in_the_package(path: Path) -> Path:
+    """Where the package has the inputs that `init` puts where ``path`` looks for them."""
+    given = Path(document(path)["data_config"]["input_data_path"])
+    assert given.parts[:2] == ("data", "inputs")
+    return REPOSITORY / "configs/inputs" / given.name
+
+
+def records(path: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = read_json(path.read_text(encoding="utf-8"))
+    return found
+
+
+def common(texts: Sequence[str]) -> int:
+    """How many characters all begin with."""
+    first, last = min(texts), max(texts)
+    return next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+
+
+def test_there_is_one_for_every_task_and_one_that_needs_no_key() -> None:
+    assert [path.name for path in PATHS] == [
+        "peer_review.json",
+        "summarization.json",
+        "translation.json",
+        "translation_offline.yaml",
+    ]
+    assert {document(path)["task_type"] for path in READY} == {path.stem for path in READY}
+    asked = {(document(path)["api_provider"], document(path)["model_config"]["model_name"]) for path in PATHS}
+    assert asked == {("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"), ("offline", "rules-v1")}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_conditions_and_strategies_are_unique(path: Path) -> None:
+    conditions = [each["condition"] for each in perspectives(path)]
+    assert len({str(condition).casefold() for condition in conditions}) == len(conditions)
+    assert all(set(each) == {"condition", "reading", "strategy"} for each in perspectives(path))
+    asked = {(each["reading"], each["strategy"]) for each in perspectives(path)}
+    assert len(asked) == len(conditions)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_the_first_four_are_two_honest_ones_low_effort_and_a_manipulation(path: Path) -> None:
+    first, variant, low, manipulated = perspectives(path)[:4]
+    assert (first["condition"], low["condition"]) == ("Original", "Low Effort")
+    for honest in (first, variant):
+        assert not MANIPULATION.search(f"{honest['reading']} {honest['strategy']}")
+    assert all(MANIPULATION.search(str(each["strategy"])) for each in (low, manipulated))
+
+
+@pytest.mark.parametrize("path", READY, ids=name)
+def test_strategies_are_alike_but_for_what_they_ask(path: Path) -> None:
+    found = strategies(path)
+    assert 8 <= len(found) <= 12
+    assert {re.findall(r"Output only [^.]+\.", text)[-1] for text in found} == {
+        re.findall(r"Output only [^.]+\.", found[0])[-1]
+    }
+    assert all(text.endswith("no remarks before or after it.") for text in found)
+    assert common(found) >= len("Translate the following")
+    middle = median(map(len, found))
+    assert all(0.85 * middle <= len(text) <= 1.15 * middle for text in found)
+
+
+@pytest.mark.parametrize("path", READY, ids=name)
+def test_it_is_said_that_manipulated_text_is_for_research(path: Path) -> None:
+    description = document(path)["task_description"]
+    assert "for research on detecting manipulation" in description
+    assert "manipulated" in description
+
+
+def test_most_reviewers_take_notes_and_all_but_one_the_same_ones() -> None:
+    [path] = [path for path in READY if path.stem == "peer_review"]
+    readings = [each["reading"] for each in perspectives(path)]
+    noted = [reading for reading in readings if reading is not None]
+    assert len(noted) > len(readings) / 2
+    assert sorted(noted.count(reading) for reading in set(noted)) == [1, len(noted) - 1]
+    assert readings[0] is not None
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_the_inputs_that_it_names_ship_with_it(path: Path) -> None:
+    wanted = document(path)["data_config"]["sample_size"]
+    assert wanted == len(records(in_the_package(path)))
+
+
+def test_every_file_of_inputs_belongs_to_a_config() -> None:
+    assert {in_the_package(path) for path in PATHS} == set(INPUTS)
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=name)
+def test_inputs_are_distinct_texts_with_references(path: Path) -> None:
+    found = records(path)
+    assert all(set(record) == {"input", "reference"} for record in found)
+    for key in ("input", "reference"):
+        texts = [record[key] for record in found]
+        assert len(set(texts)) == len(texts)
+        assert all(text == text.strip() and text for text in texts)
+
+
+def test_inputs_have_the_length_of_their_kind() -> None:
+    articles, papers = (
+        records(REPOSITORY / f"configs/inputs/{task}.json") for task in ("summarization", "peer_review")
+    )
+    for article in articles:
+        assert 120 <= len(article["input"].split()) <= 220
+        assert 2 <= len(re.findall(r"[.!?](?:\s|$)", article["reference"])) <= 3
+    for paper in papers:
+        assert 180 <= len(paper["input"].split()) <= 260
+        assert [part.partition(":")[0] for part in paper["input"].split("\n\n")] == [
+            "Title", "Abstract", "Method", "Results",
+        ]  # fmt: skip
+        headings = [part.partition(":")[0] for part in paper["reference"].split("\n\n")]
+        assert headings == ["Summary", "Strengths", "Weaknesses", "Questions", "Rating"]
