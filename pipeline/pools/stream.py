@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tracker.fingerprint import Json, content_key
 
@@ -18,16 +18,13 @@ BINS = (EASY, HARD)
 Percentiles = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Task:
-    """One task of a benchmark or of a pool; ``difficulty_score`` is from 0 to 1 within its benchmark."""
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One task of a stream: the ``at``-th of its benchmark, drawn from a bin."""
 
-    task_id: str
     benchmark: str
-    difficulty_score: float
-    difficulty_bin: str
-    raw_data: Mapping[str, Json]
-    scorer_metadata: Mapping[str, Json]
+    at: int
+    bin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +51,9 @@ class Shortfall:
 
 @dataclass(frozen=True)
 class Stream:
-    """The tasks in their order, with the thresholds they were binned by and what was missing."""
+    """What is in a pool, in its order, and what was missing."""
 
-    tasks: tuple[Task, ...]
-    thresholds: Mapping[str, Thresholds]
+    picks: tuple[Pick, ...]
     shortfalls: tuple[Shortfall, ...]
 
 
@@ -81,33 +77,28 @@ def allocated(n: int, ratios: Mapping[str, float], easy_share: float) -> dict[tu
     return found
 
 
-def build(
-    full: Mapping[str, Sequence[Task]],
+def draw(
+    scores: Mapping[str, Sequence[float]],
+    bounds: Mapping[str, Thresholds],
     wanted: Mapping[tuple[str, str], int],
-    percentiles: Mapping[str, Percentiles],
     seed: int,
     *,
     with_replacement: bool,
 ) -> Stream:
-    """A stream of ``wanted`` tasks of each (benchmark, bin), drawn from the ``full`` data.
+    """A stream of ``wanted`` tasks of each (benchmark, bin); ``scores`` are those of the full data.
 
-    What a benchmark contributes depends on its own data, the seed and its counts alone: a larger count begins with the
-    tasks of a smaller one.
+    What a benchmark contributes depends on its own scores, the seed and its counts alone: a larger count begins with
+    the tasks of a smaller one.
     """
-    scores = {name: [task.difficulty_score for task in tasks] for name, tasks in full.items()}
-    bounds = {name: thresholds(each, percentiles[name]) for name, each in scores.items()}
-    chosen: list[Task] = []
+    chosen: list[Pick] = []
     shortfalls = []
     for (benchmark, each), count in wanted.items():
-        bound = bounds[benchmark]
-        inside = [task for task in full[benchmark] if bound.bin_of(task.difficulty_score) == each]
+        inside = [at for at, score in enumerate(scores[benchmark]) if bounds[benchmark].bin_of(score) == each]
         drawn = _drawn(len(inside), count, [seed, benchmark, each], with_replacement=with_replacement)
-        chosen += [replace(inside[at], difficulty_bin=each) for at in drawn]
+        chosen += [Pick(benchmark, inside[at], each) for at in drawn]
         if len(drawn) < count:
             shortfalls.append(Shortfall(benchmark, each, count, len(drawn)))
-    ordered = [chosen[at] for at in _order(len(chosen), [seed, "order"])]
-    tasks = tuple(replace(task, task_id=f"exp_{at:05d}_{task.benchmark}") for at, task in enumerate(ordered))
-    return Stream(tasks, bounds, tuple(shortfalls))
+    return Stream(tuple(chosen[at] for at in _order(len(chosen), [seed, "order"])), tuple(shortfalls))
 
 
 def _largest_remainder(n: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -1,0 +1,141 @@
+"""Reads benchmarks in full: from the hub or from local files, task by task, each as its source has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.pools.difficulty import Record
+from pipeline.pools.specs import HUB, LOCAL, BenchmarkSpec
+from pipeline.records import is_file, read_json, read_lines
+from tracker.errors import DataError, Problem
+from tracker.fingerprint import bytes_digest
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+_SPLIT = "test"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Full:
+    """A benchmark's full data: ``texts`` are the JSON of each task, ``parts`` what each is from (None: one part)."""
+
+    texts: tuple[str, ...]
+    parts: tuple[str | None, ...]
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Each task, parsed."""
+        return tuple(Record(json.loads(text), part) for text, part in zip(self.texts, self.parts, strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over parts and texts in their order."""
+        pairs = zip(self.parts, self.texts, strict=True)
+        return bytes_digest(f"{part or ''}\t{text}\n".encode() for part, text in pairs)
+
+
+def read_full(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Full:
+    """The full data of a benchmark; ``find`` makes a path of what a config says. Raises DataError."""
+    parts = _from_hub(spec) if spec.path.startswith(HUB) else _from_files(spec, find)
+    texts: list[str] = []
+    of: list[str | None] = []
+    problems: list[Problem] = []
+    for part, where, lines in parts:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            what = _line_problem(line)
+            if what is not None:
+                problems.append(Problem(f"{where}:{number}", what))
+                continue
+            texts.append(line.strip())
+            of.append(part)
+    if not texts and not problems:
+        problems = [Problem(spec.path, "no tasks")]
+    if problems:
+        more = [Problem("...", f"and {len(problems) - _SHOWN} more")] if len(problems) > _SHOWN else []
+        raise DataError(f"The tasks of {name} cannot be used.", [*problems[:_SHOWN], *more])
+    return Full(tuple(texts), tuple(of))
+
+
+Part = tuple[str | None, str, Iterator[str] | Sequence[str]]
+
+
+def _from_files(spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Part]:
+    path = find(spec.path.removeprefix(LOCAL))
+    if path.is_dir():
+        for each in _of_directory(path, spec):
+            yield _stem(each), str(each), read_lines(each)
+    elif is_file(path):
+        if not path.name.endswith(_SUFFIXES):
+            raise DataError("A benchmark cannot be read.", [Problem(str(path), f"expected {', '.join(_SUFFIXES)}")])
+        yield None, str(path), read_lines(path)
+    else:
+        raise DataError(
+            "A benchmark is missing.",
+            [Problem(str(path), "no such file or directory")],
+            hint="Correct its path: absolute, or relative to the current directory or the workspace.",
+        )
+
+
+def _of_directory(path: Path, spec: BenchmarkSpec) -> list[Path]:
+    there = {_stem(each): each for each in sorted(path.iterdir()) if each.name.endswith(_SUFFIXES)}
+    wanted = list(there) if spec.configs is None else list(spec.configs)
+    missing = [Problem(str(path), f"no file of {each!r}") for each in wanted if each not in there]
+    if missing or not wanted:
+        raise DataError("Parts of a benchmark are missing.", missing or [Problem(str(path), "no files of tasks")])
+    return [there[each] for each in wanted]
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(next(each for each in _SUFFIXES if path.name.endswith(each)))
+
+
+def _from_hub(spec: BenchmarkSpec) -> Iterator[Part]:
+    """Through ``datasets``, whose own cache keeps the download."""
+    name, config = _hub_name(spec.path.removeprefix(HUB))
+    for part in spec.configs or (config,):
+        lines = [json.dumps(row, ensure_ascii=False) for row in _load(spec, name, part)]
+        yield (part if spec.configs else None), f"{name}/{part}" if part else name, lines
+
+
+def _load(spec: BenchmarkSpec, name: str, part: str | None) -> list[object]:
+    import datasets
+
+    try:
+        return list(datasets.load_dataset(name, part, split=spec.split or _SPLIT))
+    # RuntimeError: a data set that is a script, or a client that was closed.
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        what = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(
+            "A benchmark cannot be had from the hub.",
+            [Problem(f"{name}{f'/{part}' if part else ''}", what)],
+            hint=f"Check the name and the network, or give `path: {LOCAL}PATH`, a local copy.",
+        ) from error
+
+
+def _hub_name(given: str) -> tuple[str, str | None]:
+    """OWNER/NAME/CONFIG, OWNER/NAME or a directory, NAME/CONFIG of the hub's oldest data sets, NAME."""
+    if Path(given).is_dir():
+        return given, None
+    parts = given.split("/")
+    if len(parts) == 3:
+        return "/".join(parts[:2]), parts[2]
+    if len(parts) == 2 and parts[0] in _WITHOUT_OWNER:
+        return parts[0], parts[1]
+    return given, None
+
+
+_WITHOUT_OWNER = frozenset({"gsm8k", "openai_humaneval"})
+
+
+def _line_problem(line: str) -> str | None:
+    try:
+        record = read_json(line)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    return None if isinstance(record, dict) else f"a task is a JSON object, this is {type(record).__name__}"
