@@ -51,8 +51,7 @@ async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
     """The engine with the ledger that ``generate`` uses: every answer is committed before this returns."""
     with tempfile.TemporaryDirectory() as root:
         # Making a database imports Alembic; that is done once per workspace, by another process here.
-        make = [sys.executable, "-c", _MAKE_DATABASE, root]
-        await asyncio.to_thread(subprocess.run, make, check=True)
+        await asyncio.to_thread(make_database, Path(root))
         return await _engine(Path(root), base_url, prompts, in_flight)
 
 
@@ -63,6 +62,11 @@ from tracker.database import open_database
 from tracker.paths import Workspace
 open_database(Workspace(Path(sys.argv[1]))).close()
 """
+
+
+def make_database(root: Path) -> None:
+    """Makes the database of the workspace ``root`` in a process of its own."""
+    subprocess.run([sys.executable, "-c", _MAKE_DATABASE, str(root)], check=True)
 
 
 async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int) -> int:

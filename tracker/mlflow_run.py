@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tracker.fingerprint import Json
+from tracker.catalogue import Row
+from tracker.fingerprint import Json, canonical_json
 
 PARAMETER_LIMIT = 6000
 """Characters of a parameter's value; MLflow cuts longer ones without a word."""
@@ -16,6 +18,11 @@ DIGEST_LIMIT = 36
 TABLE_LIMIT = 2000
 """Rows of a table: more than a person looks through, less than what slows the browser down."""
 ENDED = ("FINISHED", "FAILED", "KILLED")
+FIGURES = (
+    *("prompt_tokens", "completion_tokens", "n_calls", "n_cached", "n_retried", "n_rate_limited"),
+    *("cost_usd", "duration_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),
+)
+"""What every run that asks models has to say of its asking: columns of its table."""
 
 Table = dict[str, Json]
 """A table in the form of MLflow's ``log_table``: ``columns`` and ``data``."""
@@ -70,3 +77,42 @@ def milliseconds(text: str) -> int:
 def directory_name(purpose: str) -> str:
     """``purpose`` as one harmless path component."""
     return re.sub(r"[^\w.-]", "_", purpose).strip(".") or "_"
+
+
+def setting_parameters(settings: str, config: str) -> dict[str, str]:
+    """Every setting of a run under its dotted name, from the JSON of its record and of the run's own config.
+
+    The settings that the record keeps are those of the run that made it: a run that reused it may have had others.
+    """
+    given = dict(_flat(json.loads(config)))
+    # A config leaves out what is null; a group that is given stands under the names in it.
+    groups = {name[:at] for name in given for at, letter in enumerate(name) if letter == "."}
+    found = {name: given.get(name) for name in json.loads(settings) if name not in groups} | given
+    return {name: value if isinstance(value, str) else canonical_json(value) for name, value in found.items()}
+
+
+def run_tags(run: Row, maker: Row | None, source: str) -> dict[str, str | None]:
+    """The tags of every run that asks models; ``maker`` made what it reused, ``source`` is what MLflow calls it."""
+    made_by = maker or {}
+    return {
+        "synthtrack.fingerprint": run["fingerprint"],
+        "synthtrack.outcome": run["outcome"],
+        "synthtrack.status": run["status"],
+        "synthtrack.source_digest": run["source_digest"],
+        "synthtrack.made_by": made_by.get("uuid"),
+        "synthtrack.made_by_mlflow_run": made_by.get("mlflow_run_id"),
+        "synthtrack.error": (run["error"] or "")[:2000],
+        "synthtrack.host": run["host"],
+        "synthtrack.command": run["command"][:2000],
+        # MLflow shows what follows the last slash, which of a whole command would be anything.
+        "mlflow.source.name": source,
+        "mlflow.source.type": "LOCAL",
+    }
+
+
+def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

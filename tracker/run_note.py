@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracker import step_report
+from tracker.catalogue import Row
 from tracker.mlflow_run import TABLE_LIMIT
 from tracker.paths import Workspace
 from tracker.run_report import RunReport
@@ -18,7 +19,7 @@ def note(report: RunReport, workspace: Workspace) -> str:
         lines += [run["description"], ""]
     if run["error"]:
         lines += [f"**{run['status']}**: {run['error'][:1000]}", ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in _note_rows(report)), ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {cell(value)} |" for name, value in _note_rows(report)), ""]
     if len(report.samples) > TABLE_LIMIT:
         lines += [f"`samples.json` holds the first {TABLE_LIMIT:,} of {len(report.samples):,} records.", ""]
     link = workspace.relative(workspace.link(run["batch"], run["dataset"], run["name"]))
@@ -49,9 +50,14 @@ def _note_rows(report: RunReport) -> Iterator[tuple[str, str]]:
         yield "Records", f"{n_records - n_failed:,} of {run['e_n_records']:,} rephrased, {n_failed:,} failed"
     if report.step is not None:
         yield from step_report.note_rows(report.step, report.samples)
+    yield "This run", used(run)
+
+
+def used(run: Row) -> str:
+    """What a run asked and paid, in words."""
     cost = "unknown" if run["cost_usd"] is None else f"${run['cost_usd']:,.4f}"
-    used = f"{run['prompt_tokens']:,} + {run['completion_tokens']:,} tokens, cost {cost}"
-    yield "This run", f"{run['n_calls']:,} requests, {run['n_cached']:,} answers reused, {used}"
+    tokens = f"{run['prompt_tokens']:,} + {run['completion_tokens']:,} tokens, cost {cost}"
+    return f"{run['n_calls']:,} requests, {run['n_cached']:,} answers reused, {tokens}"
 
 
 def _story(report: RunReport) -> str:
@@ -65,5 +71,6 @@ def _story(report: RunReport) -> str:
     return f"Reused: batch `{run['original_batch']}` had made this data already{where}. No request was sent."
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """``text`` as a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

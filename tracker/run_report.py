@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from tracker import step_report
 from tracker.catalogue import Reader, Row
-from tracker.fingerprint import Json, canonical_json
-from tracker.mlflow_run import DIGEST_LIMIT, PARAMETER_LIMIT, TABLE_LIMIT
+from tracker.fingerprint import Json
+from tracker.mlflow_run import DIGEST_LIMIT, FIGURES, PARAMETER_LIMIT, TABLE_LIMIT, run_tags, setting_parameters
 from tracker.step_report import JUDGE_TEST, StepReport
 
 CURVE_POINTS = 100
@@ -41,10 +41,6 @@ _FIRST_RECORD = """
     SELECT c.line FROM source_record c JOIN source_split p ON p.id = c.source_split_id
     JOIN shared_experiment e ON e.source_dataset_id = p.source_dataset_id
     WHERE e.id = :experiment AND c.position = 0 ORDER BY c.id LIMIT 1"""
-_FIGURES = (
-    *("prompt_tokens", "completion_tokens", "n_calls", "n_cached", "n_retried", "n_rate_limited"),
-    *("cost_usd", "duration_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),
-)
 _COUNTS = ("n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed")
 
 
@@ -126,17 +122,9 @@ def load_report(reader: Reader, generation_run_id: int) -> RunReport:
 
 
 def parameters(report: RunReport) -> dict[str, str]:
-    """Every setting of this run under its dotted name, and what the compare page shows nowhere else.
-
-    The settings that the experiment keeps are those of the run that made it: a run that reused it may have had another
-    batch, concurrency or address.
-    """
+    """Every setting of this run under its dotted name, and what the compare page shows nowhere else."""
     run = report.run
-    given = dict(_flat(json.loads(run["config"])))
-    # A config leaves out what is null; a group that is given stands under the names in it.
-    groups = {name[:at] for name in given for at, letter in enumerate(name) if letter == "."}
-    settings = {name: given.get(name) for name in json.loads(run["settings"]) if name not in groups} | given
-    shown = {name: _parameter(value) for name, value in settings.items()}
+    shown = setting_parameters(run["settings"], run["config"])
     shown |= {
         "batch": run["batch"],
         "dataset": run["dataset"],
@@ -150,7 +138,7 @@ def parameters(report: RunReport) -> dict[str, str]:
 
 def metrics(report: RunReport) -> dict[str, float]:
     """The figures of the run; what is unknown is absent, and so is what this step says nothing of."""
-    figures = _results(report) | {name: report.run[name] for name in _FIGURES}
+    figures = _results(report) | {name: report.run[name] for name in FIGURES}
     found = {f"generation/{name}": value for name, value in figures.items()}
     if report.step is not None:
         judge, people = step_report.judge_metrics(report.step), step_report.people_metrics(report.step)
@@ -185,28 +173,16 @@ def acceptance_curve(report: RunReport) -> list[tuple[int, float]]:
 
 def tags(report: RunReport) -> dict[str, str]:
     """What a run is found by."""
-    run, maker = report.run, report.maker or {}
-    found = {
+    run, source = report.run, "judge-test" if _is_judge_test(report.run["command"]) else "generate"
+    found = run_tags(run, report.maker, f"synthtrack {source}") | {
         RUN_TAG: run["uuid"],
-        "synthtrack.fingerprint": run["fingerprint"],
         "synthtrack.experiment": report.reference,
         "synthtrack.dataset": run["dataset"],
         "synthtrack.batch": run["batch"],
         "synthtrack.original_batch": run["original_batch"],
         "synthtrack.purpose": run["purpose"],
-        "synthtrack.outcome": run["outcome"],
         "synthtrack.step": report.step and report.step.name,
-        "synthtrack.status": run["status"],
-        "synthtrack.source_digest": run["source_digest"],
         "synthtrack.data_digest": report.data_digest,
-        "synthtrack.made_by": maker.get("uuid"),
-        "synthtrack.made_by_mlflow_run": maker.get("mlflow_run_id"),
-        "synthtrack.error": (run["error"] or "")[:2000] or None,
-        "synthtrack.host": run["host"],
-        "synthtrack.command": run["command"][:2000],
-        # MLflow shows what follows the last slash, which of a whole command would be anything.
-        "mlflow.source.name": "synthtrack judge-test" if _is_judge_test(run["command"]) else "synthtrack generate",
-        "mlflow.source.type": "LOCAL",
     }
     return {name: value for name, value in found.items() if value}
 
@@ -230,17 +206,5 @@ def columns(record: Json) -> Iterator[tuple[str, str]]:
         yield name, kinds.get(type(value), "string")
 
 
-def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def _is_judge_test(command: str) -> bool:
     return "judge-test" in command.split()
-
-
-def _parameter(value: Json) -> str:
-    return value if isinstance(value, str) else canonical_json(value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tracker.catalogue import Row
 from tracker.mlflow_run import TABLE_LIMIT
 from tracker.paths import Workspace
+from tracker.run_note import cell
 from tracker.training_report import GROUP_TAG, TrainingReport
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def note(report: TrainingReport, workspace: Workspace) -> str:
         lines += [run["description"], ""]
     if run["error"]:
         lines += [f"**{run['status']}**", "", "```", run["error"][-2000:], "```", ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in _rows(report, workspace)), ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {cell(value)} |" for name, value in _rows(report, workspace)), ""]
     n_predictions = len(report.predictions.get("trained", []))
     if n_predictions > TABLE_LIMIT:
         lines += [f"`predictions.json` holds the first {TABLE_LIMIT:,} of {n_predictions:,} records.", ""]
@@ -90,7 +91,7 @@ def sweep_note(report: SweepReport) -> str:
         lines += ["| Setting | Mean accuracy | Standard deviation | Seeds |", "|---|---|---|---|"]
         for setting in found[:_SETTINGS]:
             spread = "" if setting.spread is None else f"{setting.spread:.1%}"
-            lines.append(f"| {_cell(setting.name)} | {setting.mean:.1%} | {spread} | {len(setting.accuracies)} |")
+            lines.append(f"| {cell(setting.name)} | {setting.mean:.1%} | {spread} | {len(setting.accuracies)} |")
         if len(found) > _SETTINGS:
             lines.append(f"\n`sweep.json` holds all {len(report.runs):,} points.")
         lines += [_baselines(report.baselines), ""]
@@ -104,7 +105,3 @@ def _baselines(run: Mapping[str, float | None]) -> str:
     known = {"zero-shot": run["zero_shot_accuracy"], "majority class": run["majority_accuracy"]}
     said = [f"{name} {value:.1%}" for name, value in known.items() if value is not None]
     return f"\nFor comparison: {', '.join(said)}." if said else ""
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -58,7 +58,7 @@ def refresh(
         with writing(workspace, patience_s) as tree, reading(workspace) as fresh:
             problems.clear()
             changes = _bring(workspace.synthetic_dir, Record(fresh), ids, tree, problems, deep=deep)
-    _raise(problems)
+    refuse(problems)
     return changes
 
 
@@ -72,7 +72,7 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     with writing(workspace) as tree:
         parts = _parts(workspace.synthetic_dir, Record(reader), problems, progress)
         done = union(part.apply(tree) for part in parts)
-    _raise(problems)
+    refuse(problems)
     return done
 
 
@@ -91,7 +91,7 @@ def check(workspace: Workspace, reader: Reader, only: Sequence[int] | None = Non
     return found
 
 
-def _checked(root: Path, record: Record, problems: list[Difference], only: Sequence[int] | None) -> Iterator[_Part]:
+def _checked(root: Path, record: Record, problems: list[Difference], only: Sequence[int] | None) -> Iterator[Part]:
     if only is None:
         yield from _parts(root, record, problems, None)
         return
@@ -101,8 +101,8 @@ def _checked(root: Path, record: Record, problems: list[Difference], only: Seque
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of the tree that is compared and written at once."""
+class Part:
+    """A piece of a tree that is compared and written at once."""
 
     changes: Changes
     tree: Mapping[str, Entry]
@@ -110,6 +110,7 @@ class _Part:
     mtime_ns: int = 0
 
     def apply(self, tree: Tree) -> Changes:
+        """Makes the changes; gives what was done."""
         if self.changes or self.changes.stamps:
             return tree.apply(self.changes, self.content, self.mtime_ns)
         return self.changes
@@ -139,14 +140,14 @@ def _bring(
         problems.append(Difference("batch links", "contradiction", error.message))
         links = {}
     tree_of_links = look(root, links)
-    part = _Part(plan(Wanted(links=links), tree_of_links), tree_of_links)
+    part = Part(plan(Wanted(links=links), tree_of_links), tree_of_links)
     done.append(part.changes if tree is None else part.apply(tree))
     return union(done)
 
 
 def _parts(
     root: Path, record: Record, problems: list[Difference], progress: Callable[[int, int], None] | None
-) -> Iterator[_Part]:
+) -> Iterator[Part]:
     """The whole tree: what lies between the pieces, each experiment, each batch."""
     experiments = record.experiments()
     batches = record.batches()
@@ -166,13 +167,13 @@ def _parts(
         progress(total, total)
 
 
-def _between(root: Path, experiments: Sequence[Row], batches: Sequence[Row]) -> _Part:
+def _between(root: Path, experiments: Sequence[Row], batches: Sequence[Row]) -> Part:
     known = {SHARED, *(row["name"] for row in batches)}
     known |= {f"{SHARED}/{row['dataset']}" for row in experiments}
     known |= {home_of(row) for row in experiments if is_finished(row)}
     unfinished = {home_of(row) for row in experiments if not is_finished(row)}
     tree = walk(root, "", 1) | walk(root, SHARED, 2)
-    return _Part(plan(Wanted(known=known, unfinished=unfinished), tree), tree)
+    return Part(plan(Wanted(known=known, unfinished=unfinished), tree), tree)
 
 
 def _abandoned(root: Path, known: set[str]) -> Iterator[Row]:
@@ -184,7 +185,7 @@ def _abandoned(root: Path, known: set[str]) -> Iterator[Row]:
             yield {"id": None, "name": name}
 
 
-def _experiment(root: Path, record: Record, experiment_id: int, problems: list[Difference]) -> Iterator[_Part]:
+def _experiment(root: Path, record: Record, experiment_id: int, problems: list[Difference]) -> Iterator[Part]:
     experiment = record.experiment(experiment_id)
     home = home_of(experiment)
     try:
@@ -195,10 +196,10 @@ def _experiment(root: Path, record: Record, experiment_id: int, problems: list[D
     mtime_ns = completed_ns(experiment)
     files = {path: Expected(mtime_ns, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()}
     tree = walk(root, home, 2, read=files)
-    yield _Part(plan(Wanted({home: files}), tree), tree, content, mtime_ns)
+    yield Part(plan(Wanted({home: files}), tree), tree, content, mtime_ns)
 
 
-def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -> Iterator[_Part]:
+def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -> Iterator[Part]:
     rows = record.members(batch)
     name = batch["name"]
     try:
@@ -210,10 +211,10 @@ def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -
     tree = walk(root, name, 2)
     known = {name, *(f"{name}/{row['dataset']}" for row in rows)}
     known |= {parent_of(path) for path, entry in tree.items() if own_link(path, entry)}
-    yield _Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
+    yield Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
 
 
-def _dangling(part: _Part, missing: set[str]) -> Iterator[Difference]:
+def _dangling(part: Part, missing: set[str]) -> Iterator[Difference]:
     for path, entry in part.tree.items() if missing else ():
         if own_link(path, entry):
             home = entry.target.removeprefix("../../")
@@ -221,7 +222,8 @@ def _dangling(part: _Part, missing: set[str]) -> Iterator[Difference]:
                 yield Difference(path, "dangling", f"{home} is missing")
 
 
-def _raise(problems: Sequence[Difference]) -> None:
+def refuse(problems: Sequence[Difference]) -> None:
+    """Raises Corrupt where rows contradict each other."""
     if problems:
         lines = [f"{problem.path}: {problem.detail}" for problem in problems]
         raise Corrupt(

@@ -29,15 +29,18 @@ _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 _numbers = itertools.count()
 
 
-def look(root: Path, paths: Iterable[str]) -> dict[str, Entry]:
-    """What stands at ``paths`` and their parents, never looking below something that is not a directory."""
+def look(root: Path, paths: Iterable[str], read: Container[str] = ()) -> dict[str, Entry]:
+    """What stands at ``paths`` and their parents, never looking below something that is not a directory.
+
+    With the digests of ``read``.
+    """
     tree: dict[str, Entry] = {}
     real = {"": True}
 
     def visit(path: str) -> bool:
         known = real.get(path)
         if known is None:
-            found = _entry(f"{root}/{path}") if visit(parent_of(path)) else None
+            found = _entry(f"{root}/{path}", read=path in read) if visit(parent_of(path)) else None
             if found is not None:
                 tree[path] = found
             known = real[path] = found is not None and found.kind == DIRECTORY
@@ -86,7 +89,7 @@ def _entry(path: str, *, read: bool = False) -> Entry | None:
             return Entry(FILE, "", status.st_size, status.st_mtime_ns, digest)
         if stat.S_ISLNK(status.st_mode):
             return _link_entry(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Entry(DIRECTORY if stat.S_ISDIR(status.st_mode) else OTHER)
 
