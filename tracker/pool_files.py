@@ -17,7 +17,7 @@ BINS = ("easy", "hard")
 def full_file(benchmark: Row, tasks: Iterable[Row]) -> bytes:
     """``{benchmark}_full.jsonl``: every task with its difficulty, in the order of the source."""
     name = benchmark["name"]
-    return _lines(task_line(f"{name}_{row['position']:05d}", name, row, UNASSIGNED) for row in tasks)
+    return _lines(task_line(full_id(name, row["position"]), name, row, UNASSIGNED) for row in tasks)
 
 
 def meta_file(benchmark: Row) -> bytes:
@@ -45,6 +45,11 @@ def pool_file(tasks: Iterable[Row]) -> bytes:
         task_line(task_id(row["position"], row["benchmark"]), row["benchmark"], row, row["difficulty_bin"])
         for row in tasks
     )
+
+
+def full_id(benchmark: str, position: int) -> str:
+    """``gsm8k_00000``: a task's name within the full data."""
+    return f"{benchmark}_{position:05d}"
 
 
 def task_id(position: int, benchmark: str) -> str:

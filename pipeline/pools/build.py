@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from pipeline.execution import versions
 from pipeline.pools import stream
 from pipeline.pools.preprocess import entry
 from pipeline.pools.specs import DEFAULT_PERCENTILES, BenchmarksConfig, PoolConfig, easy_share
-from pipeline.pools.stream import BINS, EASY, HARD, Shortfall, Thresholds
+from pipeline.pools.stream import EASY, HARD, Shortfall, Thresholds
 from tracker import clock, pools, store
 from tracker.catalogue import Reader, Row, reading
 from tracker.database import open_database
@@ -26,8 +26,9 @@ DRAWING = 1
 """Part of the identity: to be raised when the same settings would draw other tasks."""
 _PREPROCESS = "Run `synthtrack pool preprocess`."
 _CURRENT = "SELECT * FROM benchmark WHERE is_current"
-_SCORES = "SELECT id, difficulty_score FROM benchmark_task WHERE benchmark_id = :id ORDER BY position"
-_TASKS = "SELECT id, difficulty_score, scorer_metadata, raw_data FROM benchmark_task WHERE benchmark_id = :id"
+_TASKS = """
+    SELECT id, difficulty_score, scorer_metadata, raw_data FROM benchmark_task WHERE benchmark_id = :id
+    ORDER BY position"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Source:
 class PoolJob:
     """A pool that is ready to be drawn: its config resolved against the benchmarks in the record."""
 
-    path: str
+    path: str | None
     config: PoolConfig
     sources: tuple[Source, ...]
     with_replacement: bool
@@ -89,11 +90,14 @@ class Built:
     shortfalls: tuple[Shortfall, ...]
 
 
-def prepare(workspace: Workspace, benchmarks: BenchmarksConfig, config: PoolConfig, path: str, command: str) -> PoolJob:
+def prepare(
+    workspace: Workspace, benchmarks: BenchmarksConfig, config: PoolConfig, *, path: str | None, command: str
+) -> PoolJob:
     """A pool's config against the benchmarks. Raises ConfigError with every problem, WrongStep before preprocessing."""
     problems = [*_unknown(benchmarks, config), *_excluded(benchmarks, config)]
     if problems:
-        raise ConfigError(f"{path} asks for a pool that cannot be.", [Problem(path, what) for what in problems])
+        where = path or "the pool"
+        raise ConfigError(f"{where} asks for a pool that cannot be.", [Problem(where, what) for what in problems])
     with reading(workspace) as reader:
         rows = {row["name"]: row for row in reader.rows(_CURRENT)}
     missing = [name for name in config.benchmarks if name not in rows]
@@ -119,6 +123,34 @@ def prepare(workspace: Workspace, benchmarks: BenchmarksConfig, config: PoolConf
     )
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A pool as drawn: its tasks in their order (rows of benchmark_task with benchmark, bin and place), and figures."""
+
+    tasks: tuple[Row, ...]
+    bounds: Mapping[str, Thresholds]
+    shortfalls: tuple[Shortfall, ...]
+    statistics: dict[str, Json]
+
+
+def draw(reader: Reader, job: PoolJob) -> Drawn:
+    """What is in a pool; nothing is written."""
+    rows: dict[str, list[Row]] = {each.name: reader.rows(_TASKS, id=each.row["id"]) for each in job.sources}
+    scores = {name: [row["difficulty_score"] for row in own] for name, own in rows.items()}
+    bounds = {each.name: stream.thresholds(scores[each.name], each.percentiles) for each in job.sources}
+    found = stream.draw(scores, bounds, job.wanted, job.config.random_seed, with_replacement=job.with_replacement)
+    tasks = tuple(
+        {**rows[pick.benchmark][pick.at], "position": at, "benchmark": pick.benchmark, "difficulty_bin": pick.bin}
+        for at, pick in enumerate(found.picks)
+    )
+    figures = statistics(
+        [(task["benchmark"], task["difficulty_bin"], task["difficulty_score"]) for task in tasks],
+        [asdict(each) for each in found.shortfalls],
+        [each.name for each in job.sources],
+    )
+    return Drawn(tasks, bounds, found.shortfalls, figures)
+
+
 def build(workspace: Workspace, job: PoolJob) -> Built:
     """Draws a pool and puts it into the record, or finds it there."""
     started = clock.monotonic()
@@ -126,51 +158,37 @@ def build(workspace: Workspace, job: PoolJob) -> Built:
         found = pools.find_pool(database, job.identity)
         if found is None:
             with reading(workspace) as reader:
-                columns, of_benchmarks, tasks = _drawn(workspace, reader, job)
-            columns["duration_s"] = clock.monotonic() - started
-            found = pools.register_pool(database, job.identity, columns, of_benchmarks, tasks)
+                drawn = draw(reader, job)
+            columns = _columns(workspace, job, drawn) | {"duration_s": clock.monotonic() - started}
+            tasks = [
+                {"benchmark_task_id": task["id"], "difficulty_bin": task["difficulty_bin"]} for task in drawn.tasks
+            ]
+            contributions = [_contribution(job, each, drawn) for each in job.sources]
+            found = pools.register_pool(database, job.identity, columns, contributions, tasks)
     with reading(workspace) as reader:
         pool = reader.rows("SELECT * FROM task_pool WHERE id = :id", id=found.id)[0]
     missing = json.loads(pool["statistics"]).get("shortfalls", [])
     return Built("made" if found.is_new else "reused", pool, tuple(Shortfall(**each) for each in missing))
 
 
-def _drawn(workspace: Workspace, reader: Reader, job: PoolJob) -> tuple[dict[str, Json], list[Row], list[Row]]:
-    """The pool's columns, what each benchmark contributes, and the tasks in their order."""
-    scores: dict[str, list[Row]] = {each.name: reader.rows(_SCORES, id=each.row["id"]) for each in job.sources}
-    numbers = {name: [row["difficulty_score"] for row in rows] for name, rows in scores.items()}
-    bounds = {each.name: stream.thresholds(numbers[each.name], each.percentiles) for each in job.sources}
-    drawn = stream.draw(numbers, bounds, job.wanted, job.config.random_seed, with_replacement=job.with_replacement)
-    picked = [(pick.benchmark, pick.bin, numbers[pick.benchmark][pick.at]) for pick in drawn.picks]
-    shortfalls = [asdict(each) for each in drawn.shortfalls]
-    found = statistics(picked, shortfalls, [each.name for each in job.sources])
-    ids = [scores[pick.benchmark][pick.at]["id"] for pick in drawn.picks]
-    texts = {row["id"]: row for each in job.sources for row in reader.rows(_TASKS, id=each.row["id"])}
-    content = pool_file(
-        {**texts[task], "position": at, "benchmark": pick.benchmark, "difficulty_bin": pick.bin}
-        for at, (task, pick) in enumerate(zip(ids, drawn.picks, strict=True))
-    )
-    config = public(job.config)
-    columns: dict[str, Json] = {
-        "wanted_name": job.config.name, "random_seed": job.config.random_seed,
-        "difficulty_split": job.config.difficulty_split, "with_replacement": job.with_replacement,
-        "n_wanted": job.config.n_total_tasks, "n_tasks": len(picked),
+def _columns(workspace: Workspace, job: PoolJob, drawn: Drawn) -> dict[str, Json]:
+    config, found = job.config, drawn.statistics
+    return {
+        "wanted_name": config.name, "random_seed": config.random_seed, "difficulty_split": config.difficulty_split,
+        "with_replacement": job.with_replacement, "n_wanted": config.n_total_tasks, "n_tasks": found["n_total"],
         "n_easy": found["difficulty_bins"][EASY], "n_hard": found["difficulty_bins"][HARD],
         "n_short": sum(each.wanted - each.got for each in drawn.shortfalls),
-        "mean_difficulty": found["difficulty_distribution"]["mean"], "data_digest": bytes_digest([content]),
-        "config_path": workspace.relative(workspace.find(job.path)), "description": job.config.description,
-        "command": job.command, "versions": store.to_json(versions()),
-        "settings": store.to_json(settings(job.config)), "config": store.to_json(config),
+        "mean_difficulty": found["difficulty_distribution"]["mean"],
+        "data_digest": bytes_digest([pool_file(drawn.tasks)]),
+        "config_path": None if job.path is None else workspace.relative(workspace.find(job.path)),
+        "description": config.description, "command": job.command, "versions": store.to_json(versions()),
+        "settings": store.to_json(settings(config)), "config": store.to_json(public(config)),
         "statistics": store.to_json(found),
     }  # fmt: skip
-    tasks = [
-        {"benchmark_task_id": task, "difficulty_bin": pick.bin} for task, pick in zip(ids, drawn.picks, strict=True)
-    ]
-    return columns, [_contribution(job, each, bounds[each.name], picked) for each in job.sources], tasks
 
 
-def _contribution(job: PoolJob, source: Source, bounds: Thresholds, picked: Sequence[tuple[str, str, float]]) -> Row:
-    got = {each: sum(name == source.name and bin_ == each for name, bin_, _ in picked) for each in BINS}
+def _contribution(job: PoolJob, source: Source, drawn: Drawn) -> Row:
+    bounds, got = drawn.bounds[source.name], drawn.statistics["benchmark_breakdown"][source.name]
     return {
         "benchmark_id": source.row["id"], "ratio": source.ratio, "low_percentile": source.percentiles[0],
         "high_percentile": source.percentiles[1], "low_threshold": bounds.low, "high_threshold": bounds.high,
