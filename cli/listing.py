@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from tracker.catalogue import Reader, Row
 from tracker.errors import Conflict, Corrupt, StorageError
 from tracker.listings import Listing
 from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from tracker.view_plan import Changes
 
 DEFAULT_LIMIT = 100
 
@@ -53,17 +57,29 @@ def reuse(*, reused: bool, original_batch: str) -> str:
 def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int]) -> None:
     """Makes the part of the directory tree that was just printed what the record says."""
     ids = list(experiment_ids)
-    if not ids:
-        return
-    from tracker.view import refresh
+    if ids:
+        from tracker.view import refresh
 
+        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory tree")
+
+
+def bring_files_up_to_date(workspace: Workspace, reader: Reader, dataset_ids: Iterable[int]) -> None:
+    """Makes the files of the agent data sets that were just printed what the record says."""
+    ids = list(dataset_ids)
+    if ids:
+        from tracker.agent_view import refresh
+
+        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory of agent data sets")
+
+
+def _report(refresh: Callable[[], Changes], what: str) -> None:
     try:
-        changes = refresh(workspace, reader, ids, patience_s=0)
+        changes = refresh()
         for moved in changes.aside:
             note(f"Note: {moved} was not what the record says and was restored; the other is in {changes.trash}.")
     except Corrupt as error:
-        note(f"Note: part of the directory tree was not brought up to date: {error}")
+        note(f"Note: part of the {what} was not brought up to date: {error}")
         note("`synthtrack view check` lists all differences.")
     except (StorageError, Conflict) as error:
         # The answer stands; whoever reads a tree that is not theirs can do no more about it than know.
-        note(f"Note: the directory tree was not brought up to date: {error}")
+        note(f"Note: the {what} was not brought up to date: {error}")

@@ -45,6 +45,18 @@ def next_command(state: State, runs: Sequence[Row]) -> str | None:
     return shlex.join(words)
 
 
+def perspectives_command(row: Row, runs: Sequence[Row]) -> str | None:
+    """What finishes an agent data set, or tries its failures again; None: complete, or made without a config file."""
+    if row["status"] == "complete" or not runs or not runs[-1]["config_path"]:
+        return None
+    command = runs[-1]["command"]
+    words = ["synthtrack", "perspectives", runs[-1]["config_path"], *_overrides(command)]
+    words += ["--test"] if "--test" in command.split() else []
+    # An unfinished draw is what --fresh goes on with.
+    words += ["--fresh"] if row["draw"] and row["status"] == "unfinished" else []
+    return shlex.join(words)
+
+
 def _config(runs: Sequence[Row]) -> str:
     """The config that the experiment was last made with; a judge can be tested with another one."""
     paths = [run["config_path"] for run in runs if run["outcome"] != "tested" and run["config_path"]]

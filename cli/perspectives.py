@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +14,10 @@ import click
 
 from cli import options, render
 from cli.config_files import config_files, is_new, refuse_elsewhere
+from cli.perspectives_browse import compare_datasets, list_datasets, show_dataset
 from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
-from tracker.errors import Error, PartialResult
-from tracker.paths import Workspace
+from tracker.errors import Error, PartialResult, UnknownReference
+from tracker.paths import Workspace, find_workspace
 
 if TYPE_CHECKING:
     from pipeline.perspectives.generate import Outcome
@@ -24,22 +28,62 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 
 
 class ConfigOrCommand(click.Group):
-    """A group whose first argument may be a config instead of a command: ``perspectives CONFIG``."""
+    """A group whose first word may be a config instead of a command: ``perspectives CONFIG``.
+
+    Options may stand before either.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = next((each for each in args if not each.startswith("-")), None)
-        asks_help = not args or (args[0] in {"-h", "--help"})
-        if not asks_help and named not in self.commands:
-            args = ["run", *args]
+        if args and args[0] not in {"-h", "--help"}:
+            at = self._first_word(args)
+            if at is not None and args[at] in self.commands:
+                args = [args[at], *args[:at], *args[at + 1 :]]
+            else:
+                if at == 0:
+                    self._refuse_misspelt(ctx, args)
+                args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def _first_word(self, args: Sequence[str]) -> int | None:
+        """Where the first argument is that is neither an option nor an option's value."""
+        options = [
+            each for command in self.commands.values() for each in command.params if each.param_type_name == "option"
+        ]
+        with_value = {name for each in options if not getattr(each, "is_flag", False) for name in each.opts}
+        at = 0
+        while at < len(args):
+            if not args[at].startswith("-"):
+                return at
+            at += 2 if args[at] in with_value else 1
+        return None
+
+    def _refuse_misspelt(self, ctx: click.Context, args: Sequence[str]) -> None:
+        """Raises UnknownReference for a word that is no command, and no file or directory either."""
+        word = args[0]
+        if Path(word).suffix in _SUFFIXES or "/" in word:
+            return
+        roots = [args[at + 1] for at, each in enumerate(args[:-1]) if each == "--root"]
+        roots += [each.removeprefix("--root=") for each in args if each.startswith("--root=")]
+        workspace = find_workspace(roots[-1] if roots else ctx.find_root().obj)
+        if not os.path.lexists(workspace.find(word)):
+            known = ", ".join(sorted(self.commands))
+            hint = f"Commands are {known}. A config is a JSON or YAML file, or a directory of them."
+            raise UnknownReference("command or config", word, self.commands, hint=hint)
 
 
 @click.group(cls=ConfigOrCommand, subcommand_metavar="CONFIG... | COMMAND [ARGS]...")
 def perspectives() -> None:
-    """Let agents under several conditions answer every input.
+    """Let agents under several conditions answer every input, and look at what they answered.
 
-    `synthtrack perspectives CONFIG` is short for `synthtrack perspectives run CONFIG`.
+    `synthtrack perspectives CONFIG` is short for `synthtrack perspectives run CONFIG`; `synthtrack perspectives run
+    --help` lists its options: --test, --dry-run, --set KEY=VALUE, --fresh, --max-cost and more.
+
+    For example: `synthtrack perspectives configs/perspectives/translation_offline.yaml --test`.
     """
+
+
+for _command in (list_datasets, show_dataset, compare_datasets):
+    perspectives.add_command(_command)
 
 
 @perspectives.command()
@@ -157,6 +201,7 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
         render.show("   No file yet: responses are missing.")
     else:
         render.show(f"   File: {workspace.relative(outcome.path)}")
+        render.show(f"💾 Next: {shlex.join(['synthtrack', 'perspectives', 'show', dataset['name']])}")
 
 
 def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:

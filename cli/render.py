@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -40,6 +41,11 @@ def note(text: str) -> None:
 def is_terminal() -> bool:
     """Whether stderr, where bars are drawn, is a terminal."""
     return sys.stderr.isatty()
+
+
+def columns() -> int:
+    """How wide the result may be: as the terminal, elsewhere as the rules; never below 60 columns."""
+    return max(60, shutil.get_terminal_size((len(RULE), 24)).columns) if sys.stdout.isatty() else len(RULE)
 
 
 def usd(amount: float | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "experiment": ("experiment", None),
+    "agent data set": ("agent data set", None),
     "source data": ("source data set", None),
     "training run": ("training run", None),
     "training data": ("directory of training data", "directories of training data"),
@@ -33,8 +34,9 @@ _NAMES = {
 def verify(workspace: Workspace, *, refs: tuple[str, ...], as_json: bool) -> None:
     """Check everything, or what REF names, against the fingerprints and digests in the record. Changes nothing.
 
-    REF is an experiment, a training run, a sweep or a path. Fingerprints are derived anew from the settings, digests
-    from the records and files; accuracies are counted anew. What differs is listed with what to do; exit code 6 then.
+    REF is an experiment, a training run, a sweep, an agent data set or a path. Fingerprints are derived anew from the
+    settings, digests from the records and files; accuracies and answers are counted anew. What differs is listed with
+    what to do; exit code 6 then.
     """
     from tracker.verify import verify as verify_all
 
@@ -58,28 +60,46 @@ def _subject(reader: Reader, workspace: Workspace, refs: tuple[str, ...]) -> Sub
     named = [_named(reader, workspace, ref) for ref in refs]
     experiments = dict.fromkeys(each for one in named for each in one.experiment_ids)
     runs = dict.fromkeys(each for one in named for each in one.run_ids)
-    return Subject(tuple(experiments), tuple(runs))
+    datasets = dict.fromkeys(each for one in named for each in one.agent_dataset_ids)
+    return Subject(tuple(experiments), tuple(runs), tuple(datasets))
 
 
 def _named(reader: Reader, workspace: Workspace, ref: str) -> Subject:
-    """What one REF means. Raises UnknownReference with what could be meant in either place."""
-    from tracker import references, sweeps
+    """What one REF means. Raises UnknownReference with what could be meant in any place."""
+    has_agents = bool(reader.rows("SELECT id FROM agent_dataset LIMIT 1"))
+    hints: dict[str, None] = {}
+    for find in (_experiment, _training, *([_agents] if has_agents else [])):
+        try:
+            return find(reader, workspace, ref)
+        except UnknownReference as error:
+            hints |= dict.fromkeys((error.hint or "").splitlines())
+    what = "experiment, training run, sweep or agent data set" if has_agents else "experiment, training run or sweep"
+    raise UnknownReference(what, ref, hint="\n".join(hints))
+
+
+def _experiment(reader: Reader, workspace: Workspace, ref: str) -> Subject:
+    from tracker import references
     from tracker.verify import Subject
 
-    try:
-        return Subject(experiment_ids=(references.find(reader, workspace, ref).id,))
-    except UnknownReference as error:
-        first = error
-    try:
-        found = sweeps.find(reader, workspace, ref)
-    except UnknownReference as error:
-        hints = dict.fromkeys(line for each in (first, error) for line in (each.hint or "").splitlines())
-        what = "experiment, training run or sweep"
-        raise UnknownReference(what, ref, hint="\n".join(hints)) from error
+    return Subject(experiment_ids=(references.find(reader, workspace, ref).id,))
+
+
+def _training(reader: Reader, workspace: Workspace, ref: str) -> Subject:
+    from tracker import sweeps
+    from tracker.verify import Subject
+
+    found = sweeps.find(reader, workspace, ref)
     if found.run_id is not None:
         return Subject(run_ids=(found.run_id,))
     rows = reader.rows("SELECT id FROM training_run WHERE training_sweep_id = :id ORDER BY id", id=found.sweep_id)
     return Subject(run_ids=tuple(row["id"] for row in rows))
+
+
+def _agents(reader: Reader, workspace: Workspace, ref: str) -> Subject:
+    from tracker import agent_references
+    from tracker.verify import Subject
+
+    return Subject(agent_dataset_ids=(agent_references.find(reader, workspace, ref),))
 
 
 def _result_files(run: Row) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tracker.catalogue import Row
 from tracker.fingerprint import Json, bytes_digest, canonical_json
@@ -24,6 +26,12 @@ def agent_file(dataset: Row, perspectives: Sequence[Row], inputs: Sequence[Row],
         "metadata": metadata(dataset),
     }
     return f"{json.dumps(content, ensure_ascii=False, indent=2)}\n".encode()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of the file; what goes beyond it: a response for each perspective, in order."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_suffix(".schema.json").read_bytes())
+    return found
 
 
 def metadata(dataset: Row) -> dict[str, Json]:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracker.agent_file import answers_digest
 from tracker.catalogue import Row
 from tracker.fingerprint import Json, bytes_digest, canonical_json, identified, identify
 
-EXPERIMENT, RUN = "experiment", "training run"
+EXPERIMENT, RUN, AGENTS = "experiment", "training run", "agent data set"
 SOURCE, DATA, RESULTS, TREE = "source data", "training data", "results", "tree"
 RESTORE = "The database was changed by hand or damaged: restore it from a backup."
 
 _MISSING = object()
-_KINDS = {EXPERIMENT: "shared_experiment", RUN: "training_run"}
+_STATUSES = ("answered", "failed")
+_KINDS = {EXPERIMENT: "shared_experiment", RUN: "training_run", AGENTS: "agent_dataset"}
+_WHERE = {EXPERIMENT: "{dataset}/{name}", RUN: "{directory} ({fingerprint})", AGENTS: "{name} ({fingerprint})"}
 REPEATED: Mapping[str, Mapping[str, str]] = {
     EXPERIMENT: {
         "dataset": "dataset.name", "record_limit": "record_limit", "draw": "draw",
@@ -33,6 +37,11 @@ REPEATED: Mapping[str, Mapping[str, str]] = {
         **{name: f"hyperparameters.{name}" for name in (
             "learning_rate", "batch_size", "steps", "seed", "zo_eps", "lora_rank",
         )},
+    },
+    AGENTS: {
+        **{name: name for name in ("task_type", "task_description", "add_references", "draw")},
+        "provider": "api_provider", "model": "model_config.model_name",
+        **{name: f"model_config.{name}" for name in ("endpoint", "temperature", "top_p", "max_tokens")},
     },
 }  # fmt: skip
 """Columns that say what the identity says, under its name there."""
@@ -50,7 +59,7 @@ class Finding:
 
 def identity_findings(kind: str, row: Row) -> Iterator[Finding]:
     """What does not follow from the identity that is stored with an experiment or a training run."""
-    where = f"{row['dataset']}/{row['name']}" if kind == EXPERIMENT else f"{row['directory']} ({row['fingerprint']})"
+    where = _WHERE[kind].format_map(row)
 
     def finding(what: str) -> Finding:
         return Finding(kind, what, where, RESTORE)
@@ -136,6 +145,78 @@ def source_findings(source: Row, splits: Sequence[Row], lines: Mapping[int, Iter
     derived = identify("source_dataset", parts).digest
     if derived != source["digest"]:
         yield finding(f"digest {source['digest'][:12]} is recorded, its splits give {derived[:12]}")
+
+
+def agent_findings(
+    dataset: Row, perspectives: Sequence[Row], responses: Sequence[Row], inputs: Collection[str]
+) -> Iterator[Finding]:
+    """Where an agent data set's conditions, inputs, responses and counts are not those of its identity and rows.
+
+    ``responses`` come in the order of inputs and perspectives, with ``is_input``: whether their record is the input at
+    their position; ``inputs`` are the digests of its source's splits.
+    """
+
+    def finding(what: str) -> Finding:
+        return Finding(AGENTS, what, _WHERE[AGENTS].format_map(dataset), RESTORE)
+
+    yield from map(finding, _unlike_identity(dataset, perspectives, inputs))
+    astray = sum(not row["is_input"] for row in responses)
+    if astray:
+        yield finding(f"{astray:,} of its responses are not to its inputs")
+    reading = {each["position"] for each in perspectives if each["reading"] is not None}
+    wrong = sum(not _is_whole(row, reading) for row in responses)
+    if wrong:
+        yield finding(f"{wrong:,} of its responses are not what their status says")
+    # While it is made or resumed nothing has been recorded of its responses yet.
+    if dataset["data_digest"] is None:
+        return
+    derived = answers_digest(responses)
+    if derived != dataset["data_digest"]:
+        yield finding(f"data_digest {dataset['data_digest'][:12]} is recorded, its responses have {derived[:12]}")
+    for what, recorded, found in _counts(dataset, perspectives, responses):
+        if recorded != found:
+            yield finding(f"{what} is {recorded:,}, its rows give {found:,}")
+
+
+def _unlike_identity(dataset: Row, perspectives: Sequence[Row], inputs: Collection[str]) -> Iterator[str]:
+    try:
+        settings = json.loads(dataset["identity"])["identity"]
+        wanted = [(each["condition"], each["reading"], each["strategy"]) for each in settings["agent_perspectives"]]
+        digest = settings["data_config"]["inputs"]
+    except (ValueError, TypeError, LookupError):
+        return  # what is wrong with an identity has been said
+    asked = [each for each in perspectives if not each["is_reference"]]
+    if [(each["condition"], each["reading"], each["strategy"]) for each in asked] != wanted:
+        yield "its conditions are not those of its identity"
+    places = [(each["position"], bool(each["is_reference"])) for each in perspectives]
+    if places != [(at, at == 0 and bool(dataset["add_references"])) for at in range(len(perspectives))]:
+        yield "its conditions are not in their places"
+    if digest not in inputs:
+        yield "its inputs are not those of its identity"
+
+
+def _counts(dataset: Row, perspectives: Sequence[Row], responses: Sequence[Row]) -> Iterator[tuple[str, int, int]]:
+    number = Counter((row["perspective"], row["status"]) for row in responses)
+    asked = [each for each in perspectives if not each["is_reference"]]
+    n_responses, n_failed = (sum(number[each["position"], status] for each in asked) for status in _STATUSES)
+    yield "n_perspectives", dataset["n_perspectives"], len(asked)
+    yield "n_responses", dataset["n_responses"], n_responses
+    yield "n_failed", dataset["n_failed"], n_failed
+    yield "n_inputs * n_perspectives", dataset["n_inputs"] * dataset["n_perspectives"], len(responses)
+    for each in perspectives:
+        here = (
+            (dataset["n_inputs"], 0)
+            if each["is_reference"]
+            else (number[each["position"], status] for status in _STATUSES)
+        )
+        for name, found in zip(("n_responses", "n_failed"), here, strict=True):
+            yield f"{name} of {each['condition']}", each[name], found
+
+
+def _is_whole(row: Row, reading: Collection[int]) -> bool:
+    if row["status"] != "answered":
+        return row["status"] == "failed" and row["response"] is None
+    return row["response"] is not None and (row["preparation"] is not None) == (row["perspective"] in reading)
 
 
 def _setting(settings: Json, name: str) -> Any:

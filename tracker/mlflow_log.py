@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tracker import clock, outbox, run_artifacts, run_report, sweep_report, training_artifacts, training_report
+from tracker import (
+    agent_artifacts,
+    agent_report,
+    clock,
+    outbox,
+    run_artifacts,
+    run_report,
+    sweep_report,
+    training_artifacts,
+    training_report,
+)
 from tracker.catalogue import Reader, reading
 from tracker.errors import StorageError
 from tracker.mlflow_run import ENDED, Input, MlflowRun, directory_name
@@ -72,6 +82,7 @@ _KINDS = {
     "generation_run": _Kind(run_report.RUN_TAG, run_artifacts.mlflow_run, may_end_anew=False),
     "training_run": _Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
     "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
+    "agent_run": _Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),
 }
 
 

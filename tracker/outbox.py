@@ -25,7 +25,11 @@ _PENDING = """
     UNION ALL
     SELECT o.id, o.kind, o.created_at, w.id, w.uuid, w.purpose, COALESCE(w.finished_at, w.heartbeat, w.started_at)
     FROM mlflow_outbox o JOIN training_sweep w ON w.id = o.training_sweep_id
-    WHERE (o.logged_at IS NULL OR :everything = 1) AND w.status <> 'running'"""
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND w.status <> 'running'
+    UNION ALL
+    SELECT o.id, o.kind, o.created_at, r.id, r.uuid, 'perspectives_' || d.task_type, '' FROM mlflow_outbox o
+    JOIN agent_run r ON r.id = o.agent_run_id JOIN agent_dataset d ON d.id = r.agent_dataset_id
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running'"""
 _LAST = "training_sweep"
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tracker import view
+from tracker import agent_view, view
 from tracker.catalogue import Reader, Row
 from tracker.findings import (
+    AGENTS,
     DATA,
     EXPERIMENT,
     REPEATED,
@@ -25,6 +26,7 @@ from tracker.findings import (
     SOURCE,
     TREE,
     Finding,
+    agent_findings,
     answer_findings,
     data_findings,
     identity_findings,
@@ -55,13 +57,22 @@ _ANSWERS = """
            SUM(CASE WHEN correct <> (label = predicted) THEN 1 ELSE 0 END) AS n_wrong
     FROM prediction :only GROUP BY training_run_id, stage HAVING stage = 'trained'"""
 
+_AGENTS = "SELECT * FROM agent_dataset :only ORDER BY id"
+_PERSPECTIVES = "SELECT * FROM agent_perspective WHERE agent_dataset_id = :id ORDER BY position"
+_RESPONSES = """
+    SELECT r.position, r.perspective, r.status, r.preparation, r.response,
+           CASE WHEN c.position = r.position AND p.source_dataset_id = :source THEN 1 ELSE 0 END AS is_input
+    FROM agent_response r JOIN source_record c ON c.id = r.source_record_id
+    JOIN source_split p ON p.id = c.source_split_id WHERE r.agent_dataset_id = :id ORDER BY r.position, r.perspective"""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The experiments and training runs (ids) that are to be checked."""
+    """The experiments, training runs and agent data sets (ids) that are to be checked."""
 
     experiment_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
+    agent_dataset_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,12 @@ def verify(
 
     Raises StorageError where the tree cannot be read.
     """
-    made, trained = (None, None) if subject is None else (subject.experiment_ids, subject.run_ids)
+    made, trained, answered = (
+        (None, None, None) if subject is None else (subject.experiment_ids, subject.run_ids, subject.agent_dataset_ids)
+    )
     experiments = _rows(reader, _EXPERIMENTS, "id", made)
     sources = reader.rows(_SOURCES) if subject is None else []
+    datasets = _rows(reader, _AGENTS, "id", answered)
     runs = _rows(reader, _RUNS, "id", trained)
     data = _rows(reader, _DATA, "d.training_run_id", trained)
     data_of = {run_id: list(rows) for run_id, rows in groupby(data, key=lambda row: row["id"])}
@@ -95,7 +109,9 @@ def verify(
         findings += identity_findings(EXPERIMENT, row)
     for row in sources:
         findings += _source(reader, row)
-    findings += [_of_tree(each) for each in view.check(workspace, reader, made) if each.what != "unknown"]
+    for row in datasets:
+        findings += _agents(reader, row)
+    findings += _trees(workspace, reader, made, answered)
     for row in runs:
         findings += identity_findings(RUN, row)
         findings += data_findings(row, data_of.get(row["id"], []))
@@ -104,7 +120,7 @@ def verify(
         findings += _results(workspace, row, result_files(row))
     findings += _directories(workspace, data, is_tree_checked=subject is None)
     counts = {
-        EXPERIMENT: len(experiments), SOURCE: len(sources), RUN: len(runs),
+        EXPERIMENT: len(experiments), AGENTS: len(datasets), SOURCE: len(sources), RUN: len(runs),
         DATA: len({row["directory"] for row in data}), RESULTS: len(complete),
     }  # fmt: skip
     return Verified(counts, tuple(findings))
@@ -125,10 +141,27 @@ def _source(reader: Reader, source: Row) -> Iterator[Finding]:
     return source_findings(source, splits, lines)
 
 
-def _of_tree(found: Difference) -> Finding:
+def _agents(reader: Reader, dataset: Row) -> Iterator[Finding]:
+    yield from identity_findings(AGENTS, dataset)
+    source = dataset["source_dataset_id"]
+    inputs = [split["digest"] for split in reader.rows(_SPLITS, id=source)]
+    responses = reader.rows(_RESPONSES, id=dataset["id"], source=source)
+    yield from agent_findings(dataset, reader.rows(_PERSPECTIVES, id=dataset["id"]), responses, inputs)
+
+
+def _trees(
+    workspace: Workspace, reader: Reader, made: Sequence[int] | None, answered: Sequence[int] | None
+) -> Iterator[Finding]:
+    data = workspace.relative(workspace.data_dir)
+    found = [(each, each.path) for each in view.check(workspace, reader, made)]
+    found += [(each, f"{data}/{each.path}") for each in agent_view.check(workspace, reader, answered)]
+    yield from (_of_tree(each, where) for each, where in found if each.what != "unknown")
+
+
+def _of_tree(found: Difference, where: str) -> Finding:
     what = f"{found.what}: {found.detail}" if found.detail else found.what
     remedy = RESTORE if found.what == "contradiction" else "`synthtrack view rebuild` mends the tree."
-    return Finding(TREE, what, found.path, remedy)
+    return Finding(TREE, what, where, remedy)
 
 
 def _directories(workspace: Workspace, data: Sequence[Row], *, is_tree_checked: bool) -> Iterator[Finding]:

@@ -98,6 +98,7 @@ def _claim(database: Database, job: Job, tell: Tell) -> Claimed:
 def _wanted(database: Database, job: Job, source_id: int) -> Wanted:
     plan, model = job.plan, job.plan.model
     config, tokens = store.to_json(recorded_config(plan.config)), estimate(plan)
+    config_path = None if job.path == IN_MEMORY else database.workspace.relative(Path(job.path))
     return Wanted(
         identity=plan.identity,
         name=plan.name(clock.now()),
@@ -112,8 +113,8 @@ def _wanted(database: Database, job: Job, source_id: int) -> Wanted:
             "settings": store.to_json(recorded_settings(plan.config)), "config": config,
         },
         run={
-            "command": job.options.command, "config_path": None if job.path == IN_MEMORY else database.workspace.relative(Path(job.path)),
-            "config": config, "versions": store.to_json(versions()),
+            "command": job.options.command, "config_path": config_path, "config": config,
+            "versions": store.to_json(versions()),
         },
         perspectives=plan.perspectives,
         accept_partial=job.options.accept_partial,

@@ -35,9 +35,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs as read, and the names of fields that nothing here uses."""
+    """Inputs as read, where each stands in its file, and the names of fields that nothing here uses."""
 
     inputs: tuple[Input, ...]
+    places: tuple[str, ...]
     unused: tuple[str, ...]
 
 
@@ -52,35 +53,38 @@ def read_inputs(path: Path) -> Inputs:
             hint="Correct data_config.input_data_path: absolute, or relative to the current directory or workspace.",
         )
     found: list[Input] = []
+    places: list[str] = []
     problems: list[Problem] = []
     fields: dict[str, None] = {}
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         what = _read(line, found, fields)
-        if what is not None:
+        if what is None:
+            places.append(_place(path, number))
+        else:
             problems.append(Problem(_place(path, number), what))
     if not found and not problems:
         problems.append(Problem(str(path), "no inputs"))
     if problems:
-        raise refused("The inputs cannot be used.", problems)
-    return Inputs(tuple(found), tuple(name for name in fields if name not in _KEYS))
+        raise refused("The inputs cannot be used.", path, problems)
+    return Inputs(tuple(found), tuple(places), tuple(name for name in fields if name not in _KEYS))
 
 
-def without_reference(path: Path, inputs: Sequence[Input]) -> list[Problem]:
+def without_reference(found: Inputs) -> list[Problem]:
     """The inputs that have no reference, as problems."""
     return [
-        Problem(_place(path, number), "no reference, which add_references puts in front")
-        for number, each in enumerate(inputs, 1)
+        Problem(place, "no reference, which add_references puts in front")
+        for each, place in zip(found.inputs, found.places, strict=True)
         if each.reference is None
     ]
 
 
-def refused(title: str, problems: Sequence[Problem]) -> DataError:
-    """The error of inputs that cannot be used: the first problems, and how many more there are."""
+def refused(title: str, path: Path, problems: Sequence[Problem], hint: str = _HINT) -> DataError:
+    """The error of inputs that cannot be used: the first problems, and how many more there are in the file."""
     more = len(problems) - _SHOWN
-    end = [Problem(problems[0].where.rpartition(":")[0] or problems[0].where, f"and {more} more")] if more > 0 else []
-    return DataError(title, [*problems[:_SHOWN], *end], hint=_HINT)
+    end = [Problem(str(path), f"and {more} more")] if more > 0 else []
+    return DataError(title, [*problems[:_SHOWN], *end], hint=hint)
 
 
 def sampled(inputs: Sequence[Input], size: int | None, seed: int | None) -> tuple[Input, ...]:

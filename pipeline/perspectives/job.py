@@ -67,15 +67,15 @@ def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
     path = workspace.find(config.data_config.input_data_path)
     found = read_inputs(path)
     size = config.data_config.sample_size
-    problems = []
     if size is not None and size > len(found.inputs):
         where = document.where(("data_config", "sample_size"))
         what = f"`data_config.sample_size` is {size:,}, and there are {len(found.inputs):,} inputs in {path}"
-        problems.append(Problem(where, what))
-    if config.add_references:
-        problems += without_reference(path, found.inputs)
+        raise refused(
+            "There are too few inputs.", path, [Problem(where, what)], "Lower it, or leave it out to use all."
+        )
+    problems = without_reference(found) if config.add_references else []
     if problems:
-        raise refused("The inputs do not fit the config.", problems)
+        raise refused("The inputs do not fit the config.", path, problems)
     used = sampled(found.inputs, size, config.seed)
     used = used[:TEST_INPUTS] if options.test else used
     source = source_of(config.task_type, path, workspace.relative(path), used)

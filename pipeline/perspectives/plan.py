@@ -22,6 +22,8 @@ NOTES = "Your notes:"
 """What stands between an input and the notes that an agent took on it."""
 _SEATS = 1000
 _MODEL_IN_NAME = 100
+_NAME_BYTES = 240
+"""What a file system takes is 255, with the suffix and the number of a second one of that name."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ class Plan:
     def name(self, moment: datetime) -> str:
         """``translation_Llama-3.3-70B-Instruct-Turbo_20241220_153000``: the stem of the file."""
         model = re.sub(r"[^\w.-]+", "-", self.model.model.rsplit("/", 1)[-1])[:_MODEL_IN_NAME]
-        return f"{self.config.task_type}_{model}_{moment:%Y%m%d_%H%M%S}"
+        task, end = self.config.task_type, f"{moment:%Y%m%d_%H%M%S}"
+        room = _NAME_BYTES - len(f"{task}__{end}".encode())
+        return f"{task}_{model.encode()[:room].decode(errors='ignore')}_{end}"
 
 
 def shown(requests: Sequence[ChatRequest]) -> str:

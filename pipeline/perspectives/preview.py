@@ -109,6 +109,8 @@ def _estimate(plan: Plan, readings: Sequence[tuple[int, Agent]], responses: Sequ
     some = plan.inputs[:: max(1, len(plan.inputs) // _SAMPLE)]
     known = [tokenizer.count(each.reference) for each in some if each.reference is not None]
     counts = [0, 0]
+    # An input that is there twice is asked about once.
+    readings, responses = _distinct(plan, readings), _distinct(plan, responses)
     for items, is_notes in ((readings, True), (responses, False)):
         sample = items[:: max(1, len(items) // _SAMPLE)]
         scale = len(items) / max(1, len(sample))
@@ -120,6 +122,13 @@ def _estimate(plan: Plan, readings: Sequence[tuple[int, Agent]], responses: Sequ
             counts[0] += round(scale * (_prompt(request, tokenizer) + (0 if is_notes else notes)))
             counts[1] += round(scale * length)
     return Estimate(len(readings) + len(responses), counts[0], counts[1], tokenizer.name)
+
+
+def _distinct(plan: Plan, items: Sequence[tuple[int, Agent]]) -> list[tuple[int, Agent]]:
+    found: dict[tuple[str, int], tuple[int, Agent]] = {}
+    for at, agent in items:
+        found.setdefault((plan.inputs[at].text, agent.position), (at, agent))
+    return list(found.values())
 
 
 def _prompt(request: ChatRequest, tokenizer: Tokenizer) -> int:

@@ -27,6 +27,9 @@ def _none_if_empty(value: object) -> object:
 
 
 def _distinct(perspectives: tuple[PerspectiveSpec, ...]) -> tuple[PerspectiveSpec, ...]:
+    # Not min_length: pydantic counts what is left of a list in which something else is wrong.
+    if not perspectives:
+        raise ValueError("holds no perspective, and at least one must answer")
     names = [each.condition for each in perspectives]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
@@ -72,7 +75,7 @@ class PerspectivesConfig(Spec):
     task_description: str = setting("", help="a sentence for those who read the file; no agent sees it")
     agent_model: AgentModelSpec = setting(alias="model_config", help="the model behind all agents")
     agent_perspectives: Annotated[tuple[PerspectiveSpec, ...], AfterValidator(_distinct)] = setting(
-        min_length=1, help="the conditions; responses come in their order"
+        help="the conditions, one at least; responses come in their order"
     )
     data_config: DataConfigSpec = setting(help="the inputs")
     add_references: bool = setting(

@@ -19,6 +19,13 @@ HEAVY = (
     "torch", "transformers", "mlflow", "datasets", "sqlalchemy", "sqlmodel", "pydantic", "pandas", "alembic", "openai",
     "together", "numpy", "matplotlib", "flask",
 )  # fmt: skip
+AGENTS = "configs/perspectives/translation_offline.yaml"
+OF_AGENTS: tuple[list[str], ...] = (
+    ["perspectives", "--help"],
+    ["perspectives", "list", "--verbose"],
+    ["perspectives", "show", "translation"],
+    ["perspectives", "compare", "translation", "translation", "--tested", "0"],
+)
 LOADED = f"""
 import sys
 from cli.main import run
@@ -77,6 +84,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return training_study(tmp_path_factory.mktemp("trained"))
 
 
+@pytest.fixture(scope="module")
+def agents_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("agents")
+    for arguments in (["init", str(found)], ["perspectives", str(found / AGENTS), "--no-mlflow"]):
+        assert start(found, *arguments).stderr.startswith("0 ")
+    return found
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
     assert start(root, *arguments).stderr == "0 []\n"
@@ -92,6 +107,11 @@ def test_looking_at_trainings_loads_nothing_heavy(trained: Study, arguments: lis
     uuids = {name: trained.uuid(name) for name in trained.runs}
     chosen = [uuids.get(argument, argument) for argument in arguments]
     assert start(trained.workspace.root, *chosen).stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("arguments", OF_AGENTS, ids=" ".join)
+def test_looking_at_agent_data_sets_loads_nothing_heavy(agents_root: Path, arguments: list[str]) -> None:
+    assert start(agents_root, *arguments).stderr == "0 []\n"
 
 
 def test_verifying_loads_nothing_heavy_before_it_looks_at_data(tmp_path: Path) -> None:

@@ -37,9 +37,11 @@ def test_where_nothing_differs_a_line_counts_what_was_checked(root: Path) -> Non
     assert (done.code, done.out, done.err) == (0, f"✅ As recorded: {ALL}.\n", "")
     done = call(root, "verify", "--json")
     assert json.loads(done.out) == {
-        "checked": {"experiment": 2, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2},
+        "checked": {
+            "experiment": 2, "agent_data_set": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
+        },
         "findings": [],
-    }
+    }  # fmt: skip
 
 
 def test_what_differs_is_listed_with_what_to_do(root: Path) -> None:

@@ -97,7 +97,8 @@ def everything(root: Path) -> tuple[str, list[Path]]:
 def test_where_all_is_as_it_was_nothing_is_said_and_nothing_done(root: Path) -> None:
     before = everything(root)
     assert checked(root) == Verified(
-        {"experiment": 2, "source data": 1, "training run": 3, "training data": 3, "results": 2}, ()
+        {"experiment": 2, "agent data set": 0, "source data": 1, "training run": 3, "training data": 3, "results": 2},
+        (),
     )
     assert everything(root) == before
 
@@ -273,7 +274,7 @@ def test_only_what_is_named_is_checked(root: Path) -> None:
     ]
     assert [each.kind for each in found(root, Subject(run_ids=(2,)))] == ["training run", "training data"]
     assert checked(root, Subject((1, 2), (1, 3))).counts == {
-        "experiment": 2, "source data": 0, "training run": 2, "training data": 3, "results": 1,
+        "experiment": 2, "agent data set": 0, "source data": 0, "training run": 2, "training data": 3, "results": 1,
     }  # fmt: skip
 
 
@@ -285,7 +286,8 @@ def test_an_unfinished_experiment_has_an_identity_too(root: Path) -> None:
 def test_a_new_workspace_has_nothing_wrong(tmp_path: Path) -> None:
     open_database(Workspace(tmp_path, environ={})).close()
     assert checked(tmp_path) == Verified(
-        {"experiment": 0, "source data": 0, "training run": 0, "training data": 0, "results": 0}, ()
+        {"experiment": 0, "agent data set": 0, "source data": 0, "training run": 0, "training data": 0, "results": 0},
+        (),
     )
 
 
