@@ -9,6 +9,7 @@ import click
 
 from cli import options, render
 from cli.config_files import is_new
+from cli.pool_browse import compare_pools, list_pools, pool_stats, show_pool
 from cli.progress import command_line, log_to_mlflow
 from tracker.errors import Error, PartialResult
 from tracker.paths import Workspace
@@ -217,3 +218,7 @@ def _show_built(workspace: Workspace, job: PoolJob, built: Built) -> None:
         f"from {', '.join(each.name for each in job.sources)}"
     )
     render.show(f"   Files: {workspace.relative(workspace.data_dir / row['name'])}/")
+
+
+for _command in (list_pools, show_pool, pool_stats, compare_pools):
+    pool.add_command(_command)

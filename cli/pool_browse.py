@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from cli.listing import limit_of, limited, told_of_the_files, verbose
+from cli.listing import bring_pools_up_to_date, limit_of, limited, verbose
 from cli.options import as_json, workspace
 from cli.output_file import write_output
 from cli.render import note, show, show_json
 from tracker import pool_listings
-from tracker.catalogue import Reader, Row, reading
+from tracker.catalogue import Row, reading
 from tracker.paths import Workspace, expanded
 
 
@@ -32,7 +30,7 @@ def list_pools(place: Workspace, *, verbose: bool, limit: int | None, as_json: b
             show_json(found.rows)
         else:
             show("\n".join(listed(found, verbose=verbose)))
-        _bring(place, reader, (row["id"] for row in found.rows))
+        bring_pools_up_to_date(place, reader, (row["id"] for row in found.rows))
 
 
 @click.command("show")
@@ -51,7 +49,7 @@ def show_pool(place: Workspace, *, ref: str, samples: int, as_json: bool) -> Non
             show_json({**row, "files": files, "tasks": tasks})
         else:
             show("\n".join(shown(row, tasks, files)))
-        _bring(place, reader, [row["id"]])
+        bring_pools_up_to_date(place, reader, [row["id"]])
 
 
 @click.command("stats")
@@ -76,7 +74,7 @@ def pool_stats(place: Workspace, *, ref: str, plot: str | None, force: bool, as_
             show_json(row["statistics"])
         else:
             show("\n".join(figures(row)))
-        _bring(place, reader, [row["id"]])
+        bring_pools_up_to_date(place, reader, [row["id"]])
 
 
 @click.command("compare")
@@ -96,20 +94,14 @@ def compare_pools(place: Workspace, *, first: str, second: str, as_json: bool) -
                 {"benchmark": name, "bin": each, "first": n[0], "second": n[1], "both": n[2]}
                 for (name, each), n in found.counts.items()
             ]
-            show_json({"pools": [row["name"] for row in rows], **asdict(found), "shared": found.shared, "counts": counts})
+            names = [row["name"] for row in rows]
+            show_json({"pools": names, **asdict(found), "shared": found.shared, "counts": counts})
         else:
             show("\n".join(compared(rows, found)))
-        _bring(place, reader, [row["id"] for row in rows])
+        bring_pools_up_to_date(place, reader, [row["id"] for row in rows])
 
 
 def _files(place: Workspace, row: Row) -> list[str]:
     from tracker.pool_view import STATISTICS, TASKS
 
     return [place.relative(place.data_dir / row["name"] / name) for name in (TASKS, STATISTICS)]
-
-
-def _bring(place: Workspace, reader: Reader, pool_ids: Iterable[int]) -> None:
-    from tracker.pool_view import refresh
-
-    ids = list(pool_ids)
-    told_of_the_files(lambda: refresh(place, reader, ids, patience_s=0.0))

@@ -127,7 +127,8 @@ def compared(rows: Sequence[Row], found: Overlap) -> Iterator[str]:
 
 
 def _features(metadata: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in metadata.items())
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in metadata.items()}
+    return harmless(", ".join(f"{name} {value}" for name, value in shown.items()))
 
 
 def _cut(text: str) -> str:

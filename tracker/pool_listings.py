@@ -121,7 +121,9 @@ def overlap(reader: Reader, first: Row, second: Row) -> Overlap:
 
 
 def _bins(reader: Reader, pool_id: int) -> set[tuple[str, str, int]]:
-    return {(row["benchmark"], row["difficulty_bin"], row["benchmark_task_id"]) for row in reader.rows(_DRAWN, id=pool_id)}
+    return {
+        (row["benchmark"], row["difficulty_bin"], row["benchmark_task_id"]) for row in reader.rows(_DRAWN, id=pool_id)
+    }
 
 
 def find(reader: Reader, workspace: Workspace, ref: str) -> int:
