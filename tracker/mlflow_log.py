@@ -24,6 +24,7 @@ from tracker import (
     agent_report,
     clock,
     outbox,
+    pool_report,
     run_artifacts,
     run_report,
     sweep_report,
@@ -83,6 +84,7 @@ _KINDS = {
     "training_run": _Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
     "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
     "agent_run": _Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),
+    "task_pool": _Kind(pool_report.POOL_TAG, pool_report.mlflow_run, may_end_anew=False),
 }
 
 

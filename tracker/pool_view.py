@@ -48,7 +48,7 @@ class _Home:
         """Its files by path. Raises Corrupt."""
         files: dict[str, bytes] = {}
         for each in self.ids:
-            files |= _pool(reader, each) if self.is_pool else _benchmark(reader, each)
+            files |= pool_content(reader, each) if self.is_pool else _benchmark(reader, each)
         return {f"{self.path}/{name}": data for name, data in files.items()}
 
 
@@ -150,7 +150,8 @@ def _parts(
         yield Part(plan(Wanted({home.path: files}), tree), tree, content, home.mtime_ns)
 
 
-def _pool(reader: Reader, pool_id: int) -> dict[str, bytes]:
+def pool_content(reader: Reader, pool_id: int) -> dict[str, bytes]:
+    """The files of a pool by name. Raises Corrupt where rows contradict each other."""
     pool = reader.rows(_POOL, id=pool_id)[0]
     tasks = pool_file(reader.rows(_POOL_TASKS, id=pool_id))
     if bytes_digest([tasks]) != pool["data_digest"]:
