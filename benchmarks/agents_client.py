@@ -48,10 +48,9 @@ def config(given: dict[str, Any]) -> dict[str, Any]:
 
 def job_in(root: Path, given: dict[str, Any]) -> tuple[Workspace, Job]:
     """A fresh workspace, and the job of the config in it."""
-    inputs = [
-        {"input": f"Sentence {n}: The man turned on the faucet of bathtub {n}.", "reference": f"He opened tap {n}."}
-        for n in range(given["inputs"])
-    ]
+    inputs = [{"input": f"Sentence {n}: The man turned on the faucet of bathtub {n}."} for n in range(given["inputs"])]
+    if given["references"]:
+        inputs = [each | {"reference": f"The man opened the tap of bathtub {n}."} for n, each in enumerate(inputs)]
     lines = "".join(f"{json.dumps(each)}\n" for each in inputs)
     (root / "inputs.jsonl").write_text(lines, encoding="utf-8")
     workspace = Workspace(root, environ={"OPENAI_API_KEY": "test-key"})

@@ -30,6 +30,11 @@ NAMES = {
 }
 PERSPECTIVES = 4
 Found = dict[str, Any]
+KINDS: dict[str, Found] = {
+    "": {"notes": False, "references": False},
+    " of which half take notes first": {"notes": True, "references": False},
+    ", inputs with references (chrF)": {"notes": False, "references": True},
+}
 
 
 def measure(client: str, server: Server, given: Found) -> Found:
@@ -94,15 +99,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--spread", action="store_true", help="print every round's ratio too")
     options = parser.parse_args()
-    for notes in (False, True):
-        per_input = PERSPECTIVES + PERSPECTIVES // 2 * notes
-        given = {"inputs": options.calls // per_input, "notes": notes, "in_flight": options.in_flight}
+    for what, kind in KINDS.items():
+        per_input = calls(kind | {"inputs": 1})
+        given = kind | {"inputs": options.calls // per_input, "in_flight": options.in_flight}
         load = os.getloadavg()[0]
         with running_server(latency=options.latency) as server:
             rounds = [{client: measure(client, server, given) for client in NAMES} for _ in range(options.rounds)]
-        what = "half of them with notes: " if notes else ""
         print(
-            f"{given['inputs']:,} inputs, {PERSPECTIVES} perspectives, {what}{calls(given):,} calls, "
+            f"{given['inputs']:,} inputs, {PERSPECTIVES} perspectives{what}: {calls(given):,} calls, "
             f"{1000 * options.latency:g} ms, {options.in_flight} in flight, medians of {options.rounds}; "
             f"{machine(load)}\n\n{table(rounds, calls(given))}\n"
         )

@@ -81,12 +81,12 @@ def _drain(space: Workspace, *, rebuild: bool, patience_s: float | None) -> Drai
 
 
 def _show_links(space: Workspace, base: str, *, open_browser: bool) -> None:
-    from tracker.mlflow_ui import TRAINING_RUN, comparisons, experiments_link
+    from tracker.mlflow_ui import AGENT_RUN, TRAINING_RUN, comparisons, experiments_link
 
     show(f"MLflow:  {experiments_link(base)}")
     for comparison in comparisons(space, base):
         show(f"\nCompare {counted(comparison.n_runs, comparison.kind)} of {comparison.batch}:\n  {comparison.url}")
-        what = "predictions" if comparison.kind == TRAINING_RUN else "samples"
+        what = {TRAINING_RUN: "predictions", AGENT_RUN: "responses"}.get(comparison.kind, "samples")
         show(f"Their {what} side by side:\n  {comparison.samples_url}")
     if open_browser:
         click.launch(experiments_link(base))

@@ -34,13 +34,13 @@ class ConfigOrCommand(click.Group):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {"-h", "--help"}:
+        if args and args[0] not in {"-h", "--help"} and not ctx.resilient_parsing:
             at = self._first_word(args)
             if at is not None and args[at] in self.commands:
                 args = [args[at], *args[:at], *args[at + 1 :]]
             else:
-                if at == 0:
-                    self._refuse_misspelt(ctx, args)
+                if at is not None:
+                    self._refuse_misspelt(ctx, args[at], args)
                 args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -57,9 +57,8 @@ class ConfigOrCommand(click.Group):
             at += 2 if args[at] in with_value else 1
         return None
 
-    def _refuse_misspelt(self, ctx: click.Context, args: Sequence[str]) -> None:
+    def _refuse_misspelt(self, ctx: click.Context, word: str, args: Sequence[str]) -> None:
         """Raises UnknownReference for a word that is no command, and no file or directory either."""
-        word = args[0]
         if Path(word).suffix in _SUFFIXES or "/" in word:
             return
         roots = [args[at + 1] for at, each in enumerate(args[:-1]) if each == "--root"]

@@ -78,23 +78,33 @@ def show_dataset(
 
 
 @click.command("compare")
-@click.argument("refs", nargs=2, metavar="REF REF")
+@click.argument("refs", nargs=-1, metavar="REF REF")
 @numbered
 @click.option("--samples", type=click.IntRange(min=0), help="How many inputs to show, in short; default: 1.")
 @click.option(
-    "--tested", type=click.IntRange(0, 1000), default=300, show_default=True, metavar="N",
-    help="How many of the inputs that both have the test of chrF scores.",
-)  # fmt: skip
+    "--tested",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="On how many inputs of both to test chrF; default: 300, fewer where texts are long.",
+)
 @as_json
 @workspace
 def compare_datasets(
-    place: Workspace, *, refs: tuple[str, str], number: int | None, samples: int | None, tested: int, as_json: bool
+    place: Workspace,
+    *,
+    refs: tuple[str, ...],
+    number: int | None,
+    samples: int | None,
+    tested: int | None,
+    as_json: bool,
 ) -> None:
     """Same and different settings, conditions of the same name side by side, and responses to the same input.
 
     Inputs are the same where their texts are; --input counts those of the first. Where both have references, chrF of
     each response to the same input is compared by the sign-flip test, corrected for the number of tests (Holm).
     """
+    if len(refs) != 2:
+        raise click.UsageError("Give two REFs.")
     if number is not None and samples is not None:
         raise click.UsageError("Give either --input or --samples.")
     from cli.perspectives_compare_text import compared

@@ -133,7 +133,7 @@ def _tests(found: Compared) -> Iterator[str]:
     tested = [(each.condition, each.test) for each in found.conditions if each.test is not None]
     if not tested:
         yield "No test of chrF: " + (
-            "--tested is 0." if not found.n_tested else "no responses with references in both."
+            "none was asked for (--tested N)." if not found.n_tested else "no responses with references in both."
         )
         return
     n = max(test.n for _, test in tested)
@@ -156,12 +156,15 @@ def _sample(each: Sample, columns: int, *, whole: bool) -> Iterator[str]:
     also = "not in 2" if other is None else "" if other == number else f"input {other:,} of 2"
     yield from (f"🔍 Input {number:,}{f' ({also})' if also else ''}", THIN_RULE)
     most_lines = None if whole else SHORT_LINES
-    same_reference = each.references[0] is not None and each.references[0] == each.references[1]
-    head = [["Input", each.input], *([["Reference", str(each.references[0])]] if same_reference else [])]
+    references = list(dict.fromkeys(text for text in each.references if text is not None))
+    head = [["Input", each.input], *([["Reference", references[0]]] if len(references) == 1 else [])]
     rows = [["", *_TITLES]]
-    if any(each.references) and not same_reference:
-        rows.append(["Reference", *(text or "(none)" for text in each.references)])
+    if len(references) > 1:
+        rows.append(["Reference", *references])
     for name, *pair in each.responses:
+        there = [row for row in pair if row is not None]
+        if all(row["status"] == "reference" for row in there):
+            continue
         notes = [None if row is None else row["preparation"] for row in pair]
         if any(text is not None for text in notes):
             rows.append([f"{name}: notes", *("-" if text is None else text or "(empty)" for text in notes)])

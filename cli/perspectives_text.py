@@ -60,7 +60,8 @@ def _detailed(row: Row, width: int) -> Iterator[str]:
     yield f"File: {row['path'] or 'none yet, responses are missing'}"
     yield f"Inputs: {row['origin']}"
     yield from hanging(f"Conditions: {', '.join(map(condition, row['conditions']))}", width)
-    yield from tokens(row)
+    for line in tokens(row):
+        yield from hanging(line, width)
     for run in row["runs"]:
         yield from hanging(f"Run: {_run(run)}", width)
 
@@ -172,7 +173,7 @@ def figures(conditions: Sequence[Row], columns: int) -> list[str]:
 
 def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
     """A table whose first column is wrapped into what the others leave of ``columns``."""
-    others = table(headers[1:], [row[1:] for row in rows]).index("\n") + 2
+    others = 2 + max(map(len, table(headers[1:], [row[1:] for row in rows]).splitlines()))
     # Wrapped here: with widths of its own tabulate takes texts for numbers.
     names = ["\n".join(wrapped(row[0], max(_NARROWEST, columns - others))) for row in rows]
     return table(headers, [[name, *row[1:]] for name, row in zip(names, rows, strict=True)]).splitlines()

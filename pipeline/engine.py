@@ -277,6 +277,8 @@ class Engine:
                 if limited >= HOPELESS and (alone or endpoint.breaker.answers > answered):
                     # Others are answered and this one is not: it is too large for the limit, and will always be.
                     self.counters.failed += 1
+                    # What its asker records refers to it.
+                    self._writer.attempt((request, attempt))
                     raise Failed(request.key, attempt)
                 # The gate has already slowed down; only who is refused again and again steps back as well.
                 if limited > 1:

@@ -94,9 +94,16 @@ def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Ca
 
 
 def when_free(
-    attempt: Callable[[], ClaimedT | Busy], what: str, hint: str, tell: Callable[[str], None] | None
+    attempt: Callable[[], ClaimedT | Busy],
+    what: str,
+    hint: str,
+    tell: Callable[[str], None] | None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> ClaimedT:
-    """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told."""
+    """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told.
+
+    ``pause`` waits for so many seconds between two attempts, or raises what ends the waiting.
+    """
     told: Busy | None = None
     while True:
         found = attempt()
@@ -108,7 +115,7 @@ def when_free(
         if found != told:
             told = found
             tell(f"{held} Waiting for it.")
-        time.sleep(_POLL_S)
+        pause(_POLL_S)
 
 
 def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) -> Row:

@@ -15,7 +15,7 @@ from pipeline.two_stage import TWO_STAGE
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Identity, Json, identify
 from tracker.paths import name_problem
-from tracker.spec import Real, Spec, Whole, identity, marks, name_parts, public, setting, settings
+from tracker.spec import Real, Spec, Whole, identity, key_of, marks, name_parts, public, setting, settings
 
 PROVIDERS: Mapping[str, Mapping[str, str]] = {
     "openai": {"api_key_env": "OPENAI_API_KEY", "base_url_env": "OPENAI_BASE_URL", "url": "https://api.openai.com/v1"},
@@ -377,14 +377,14 @@ def _without_effect(config: GenerationConfig) -> frozenset[str]:
 def deprecations(spec: Spec, prefix: str = "") -> list[str]:
     """A warning for each deprecated or risky setting that is given."""
     found: list[str] = []
-    for name in type(spec).model_fields:
-        value = getattr(spec, name)
+    for name, field in type(spec).model_fields.items():
+        key, value = f"{prefix}{key_of(name, field)}", getattr(spec, name)
         if isinstance(value, Spec):
-            found += deprecations(value, f"{prefix}{name}.")
+            found += deprecations(value, f"{key}.")
             continue
-        mark: Mapping[str, Json] = marks(type(spec).model_fields[name])
+        mark: Mapping[str, Json] = marks(field)
         if mark.get("deprecated") and value is not None:
-            found.append(f"`{prefix}{name}` is deprecated and has no effect: {mark['deprecated']}.")
+            found.append(f"`{key}` is deprecated and has no effect: {mark['deprecated']}.")
         if mark.get("secret") and value is not None:
-            found.append(f"`{prefix}{name}` holds a literal key: put it into an environment variable (api_key_env).")
+            found.append(f"`{key}` holds a literal key: put it into an environment variable (api_key_env).")
     return found

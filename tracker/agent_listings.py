@@ -35,11 +35,11 @@ def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None,
 
     Raises UnknownReference for an unknown task type.
     """
-    where, of = ("", {}) if task_type is None else ("WHERE task_type = :task", {"task": task_type})
+    where, of = ("", {}) if task_type is None else ("WHERE task_type = :task", {"task": task_type.encode(errors="replace").decode()})
     total = int(reader.rows(f"SELECT COUNT(*) AS n FROM agent_dataset {where}", **of)[0]["n"])
     if task_type is not None and not total:
         known = [row["task_type"] for row in reader.rows("SELECT DISTINCT task_type FROM agent_dataset")]
-        hint = f"There are {', '.join(sorted(known)[:10])}." if known else "There are no agent data sets yet."
+        hint = f"Task types are {', '.join(sorted(known)[:10])}." if known else "There are no agent data sets yet."
         raise UnknownReference("agent data sets of task type", task_type, known, hint=hint)
     rows = reader.rows(
         f"""SELECT {_LISTED} {_FROM}

@@ -24,6 +24,8 @@ def note(report: AgentReport, workspace: Workspace) -> str:
         lines += [f"**{run['status']}**: {run['error'][:1000]}", ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {cell(value)} |" for name, value in _rows(report, workspace)), ""]
     if report.is_current:
+        # Between two tables, so that MLflow does not show them as one.
+        lines += ["Means over the responses of each condition; chrF (0 to 100) is of all of them together:", ""]
         lines += [f"| {' | '.join(_HEADS)} |", f"|---|{'---:|' * (len(_HEADS) - 1)}"]
         lines += [f"| {' | '.join(_condition(each))} |" for each in report.perspectives]
         lines.append("")
@@ -62,5 +64,5 @@ def _condition(each: Row) -> Iterator[str]:
     yield cell(each["condition"])
     for name, form in (("chrf", ".1f"), ("mean_words", ".1f"), ("mean_completion_tokens", ".1f")):
         yield "" if each[name] is None else format(each[name], form)
-    yield "" if each["mean_latency_s"] is None else f"{each['mean_latency_s']:.2f} s"
+    yield "" if each["mean_latency_s"] is None else f"{each['mean_latency_s']:.3g} s"
     yield f"{each['n_responses']:,}" + (f" ({each['n_failed']:,} failed)" if each["n_failed"] else "")

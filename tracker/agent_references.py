@@ -93,7 +93,9 @@ def _by_part(reader: Reader, _: Workspace, text: str) -> list[Row]:
 
 
 def _rows(reader: Reader, where: str, **of: str) -> list[Row]:
-    return reader.rows(f"SELECT id, fingerprint, name FROM agent_dataset WHERE {where} ORDER BY id DESC", **of)
+    # What is not UTF-8 in a path is in no name.
+    known = {name: value.encode(errors="replace").decode() for name, value in of.items()}
+    return reader.rows(f"SELECT id, fingerprint, name FROM agent_dataset WHERE {where} ORDER BY id DESC", **known)
 
 
 def _ambiguous(ref: str, rows: Sequence[Row]) -> UnknownReference:

@@ -127,13 +127,16 @@ def load_report(reader: Reader, agent_run_id: int) -> AgentReport:
 
 def condition_keys(conditions: Sequence[str]) -> list[str]:
     """``conditions`` with what MLflow takes in a name, one for each: letters, digits, blanks and ``_-.``."""
-    legal = [re.sub(r"[^\w.\- ]+", "_", name).strip(" .") for name in conditions]
+    legal = [re.sub(r" *[^\w.\- ]+ *", "_", name).strip(" .") for name in conditions]
     named = [key if key.strip("_") else f"condition_{at}" for at, key in enumerate(legal, 1)]
     return _unique(named, "{}_{}", _TAKEN)
 
 
 def parameters(report: AgentReport) -> dict[str, str]:
-    """Every setting of this run under its dotted name, and of each condition what its agent was told."""
+    """Every setting of this run under its dotted name, and of each condition what its agent was told.
+
+    The compare page draws the first three by name that differ: the fingerprint, which always does, is to be none.
+    """
     run = report.run
     shown = setting_parameters(run["settings"], run["config"])
     shown.pop("agent_perspectives", None)
@@ -142,7 +145,7 @@ def parameters(report: AgentReport) -> dict[str, str]:
         shown |= {f"agent_perspectives.{key}.{name}": text for name, text in told.items()}
     shown |= {
         "conditions": ", ".join(each["condition"] for each in report.perspectives),
-        "fingerprint": run["fingerprint"],
+        "run.fingerprint": run["fingerprint"],
         "inputs_digest": run["inputs_digest"][:DIGEST_LIMIT],
         "n_inputs": str(run["n_inputs"]),
         "draw": str(run["draw"]),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tracker import training_report
+from tracker import agent_report, training_report
 from tracker.catalogue import Row, reading
 from tracker.errors import Conflict, StorageError
 from tracker.mlflow_log import QUIET, experiment_ids
@@ -61,15 +61,26 @@ _TRAININGS = """
     JOIN (SELECT purpose, MAX(id) AS newest FROM logged GROUP BY purpose HAVING COUNT(*) > 1
           ORDER BY MAX(id) DESC LIMIT :batches) p ON p.purpose = l.purpose
     ORDER BY p.newest DESC, l.id"""
-TRAINING_RUN, JUDGE_TEST, GENERATION_RUN = "training run", "judge test", "run"
-_KINDS = {TRAINING_RUN: _TRAININGS, GENERATION_RUN: _RUNS, JUDGE_TEST: _TESTS}
+_AGENTS = """
+    WITH logged AS (
+        SELECT r.id, o.mlflow_run_id, 'perspectives_' || d.task_type AS purpose
+        FROM mlflow_outbox o JOIN agent_run r ON r.id = o.agent_run_id JOIN agent_dataset d ON d.id = r.agent_dataset_id
+        WHERE o.mlflow_run_id IS NOT NULL AND d.data_digest IS NOT NULL
+          AND r.id IN (SELECT MAX(id) FROM agent_run WHERE outcome <> 'reused' GROUP BY agent_dataset_id))
+    SELECT l.purpose AS batch, l.purpose, l.mlflow_run_id FROM logged l
+    JOIN (SELECT purpose, MAX(id) AS newest FROM logged GROUP BY purpose HAVING COUNT(*) > 1
+          ORDER BY MAX(id) DESC LIMIT :batches) p ON p.purpose = l.purpose
+    ORDER BY p.newest DESC, l.id"""
+TRAINING_RUN, JUDGE_TEST, GENERATION_RUN, AGENT_RUN = "training run", "judge test", "run", "agent run"
+_KINDS = {TRAINING_RUN: _TRAININGS, GENERATION_RUN: _RUNS, JUDGE_TEST: _TESTS, AGENT_RUN: _AGENTS}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Runs side by side: of a batch the latest of each of its experiments, or (``kind``) its judge tests.
 
-    Of a training purpose, which then stands in ``batch``, the latest complete run of each point.
+    Of a training purpose, which then stands in ``batch``, the latest complete run of each point; of a task of
+    `perspectives`, whose purpose then stands there, the run that finished each data set.
     """
 
     batch: str
@@ -119,6 +130,8 @@ def _table_link(base: str, experiment: str, chosen: str) -> str:
 def _filter(batch: str, kind: str) -> str:
     if kind == TRAINING_RUN:
         return f"tags.`{training_report.KIND_TAG}` = 'training_run'"
+    if kind == AGENT_RUN:
+        return f"tags.`{agent_report.RUN_TAG}` != '' AND tags.`synthtrack.outcome` != 'reused'"
     mark = '"' if "'" in batch else "'"
     step = " AND tags.`synthtrack.step` = 'judge_test'" if kind == JUDGE_TEST else ""
     return f"tags.`synthtrack.batch` = {mark}{batch}{mark}{step}"

@@ -29,11 +29,12 @@ _Sides = tuple[tuple[Row, Row], tuple[Row, Row]]
 """On each side the data set and one condition of it."""
 _TOLD = ("reading", "strategy")
 _STEPS_PER_POINT = 10
+_MOST_TESTED, _MOST_CHARACTERS = 300, 2_000_000
 _MOST_BITS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Tested:
     """Whether the chrF of responses to the same inputs differs by more than chance; chrF from 0 to 100.
 
     ``means`` are those of the sentence chrF of each side over ``n`` inputs; ``p`` is two-sided, ``corrected`` for the
@@ -58,7 +59,7 @@ class Condition:
     figures: dict[str, tuple[float | None, float | None]]
     n_both: int
     n_equal: int
-    test: Test | None = None
+    test: Tested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +88,16 @@ class Compared:
     samples: list[Sample]
 
 
-def compare(first: Row, second: Row, *, n_tested: int, n_samples: int, position: int | None = None) -> Compared:
+def compare(first: Row, second: Row, *, n_tested: int | None, n_samples: int, position: int | None = None) -> Compared:
     """Compares rows of agent data sets that have their ``conditions``, ``inputs`` and ``answers`` with them.
 
-    ChrF is tested on the first ``n_tested`` inputs that both have. Shown are the first ``n_samples`` of them, or the
-    input at ``position`` of the first.
+    ChrF is tested on the first ``n_tested`` inputs that both have; None: on as many as take a few seconds. Shown are
+    the first ``n_samples`` of them, or the input at ``position`` of the first.
     """
     pairs = matched(first["inputs"], second["inputs"])
     names = [{each["condition"]: each for each in row["conditions"]} for row in (first, second)]
     shared = [name for name in names[0] if name in names[1]]
-    tested = pairs[:n_tested]
+    tested = pairs[: _affordable(first, second, pairs) if n_tested is None else n_tested]
     found = [_condition(((first, names[0][name]), (second, names[1][name])), pairs, tested) for name in shared]
     positions = pairs[:n_samples] if position is None else [(position, dict(pairs).get(position))]
     every = list(dict.fromkeys((*names[0], *names[1])))
@@ -109,6 +110,22 @@ def compare(first: Row, second: Row, *, n_tested: int, n_samples: int, position:
         n_tested=len(tested),
         samples=[_sample(first, second, at, names, every) for at in positions],
     )
+
+
+def _affordable(first: Row, second: Row, pairs: Sequence[_Pair]) -> int:
+    """How many inputs to score: chrF takes time by the character."""
+    left = _MOST_CHARACTERS
+    of: list[dict[int, int]] = []
+    for row in (first, second):
+        lengths: dict[int, int] = defaultdict(int)
+        for (at, _), answer in row["answers"].items():
+            lengths[at] += len(answer["response"] or "") + len(row["inputs"][at]["reference"] or "")
+        of.append(lengths)
+    for n, (one, other) in enumerate(pairs[:_MOST_TESTED]):
+        left -= of[0].get(one, 0) + of[1].get(other, 0)
+        if left < 0:
+            return n
+    return min(len(pairs), _MOST_TESTED)
 
 
 def matched(first: Sequence[Row], second: Sequence[Row]) -> list[_Pair]:
@@ -172,7 +189,7 @@ def _answered(sides: _Sides, pairs: Sequence[_Pair]) -> dict[_Pair, tuple[str, s
     return found
 
 
-def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence[_Pair]) -> Test | None:
+def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence[_Pair]) -> Tested | None:
     (first, _), (second, _) = sides
     references = {
         pair: (first["inputs"][pair[0]]["reference"], second["inputs"][pair[1]]["reference"])
@@ -187,7 +204,7 @@ def _test(sides: _Sides, both: Mapping[_Pair, tuple[str, str]], tested: Sequence
     one, other = (
         [float(sentence_chrf(texts[side], [reference[side]]).score) for texts, reference in scored] for side in (0, 1)
     )
-    return Test(len(scored), (fmean(one), fmean(other)), differs(one, other))
+    return Tested(len(scored), (fmean(one), fmean(other)), differs(one, other))
 
 
 def _corrected(found: Sequence[Condition]) -> list[Condition]:

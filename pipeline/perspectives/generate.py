@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tracker.agent_file import answers_digest
 from tracker.agents import Claimed, Wanted
 from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database, open_database
-from tracker.errors import BudgetReached, Error
+from tracker.errors import BudgetReached, Error, Interrupted
 from tracker.paths import Workspace
 from tracker.store import Totals
 from tracker.view_plan import Changes
@@ -65,8 +66,7 @@ async def generate(
     if not _is_ready(workspace, job):
         check_models(workspace, [job.plan.model], job.path, capped=job.options.max_cost is not None)
     with open_database(workspace) as database:
-        # It may wait for another process, and the loop is not ours alone.
-        claimed = await asyncio.to_thread(_claim, database, job, tell)
+        claimed = await _claimed(database, job, tell)
         if claimed.outcome == "reused":
             status = "partial" if claimed.partial else "complete"
             run = agents.finish(database, claimed, Totals(), status=status)
@@ -83,7 +83,27 @@ def _is_ready(workspace: Workspace, job: Job) -> bool:
     return found is not None and store.is_ready(found, accept_partial=job.options.accept_partial)
 
 
-def _claim(database: Database, job: Job, tell: Tell) -> Claimed:
+async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:
+    """The same as ``_claim``, in a thread: it may wait for another process, and the loop is not ours alone."""
+    left = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if left.wait(seconds):
+            raise Interrupted("Interrupted while another process made it.")
+
+    claiming = asyncio.ensure_future(asyncio.to_thread(_claim, database, job, tell, pause))
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError as error:
+        # A thread cannot be cancelled: it is told to wait no longer, and what it has claimed by then is given back.
+        left.set()
+        with contextlib.suppress(Error):
+            status, what = ended_as(error)
+            agents.finish(database, await claiming, Totals(), status=status, error=what)
+        raise
+
+
+def _claim(database: Database, job: Job, tell: Tell, pause: Callable[[float], None]) -> Claimed:
     """The data set for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     plan, process = job.plan, clock.this_process()
     wanted = _wanted(database, job, register(database, plan.source))
@@ -92,6 +112,7 @@ def _claim(database: Database, job: Job, tell: Tell) -> Claimed:
         f"{plan.config.task_type} ({plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
         tell if job.options.wait else None,
+        pause,
     )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracker.test_verify import NAME, SHARED, made
+from tests.tracker.test_verify import NAME, SHARED, agents, asked, made
 from tests.workspaces import call, execute, rows
 
-__all__ = ["made"]
+__all__ = ["agents", "asked", "made"]
 FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "1_3_train.out", "1_3_train.err", "model")
 ALL = "2 experiments, 1 source data set, 3 training runs, 3 directories of training data, 2 result directories"
 
@@ -129,3 +129,24 @@ def test_it_is_a_command_of_its_own(root: Path) -> None:
     done = execute(root, "verify")
     assert (done.code, done.out.count("❌")) == (6, 3)
     assert done.err == "Error: 3 things are not as recorded.\n"
+
+
+def test_agent_data_sets_are_counted_named_and_found(agents: Path) -> None:
+    done = call(agents, "verify")
+    assert (done.code, done.out) == (0, "✅ As recorded: 2 agent data sets, 1 source data set.\n")
+    assert json.loads(call(agents, "verify", "--json").out)["checked"]["agent_data_set"] == 2
+    [(fingerprint, name)] = rows(agents, "SELECT fingerprint, name FROM agent_dataset WHERE id = 2")
+    edit(agents, "UPDATE agent_dataset SET temperature = 1 WHERE id = 1")
+    for ref in (fingerprint, fingerprint[:6], name, f"data/agents/{name}.json"):
+        done = call(agents, "verify", ref)
+        assert (done.code, done.out) == (0, "✅ As recorded: 1 agent data set.\n"), ref
+    done = call(agents, "verify")
+    [(first, first_name)] = rows(agents, "SELECT fingerprint, name FROM agent_dataset WHERE id = 1")
+    assert (done.code, done.err) == (6, "Error: 1 thing is not as recorded.\n")
+    assert done.out.startswith(
+        f"❌ agent data set {first_name} ({first}): temperature is 1.0, in its identity 0.7\n   The database was "
+    )
+    done = call(agents, "verify", "nothing_of_that_name")
+    assert done.code == 4
+    assert "No experiment, training run, sweep or agent data set 'nothing_of_that_name'." in done.err
+    assert "synthtrack perspectives list" in done.err

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.main import run
+from tests import agent_rows
 from tests.view_rows import Made, execute, snapshot, workspace
+from tracker.database import open_database
 from tracker.paths import Workspace
 
 
@@ -109,3 +111,105 @@ def test_without_a_workspace_nothing_is_made(tmp_path: Path, capsys: pytest.Capt
     assert run(["--root", str(tmp_path), "view", "rebuild"]) == 4
     assert list(tmp_path.iterdir()) == []
     assert "synthtrack init" in capsys.readouterr().err
+
+
+@pytest.fixture
+def both(here: Workspace) -> Workspace:
+    """An experiment and two agent data sets, with their trees."""
+    with open_database(here) as database:
+        for number, name in enumerate(NAMES):
+            agent_rows.make(database, name=name, draw=number)
+    assert run(["--root", str(here.root), "view", "rebuild"]) == 0
+    return here
+
+
+NAMES = ("translation_m_1", "translation_m_2")
+FILES = tuple(f"agents/{name}.json" for name in NAMES)
+
+
+def test_the_agents_files_are_rebuilt_with_the_tree_and_told_apart_from_it(
+    both: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(both.synthetic_dir)
+    shutil.rmtree(both.data_dir)
+    capsys.readouterr()
+    assert run(["--root", str(both.root), "view", "rebuild"]) == 0
+    assert capsys.readouterr().out == "Wrote 1 experiment.\nWrote 1 link.\nWrote 2 files in data/agents.\n"
+    assert run(["--root", str(both.root), "view", "rebuild"]) == 0
+    assert capsys.readouterr() == ("The tree is what the database says; nothing to do.\n", "")
+    (both.data_dir / FILES[0]).write_text("by hand")
+    (both.data_dir / "agents" / "notes.txt").write_text("mine")
+    assert run(["--root", str(both.root), "view", "rebuild"]) == 0
+    (trash,) = both.trash_dir.iterdir()
+    assert capsys.readouterr().out == (
+        "Wrote 1 file in data/agents.\n"
+        f"Moved to {trash}, because the database says otherwise:\n"
+        f"  {FILES[0]}\n"
+        f"Unknown to the database and left alone in {both.data_dir}:\n"
+        "  agents/notes.txt\n"
+    )
+    assert (trash / FILES[0]).read_text() == "by hand"
+
+
+def test_the_agents_files_are_checked_with_the_tree(both: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["--root", str(both.root), "view", "check"]) == 0
+    assert capsys.readouterr().out == "Data_v2/synthetic and data/agents are what the database says.\n"
+    (both.data_dir / "agents" / "notes.txt").write_text("mine")
+    assert run(["--root", str(both.root), "view", "check"]) == 0
+    assert capsys.readouterr().out == "unknown           data/agents/notes.txt  (left alone)\n\n1 unknown\n"
+    (both.data_dir / FILES[0]).write_text("by hand")
+    (both.data_dir / FILES[1]).unlink()
+    assert run(["--root", str(both.root), "view", "check"]) == 6
+    out, err = capsys.readouterr()
+    assert out == (
+        "unknown           data/agents/notes.txt  (left alone)\n"
+        f"edited            data/{FILES[0]}\n"
+        f"missing           data/{FILES[1]}\n"
+        "\n"
+        "1 unknown, 1 edited, 1 missing\n"
+    )
+    agents = both.data_dir / "agents"
+    assert err.startswith(f"Error: 2 differences between the database and {agents}.\n`synthtrack view rebuild` mends")
+    (both.synthetic_dir / Made().home / ".fingerprint").unlink()
+    assert run(["--root", str(both.root), "view", "check"]) == 6
+    expected = f"Error: 3 differences between the database and {both.synthetic_dir} and {agents}.\n"
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_the_agents_files_as_json(both: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    (both.data_dir / FILES[1]).unlink()
+    (both.synthetic_dir / Made().home / ".fingerprint").unlink()
+    capsys.readouterr()
+    assert run(["--root", str(both.root), "view", "check", "--json"]) == 6
+    assert json.loads(capsys.readouterr().out) == [
+        {"path": f"{Made().home}/.fingerprint", "what": "missing", "detail": ""},
+        {"path": FILES[1], "what": "missing", "detail": "", "tree": "agents"},
+    ]
+    assert run(["--root", str(both.root), "view", "rebuild", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["files"], found["agents"]["files"]) == ([f"{Made().home}/.fingerprint"], [FILES[1]])
+    assert found["agents"].keys() == found.keys() - {"agents"}
+
+
+def test_where_there_are_no_agents_nothing_is_said_of_them(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--root", str(here.root), "view", "rebuild", "--json"]) == 0
+    assert "agents" not in json.loads(capsys.readouterr().out)
+    assert not here.data_dir.exists()
+
+
+@pytest.mark.parametrize("damaged", ["agent_response SET response = 'edited'", "sample SET rephrased = 'edited'"])
+def test_rows_that_contradict_each_other_in_one_tree_keep_the_other_from_nothing(
+    both: Workspace, capsys: pytest.CaptureFixture[str], damaged: str
+) -> None:
+    shutil.rmtree(both.synthetic_dir)
+    shutil.rmtree(both.data_dir)
+    execute(both, f"UPDATE {damaged}")
+    assert run(["--root", str(both.root), "view", "rebuild"]) == 6
+    assert "The database contradicts itself." in capsys.readouterr().err
+    is_agents = damaged.startswith("agent")
+    assert (both.synthetic_dir / Made().home).exists() is is_agents
+    assert (both.data_dir / FILES[0]).exists() is not is_agents
+    assert run(["--root", str(both.root), "view", "check"]) == 6
+    place = f"data/{FILES[0]}" if is_agents else Made().home
+    assert f"contradiction     {place}" in capsys.readouterr().out

@@ -317,10 +317,13 @@ def test_a_429_costs_no_attempt() -> None:
 
 def test_a_request_that_alone_is_refused_for_ever_fails_and_keeps_nobody_waiting() -> None:
     chat = Scripted(lambda text, _: too_many() if text == "text 3" else GOOD)
-    _, results = run(chat, numbered(50), limits=Limits(max_retries=0))
+    ledger = Memory()
+    _, results = run(chat, numbered(50), ledger=ledger, limits=Limits(max_retries=0))
     failed = results.pop("text 3")
     assert isinstance(failed, Failed)
     assert failed.attempt.failure is Failure.RATE_LIMIT
+    # A row that says so can refer to its request.
+    assert [attempt for request, attempt in ledger.rows if request.key == failed.key] == [failed.attempt]
     assert chat.calls["text 3"] == 8
     assert all(isinstance(reply, Reply) for reply in results.values())
 

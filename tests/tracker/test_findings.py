@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracker.agent_file import answers_digest
 from tracker.findings import (
+    AGENTS,
     EXPERIMENT,
     RUN,
+    agent_findings,
     answer_findings,
     data_findings,
     identity_findings,
@@ -209,3 +212,128 @@ def test_the_digest_of_a_source_is_derived_anew(change: dict[str, str]) -> None:
     row, splits, lines = source()
     [found] = source_findings({**row, **change}, splits, lines)
     assert "its splits give" in found.what
+
+
+PERSPECTIVES: list[dict[str, Any]] = [
+    {"position": 0, "condition": "Reference", "is_reference": 1, "reading": None, "strategy": None, "n_responses": 2},
+    {"position": 1, "condition": "Plain", "is_reference": 0, "reading": None, "strategy": "Do.", "n_responses": 2},
+    {"position": 2, "condition": "Noted", "is_reference": 0, "reading": "Note.", "strategy": "Do.", "n_responses": 1},
+]
+RESPONSES: list[dict[str, Any]] = [
+    {"position": 0, "perspective": 1, "status": "answered", "preparation": None, "response": "a", "is_input": 1},
+    {"position": 0, "perspective": 2, "status": "answered", "preparation": "", "response": "b", "is_input": 1},
+    {"position": 1, "perspective": 1, "status": "answered", "preparation": None, "response": "", "is_input": 1},
+    {"position": 1, "perspective": 2, "status": "failed", "preparation": None, "response": None, "is_input": 1},
+]
+
+
+def agents(**columns: Any) -> dict[str, Any]:
+    settings = {
+        "task_type": "translation", "task_description": "", "api_provider": "openai", "add_references": True, "draw": 0,
+        "model_config": {"model_name": "m", "endpoint": "e", "temperature": 0.7, "top_p": 1, "max_tokens": 50},
+        "agent_perspectives": [
+            {name: each[name] for name in ("condition", "reading", "strategy")} for each in PERSPECTIVES[1:]
+        ],
+        "data_config": {"inputs": "i"}, "reading": 1,
+    }  # fmt: skip
+    own = identify("agent_dataset", settings)
+    return {
+        "fingerprint": own.fingerprint, "digest": own.digest, "identity": own.canonical, "scheme": 1, "name": "t_m_1",
+        "task_type": "translation", "task_description": "", "provider": "openai", "add_references": 1, "draw": 0,
+        "model": "m", "endpoint": "e", "temperature": 0.7, "top_p": 1.0, "max_tokens": 50, "n_inputs": 2,
+        "n_perspectives": 2, "n_responses": 3, "n_failed": 1, "data_digest": answers_digest(RESPONSES), **columns,
+    }  # fmt: skip
+
+
+def changed(rows: list[dict[str, Any]], at: int, **columns: Any) -> list[dict[str, Any]]:
+    return [{**row, **(columns if number == at else {})} for number, row in enumerate(rows)]
+
+
+def of_agents(
+    dataset: dict[str, Any] | None = None,
+    perspectives: list[dict[str, Any]] = PERSPECTIVES,
+    responses: list[dict[str, Any]] = RESPONSES,
+    inputs: tuple[str, ...] = ("i",),
+) -> list[str]:
+    whole = [{"n_failed": int(each["position"] == 2), **each} for each in perspectives]
+    return [each.what for each in agent_findings(dataset or agents(), whole, responses, inputs)]
+
+
+def test_an_agent_data_set_that_is_whole_has_nothing_wrong() -> None:
+    assert said(agents(), AGENTS) == []
+    assert of_agents() == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "own"),
+    [
+        ("provider", "together", "openai"), ("model", "n", "m"), ("endpoint", "f", "e"), ("temperature", 0.8, 0.7),
+        ("top_p", None, 1), ("max_tokens", 51, 50), ("draw", 1, 0), ("add_references", 0, True),
+        ("task_type", "summary", "translation"), ("task_description", "A.", ""),
+    ],
+)  # fmt: skip
+def test_every_column_of_an_agent_data_set_that_repeats_its_identity_agrees_with_it(
+    column: str, value: object, own: object
+) -> None:
+    row = agents(**{column: value})
+    assert said(row, AGENTS) == [f"{column} is {value!r}, in its identity {own!r}"]
+    assert [each.where for each in identity_findings(AGENTS, row)] == [f"t_m_1 ({row['fingerprint']})"]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"inputs": ("j", "k")}, ["its inputs are not those of its identity"]),
+        (
+            {"perspectives": changed(PERSPECTIVES, 1, strategy="Do not.")},
+            ["its conditions are not those of its identity"],
+        ),
+        (
+            {"perspectives": changed(PERSPECTIVES, 2, condition="Else")},
+            ["its conditions are not those of its identity"],
+        ),
+        (
+            {"perspectives": changed(PERSPECTIVES, 1, reading="Note.")},
+            ["its conditions are not those of its identity", "2 of its responses are not what their status says"],
+        ),
+        ({"perspectives": changed(PERSPECTIVES, 0, is_reference=0)},
+         ["its conditions are not those of its identity", "its conditions are not in their places",
+          "n_perspectives is 2, its rows give 3", "n_responses of Reference is 2, its rows give 0"]),
+        ({"responses": changed(RESPONSES, 0, is_input=0)}, ["1 of its responses are not to its inputs"]),
+        ({"responses": changed(RESPONSES, 0, response="c")}, ["data_digest "]),
+        ({"responses": changed(RESPONSES, 1, preparation="n")}, ["data_digest "]),
+        ({"responses": changed(RESPONSES, 1, preparation=None)}, ["1 of its responses are not", "data_digest "]),
+        ({"responses": changed(RESPONSES, 0, response=None)}, ["1 of its responses are not", "data_digest "]),
+        ({"responses": changed(RESPONSES, 3, response="c")}, ["1 of its responses are not", "data_digest "]),
+        ({"responses": changed(RESPONSES, 3, status="lost")},
+         ["1 of its responses are not", "n_failed is 1, its rows give 0", "n_failed of Noted is 1, its rows give 0"]),
+        ({"responses": RESPONSES[:3]},
+         ["data_digest ", "n_failed is 1, its rows give 0", "n_inputs * n_perspectives is 4, its rows give 3",
+          "n_failed of Noted is 1, its rows give 0"]),
+        ({"dataset": agents(n_responses=4)}, ["n_responses is 4, its rows give 3"]),
+        ({"dataset": agents(n_failed=0)}, ["n_failed is 0, its rows give 1"]),
+        ({"dataset": agents(n_inputs=3)},
+         ["n_inputs * n_perspectives is 6, its rows give 4", "n_responses of Reference is 2, its rows give 3"]),
+        ({"perspectives": changed(PERSPECTIVES, 2, n_responses=2)}, ["n_responses of Noted is 2, its rows give 1"]),
+        ({"dataset": agents(data_digest="0" * 64)}, ["data_digest 000000000000 is recorded, its responses have "]),
+    ],
+)  # fmt: skip
+def test_what_contradicts_an_agent_data_set_is_said(change: dict[str, Any], what: list[str]) -> None:
+    found = of_agents(**change)
+    assert len(found) == len(what), found
+    assert all(one.startswith(start) for one, start in zip(found, what, strict=True)), found
+
+
+def test_of_what_is_being_made_only_what_is_there_is_checked() -> None:
+    making = agents(data_digest=None, n_responses=0, n_failed=0)
+    assert of_agents(making, responses=RESPONSES[:1]) == []
+    assert of_agents(making, responses=changed(RESPONSES, 0, is_input=0)) == [
+        "1 of its responses are not to its inputs"
+    ]
+    assert of_agents(making, inputs=()) == ["its inputs are not those of its identity"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"identity": {}}', '{"identity": {"agent_perspectives": [1]}}'])
+def test_of_an_identity_that_is_none_nothing_more_is_said(text: str) -> None:
+    assert of_agents(agents(identity=text)) == []
+    assert said(agents(identity=text), AGENTS)

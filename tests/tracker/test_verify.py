@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
+from tests import perspectives
 from tests.workspaces import call, config, rows, tree, write_config, write_records
 from tracker import training
 from tracker.catalogue import reading
@@ -300,3 +301,127 @@ def test_digests_are_those_of_the_files(root: Path) -> None:
     [(identity, digest)] = rows(root, "SELECT identity, digest FROM training_run WHERE id = 1")
     assert hashlib.sha256(identity.encode()).hexdigest() == digest
     assert json.loads(identity)["kind"] == "training_run"
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two agent data sets over the same inputs, the second with references."""
+    root = tmp_path_factory.mktemp("asked")
+    perspectives.write_inputs(root, perspectives.pairs(3))
+    for changes in ({}, {"add_references": True, "model_config__temperature": 0}):
+        perspectives.write_config(root, perspectives.offline(**changes))
+        done = call(root, "perspectives", "config.json", "--no-mlflow")
+        assert done.code == 0, done.err
+    return root
+
+
+@pytest.fixture
+def agents(asked: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(asked, tmp_path / "asked"))
+
+
+NONE = {"experiment": 0, "agent data set": 0, "source data": 0, "training run": 0, "training data": 0, "results": 0}
+
+
+def test_agent_data_sets_are_checked_and_left_as_they_are(agents: Path) -> None:
+    before = everything(agents)
+    assert checked(agents) == Verified({**NONE, "agent data set": 2, "source data": 1}, ())
+    assert checked(agents, Subject(agent_dataset_ids=(2,))) == Verified({**NONE, "agent data set": 1}, ())
+    assert everything(agents) == before
+
+
+AGENTS_RECORD: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "fingerprint": (
+        "UPDATE agent_dataset SET fingerprint = '000000000000' WHERE id = 1",
+        [("agent data set", "fingerprint 000000000000 is recorded, its identity has "), ("tree", "edited")],
+    ),
+    "digest": (
+        "UPDATE agent_dataset SET digest = '0' || SUBSTR(digest, 2) || '0' WHERE id = 1",
+        [("agent data set", "digest 0")],
+    ),
+    "identity": (
+        "UPDATE agent_dataset SET identity = REPLACE(identity, '\"draw\":0', '\"draw\":1') WHERE id = 1",
+        [("agent data set", "fingerprint "), ("agent data set", "digest "),
+         ("agent data set", "draw is 0, in its identity 1")],
+    ),
+    "temperature": (
+        "UPDATE agent_dataset SET temperature = 0.8 WHERE id = 2",
+        [("agent data set", "temperature is 0.8, in its identity 0")],
+    ),
+    "condition": (
+        "UPDATE agent_perspective SET condition = 'Else' WHERE agent_dataset_id = 1 AND position = 2",
+        [("agent data set", "its conditions are not those of its identity"), ("tree", "edited")],
+    ),
+    "response": (
+        "UPDATE agent_response SET response = 'Else' WHERE agent_dataset_id = 1 AND position = 2 AND perspective = 1",
+        [("agent data set", "data_digest "), ("tree", "contradiction: The responses of translation_rules-v1_")],
+    ),
+    "preparation": (
+        "UPDATE agent_response SET preparation = NULL WHERE agent_dataset_id = 1 AND position = 2",
+        [("agent data set", "1 of its responses are not what their status says"), ("agent data set", "data_digest "),
+         ("tree", "contradiction: ")],
+    ),
+    "lost response": (
+        "DELETE FROM agent_response WHERE agent_dataset_id = 1 AND position = 2 AND perspective = 1",
+        [("agent data set", "data_digest "), ("agent data set", "n_responses is 9, its rows give 8"),
+         ("agent data set", "n_inputs * n_perspectives is 9, its rows give 8"),
+         ("agent data set", "n_responses of Noted is 3, its rows give 2"), ("tree", "contradiction: ")],
+    ),
+    "response to another input": (
+        "UPDATE agent_response SET source_record_id = 1 WHERE agent_dataset_id = 1 AND position = 2",
+        [("agent data set", "3 of its responses are not to its inputs")],
+    ),
+    "count": (
+        "UPDATE agent_dataset SET n_responses = 8 WHERE id = 1",
+        [("agent data set", "n_responses is 8, its rows give 9")],
+    ),
+    "inputs": (
+        "UPDATE source_record SET line = REPLACE(line, 'Haus', 'Baum') WHERE position = 1",
+        [("source data", "inputs.jsonl: SHA-256 "), ("tree", "contradiction: The inputs of "),
+         ("tree", "contradiction: The inputs of ")],
+    ),
+    "digest of the inputs": (
+        "UPDATE source_split SET digest = '0' || SUBSTR(digest, 2) || '0'",
+        [*[("agent data set", "its inputs are not those of its identity")] * 2, ("source data", "inputs.jsonl: "),
+         ("source data", "digest "), *[("tree", "contradiction: The inputs of ")] * 2],
+    ),
+    "name": (
+        "UPDATE agent_dataset SET name = '../../outside' WHERE id = 1",
+        [("tree", "contradiction: A name in the database is none")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AGENTS_RECORD)
+def test_what_was_changed_in_the_record_of_agents_is_said(agents: Path, what: str) -> None:
+    statement, expected = AGENTS_RECORD[what]
+    edit(agents, statement)
+    said = sorted(found(agents), key=lambda each: each.kind)
+    assert [each.kind for each in said] == [kind for kind, _ in expected], said
+    for each, (_, start) in zip(said, expected, strict=True):
+        assert each.what.startswith(start), each
+        assert each.where
+        assert each.remedy
+
+
+def test_an_agents_file_that_was_changed_is_said_with_its_place(agents: Path) -> None:
+    first, second = perspectives.files(agents)
+    replaced(first)
+    second.unlink()
+    (first.parent / "notes").write_text("mine")
+    assert [(each.kind, each.what, each.where) for each in found(agents)] == [
+        ("tree", "edited", f"data/agents/{first.name}"), ("tree", "missing", f"data/agents/{second.name}"),
+    ]  # fmt: skip
+    assert all("view rebuild" in each.remedy for each in found(agents))
+    assert [each.what for each in found(agents, Subject(agent_dataset_ids=(2,)))] == ["missing"]
+    assert found(agents, Subject()) == []
+    assert call(agents, "view", "rebuild").code == 0
+    assert found(agents) == []
+
+
+def test_an_agent_data_set_that_is_being_made_has_an_identity_too(agents: Path) -> None:
+    edit(agents, "UPDATE agent_dataset SET status = 'unfinished', data_digest = NULL, completed_at = NULL, draw = 3")
+    edit(agents, "DELETE FROM agent_response WHERE position = 1")
+    assert [each.what for each in found(agents)] == [
+        *["draw is 3, in its identity 0"] * 2, *["not in the record"] * 2,
+    ]  # fmt: skip

@@ -172,10 +172,10 @@ def test_an_estimate_knows_how_long_an_answer_can_get_and_how_long_references_ar
         write_config(root, offline(agent_perspectives=[agent("A", "Do.")], **changes))
         return int(preview(root)["completion_tokens"])
 
-    write_inputs(root, [{"input": "a" * 400} for _ in range(3)])
+    write_inputs(root, [{"input": letter * 400} for letter in "abc"])
     assert (completion(), completion(model_config__max_tokens=7)) == (3 * 50, 3 * 7)
     assert completion(model_config__max_tokens=1000) == 3 * 100
-    write_inputs(root, [{"input": "a" * 400, "reference": "b" * length} for length in (40, 80)])
+    write_inputs(root, [{"input": "a" * (360 + length), "reference": "b" * length} for length in (40, 80)])
     assert completion(model_config__max_tokens=1000) == 2 * 15
 
 
