@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from pipeline.pools.preprocess import Preprocessed
 
 benchmarks_config = click.option(
-    "--config", type=click.Path(path_type=Path), help="The benchmarks; default: configs/pools/data_config.yaml."
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The benchmarks; default: configs/pools/data_config.yaml, or what the pool's config names.",
 )
 _SYMBOLS = {"scored": "✅", "cached": "⚡", "failed": "❌"}
 
@@ -80,7 +84,7 @@ def preprocess(
 
 @pool.command()
 @click.argument("given", nargs=-1, metavar="[CONFIG|NAME]...")
-@click.option("--all", "everything", is_flag=True, help="Every pool's config below configs/pools.")
+@click.option("--all", "everything", is_flag=True, help="Every config below configs/pools whose benchmarks are there.")
 @benchmarks_config
 @click.option("--name", metavar="NAME", help="The pool's directory below data/, instead of the config's.")
 @click.option("--benchmarks", metavar="A,B", help="The benchmarks in it.")
@@ -95,7 +99,7 @@ def preprocess(
     default=None,
     help="Whether tasks may repeat.",
 )
-@click.option("--strict", is_flag=True, help="Exit code 1 where a bin held fewer tasks than were wanted.")
+@click.option("--strict", is_flag=True, help="Exit code 1 where tasks were missing, or --all left out a pool.")
 @click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
 @options.as_json
 @options.workspace
@@ -117,31 +121,40 @@ def build(
     are enough without one. The same settings give the same bytes.
     """
     from cli.pool_options import pool_changes
-    from pipeline.pools.build import prepare
-    from pipeline.pools.configs import all_pools, benchmarks_path, given_pool, load_benchmarks, load_pool
+    from pipeline.pools.configs import all_pools, given_pool, load_pool
+    from pipeline.pools.jobs import prepare_pools
 
-    benchmarks, changes = load_benchmarks(workspace, config), pool_changes(chosen)
-    if everything:
-        given = (*given, *all_pools(workspace, benchmarks_path(workspace, config)))
-    if not given and not {"name", "benchmarks"} <= changes.keys():
+    changes, found = pool_changes(chosen), all_pools(workspace) if everything else []
+    if not given and not found and not {"name", "benchmarks"} <= changes.keys():
         raise click.UsageError("Missing argument '[CONFIG|NAME]...'; or give --name and --benchmarks, or --all.")
-    if len(given) > 1 and "name" in changes:
+    if len(given) + len(found) > 1 and "name" in changes:
         raise click.UsageError("--name is for one pool.")
-    named = [load_pool(workspace, each, changes) for each in given] or [given_pool(changes)]
-    jobs = [prepare(workspace, benchmarks, each.config, path=each.path, command=command_line()) for each in named]
+    named = [load_pool(workspace, each, changes) for each in given]
+    asked = named if named or found else [given_pool(changes)]
+    others = [load_pool(workspace, each, changes) for each in found]
+    jobs = prepare_pools(workspace, asked, others, benchmarks=config, command=command_line())
+    for name, why in jobs.left_out:
+        render.note(f"⚠️  {name} was left out: {why.message}")
     try:
-        short = _build_all(workspace, jobs, as_json=as_json)
+        short = _build_all(workspace, jobs.ready, as_json=as_json)
     finally:
         if not no_mlflow:
             log_to_mlflow(workspace)
-    if short and strict:
+    if strict:
+        _refuse(short, [name for name, _ in jobs.left_out])
+
+
+def _refuse(short: list[str], left_out: list[str]) -> None:
+    if short:
         raise PartialResult(
             f"Fewer tasks than wanted in {', '.join(short)}.",
             hint="Use --with-replacement, wider percentiles, or fewer tasks.",
         )
+    if left_out:
+        raise PartialResult(f"Left out: {', '.join(left_out)}.", hint="Preprocess their benchmarks.")
 
 
-def _build_all(workspace: Workspace, jobs: list[PoolJob], *, as_json: bool) -> list[str]:
+def _build_all(workspace: Workspace, jobs: Sequence[PoolJob], *, as_json: bool) -> list[str]:
     """Builds one pool after the other; gives the names of those that are short of tasks."""
     from pipeline.pools.build import build as run
     from tracker import pool_view

@@ -24,7 +24,6 @@ from tracker.spec import public, settings
 
 DRAWING = 1
 """Part of the identity: to be raised when the same settings would draw other tasks."""
-_PREPROCESS = "Run `synthtrack pool preprocess`."
 _CURRENT = "SELECT * FROM benchmark WHERE is_current"
 _TASKS = """
     SELECT id, difficulty_score, scorer_metadata, raw_data FROM benchmark_task WHERE benchmark_id = :id
@@ -91,22 +90,32 @@ class Built:
 
 
 def prepare(
-    workspace: Workspace, benchmarks: BenchmarksConfig, config: PoolConfig, *, path: str | None, command: str
+    workspace: Workspace,
+    benchmarks: BenchmarksConfig,
+    config: PoolConfig,
+    *,
+    path: str | None,
+    command: str,
+    source: str | None = None,
 ) -> PoolJob:
-    """A pool's config against the benchmarks. Raises ConfigError with every problem, WrongStep before preprocessing."""
+    """A pool's config against the benchmarks; ``source`` is the file of these where it is not the usual one.
+
+    Raises ConfigError with every problem, WrongStep before preprocessing.
+    """
     problems = [*_unknown(benchmarks, config), *_excluded(benchmarks, config)]
     if problems:
         where = path or "the pool"
         raise ConfigError(f"{where} asks for a pool that cannot be.", [Problem(where, what) for what in problems])
     with reading(workspace) as reader:
         rows = {row["name"]: row for row in reader.rows(_CURRENT)}
+    hint = f"Run `synthtrack pool preprocess{'' if source is None else f' --config {source}'}`."
     missing = [name for name in config.benchmarks if name not in rows]
     if missing:
-        raise WrongStep(f"Not preprocessed yet: {', '.join(missing)}.", hint=_PREPROCESS)
+        raise WrongStep(f"Not preprocessed yet: {', '.join(missing)}.", hint=hint)
     entries = {name: entry(benchmarks.benchmarks[name]) for name in config.benchmarks}
     changed = [name for name, each in entries.items() if json.loads(rows[name]["config"]) != each]
     if changed:
-        raise WrongStep(f"The config of {', '.join(changed)} is not the one that was preprocessed.", hint=_PREPROCESS)
+        raise WrongStep(f"The config of {', '.join(changed)} is not the one that was preprocessed.", hint=hint)
     general = benchmarks.stream_generation
     ratios = config.benchmark_ratios or dict.fromkeys(config.benchmarks, 1.0 / len(config.benchmarks))
     percentiles = {**general.difficulty_percentiles, **config.difficulty_percentiles}

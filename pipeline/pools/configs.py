@@ -38,6 +38,18 @@ def load_benchmarks(workspace: Workspace, given: Path | None = None) -> Benchmar
     return configs.validate(BenchmarksConfig, configs.load(benchmarks_path(workspace, given)))
 
 
+def benchmarks_of(workspace: Workspace, pool: Named, given: Path | None = None) -> Path:
+    """The file that says which benchmarks there are for a pool: ``given``, else what its config names, else the usual.
+
+    What a config names is beside it, or where any other path is looked for.
+    """
+    named = pool.config.data_config
+    if given is not None or named is None:
+        return benchmarks_path(workspace, given)
+    beside = workspace.configs_dir / DIRECTORY if pool.path is None else Path(pool.path).parent
+    return beside / named if (beside / named).is_file() else workspace.find(named)
+
+
 def load_pool(workspace: Workspace, given: str, changes: Mapping[str, Json]) -> Named:
     """The pool's config that ``given`` means: a file, or a name below configs/pools.
 
@@ -52,11 +64,11 @@ def given_pool(changes: Mapping[str, Json]) -> Named:
     return _named(Document({}, "the command line"), None, changes)
 
 
-def all_pools(workspace: Workspace, without: Path) -> list[str]:
+def all_pools(workspace: Workspace) -> list[str]:
     """Every pool's config below configs/pools, by name."""
     directory = workspace.configs_dir / DIRECTORY
     found = sorted(each for each in directory.glob("*") if each.suffix in _SUFFIXES)
-    return [str(each) for each in found if each != without and not _is_of_benchmarks(each)]
+    return [str(each) for each in found if not _is_of_benchmarks(each)]
 
 
 def _named(document: Document, path: str | None, changes: Mapping[str, Json]) -> Named:
@@ -76,7 +88,7 @@ def _path(workspace: Workspace, given: str) -> Path:
     named = [workspace.configs_dir / DIRECTORY / f"{given}{suffix}" for suffix in _SUFFIXES]
     found = [each for each in (workspace.find(given), *named) if each.is_file()]
     if not found:
-        known = [Path(each).stem for each in all_pools(workspace, benchmarks_path(workspace))]
+        known = [Path(each).stem for each in all_pools(workspace)]
         raise UnknownReference("pool config", given, known, hint=f"There are: {', '.join(known) or 'none'}.")
     return found[0]
 

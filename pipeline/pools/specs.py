@@ -118,6 +118,9 @@ class PoolConfig(Spec):
 
     name: DirectoryName = setting(operational=True, help="the directory of the pool below data/")
     description: str = setting("", operational=True, help="a sentence for those who read it later")
+    data_config: str | None = setting(
+        None, operational=True, min_length=1, help="where its benchmarks are, if not in data_config.yaml"
+    )
     benchmarks: tuple[str, ...] = setting(min_length=1, help="the benchmarks in it")
     benchmark_ratios: dict[str, Real] | None = setting(
         None, help="the share of each benchmark, which sum to 1; default: equal shares"
