@@ -145,10 +145,10 @@ def _problem_number(raw: Mapping[str, Json]) -> int | None:
         found = _PROBLEM.search(str(raw.get("url") or ""))
         given = found[1] if found is not None else None
     try:
-        number = 0 if given is None or isinstance(given, bool) else int(given)
-    except (TypeError, ValueError):
+        number = 0.0 if given is None or isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if 1 <= number <= PROBLEMS else None
+    return int(number) if number in range(1, PROBLEMS + 1) else None
 
 
 def medical_qa(records: Sequence[Record]) -> Difficulty:
