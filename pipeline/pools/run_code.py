@@ -14,17 +14,14 @@ import secrets
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 from tracker.errors import Unsupported
 
-TIMEOUT_S = 10.0
-MEMORY_BYTES = 512 * 2**20
-PROTECTION = (
-    "own network (none), own processes, own file system (Python read-only and 16 MiB of memory), no rights, no environment"
-)
+PROTECTION = "no network, no environment, no rights, no files but Python's own (read-only) and 16 MiB in memory"
 """What was in force for every result there is."""
 
 _SANDBOX = Path(__file__).with_name("sandbox.py")
@@ -48,33 +45,49 @@ class CodeResult:
     what: str
 
 
-def run_code(
-    code: str,
-    test: str,
-    entry_point: str,
-    *,
-    timeout_s: float = TIMEOUT_S,
-    memory_bytes: int = MEMORY_BYTES,
-    n_processes: int = 1,
-) -> CodeResult:
-    """Runs ``code``, then ``test``, then ``check(entry_point)``, confined; a test that is through is passed.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may take; ``n_processes`` are all of its processes and threads."""
 
-    Without network, environment, other processes' sight and any file but Python's own; ``n_processes`` it may be in
-    all, threads count. Nothing of it is left. In one process with its tests a solution that is made to cheat this very
-    program can; one that leaves early, prints or guesses cannot. Raises Unsupported where this system cannot confine.
+    timeout_s: float = 10.0
+    memory_bytes: int = 512 * 2**20
+    n_processes: int = 1
+
+
+_LIMITS = Limits()
+
+
+def run_code(code: str | Sequence[str], test: str, entry_point: str, limits: Limits = _LIMITS) -> CodeResult:
+    """Runs ``code``, then ``test``, then ``check(entry_point)``, confined; passed: it came through to the end.
+
+    Of several readings of an answer the first that compiles is run. It has no network, no environment, no rights, no
+    sight of other processes, and no files but Python's own; nothing of it is left. A solution that leaves early, prints
+    or guesses does not pass; one that is made to cheat this very program, in one process with its tests, can. Raises
+    Unsupported where this system cannot confine it.
     """
-    _check_system()
-    return _run(code, test, entry_point, timeout_s, memory_bytes, n_processes)
+    check_system()
+    return _run([code] if isinstance(code, str) else list(code), test, entry_point, limits)
 
 
-def _run(
-    code: str, test: str, entry_point: str, timeout_s: float, memory_bytes: int, n_processes: int = 1
-) -> CodeResult:
+@cache
+def check_system() -> None:
+    """Raises Unsupported where a program that is right does not pass."""
+    hint = "Leave --run-code out: the other benchmarks are graded."
+    if sys.platform != "linux":
+        raise Unsupported("Code that a model wrote is run on Linux alone, whose kernel can confine it.", hint=hint)
+    found = _run(["def f(): return 1"], "def check(f): assert f() == 1", "f", _LIMITS)
+    if not found.passed:
+        raise Unsupported(
+            f"Code that a model wrote cannot be run here: a right program gave {found.what!r}.", hint=hint
+        )
+
+
+def _run(programs: list[str], test: str, entry_point: str, limits: Limits) -> CodeResult:
     job = {
-        "code": code, "test": test, "entry_point": entry_point, "timeout_s": timeout_s, "memory_bytes": memory_bytes,
-        "n_processes": n_processes, "token": secrets.token_hex(16), "number": next(_numbers), "python": _python(),
-        "shown": _shown(),
+        "programs": programs, "test": test, "entry_point": entry_point, **asdict(limits),
+        "token": secrets.token_hex(16), "number": next(_numbers), "python": _python(), "shown": _shown(),
     }  # fmt: skip
+    timeout_s = limits.timeout_s
     found = _told(json.dumps(job).encode(), timeout_s)
     if "refused" in found:
         raise Unsupported(
@@ -121,22 +134,6 @@ def _words(found: dict[str, object], timeout_s: float) -> str:
         return _ENDS.get(str(why), f"ended by {why}").format(timeout_s=timeout_s)
     last = said.splitlines()[-1].strip() if said else ""
     return last[:300] or "ended before its tests were through"
-
-
-@cache
-def _check_system() -> None:
-    """Raises Unsupported where a program that is right does not pass."""
-    if sys.platform != "linux":
-        raise Unsupported(
-            "Code that a model wrote is run on Linux alone, whose kernel can confine it.",
-            hint="Leave --run-code out: the other benchmarks are graded.",
-        )
-    found = _run("def f(): return 1", "def check(f): assert f() == 1", "f", _GRACE_S, MEMORY_BYTES)
-    if not found.passed:
-        raise Unsupported(
-            f"Code that a model wrote cannot be run here: a program that is right gave: {found.what}.",
-            hint="Leave --run-code out: the other benchmarks are graded.",
-        )
 
 
 def _python() -> str:

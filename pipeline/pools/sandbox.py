@@ -32,7 +32,7 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _NEW_ROOT = "/proc"
 """Any directory that every Linux has, and that nothing is taken from once the new root lies over it."""
-_HOME = "tmp"
+_INSIDE, _HOME = "inside", "tmp"
 _WORK_BYTES = 16 * 2**20
 _KEPT = 4_000
 """Characters of what the solution said last that are kept."""
@@ -50,7 +50,14 @@ def run(payload, os=__import__("os"), json=__import__("json"), exec=exec, compil
     names, read, write, leave = module.__dict__, os.read, os.write, os._exit
     try:
         test = compile(given["test"], "<test>", "exec")
-        exec(compile(given["code"], "<solution>", "exec"), names)
+        for at, code in enumerate(given["programs"], 1):
+            try:
+                program = compile(code, "<solution>", "exec")
+                break
+            except (SyntaxError, ValueError):
+                if at == len(given["programs"]):
+                    raise
+        exec(program, names)
         exec(test, names)
         names["check"](names[given["entry_point"]])
     except BaseException as raised:
@@ -68,7 +75,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     """Reads a job from standard input, writes what came of it to standard output; both are JSON."""
     _die_with_parent()
-    os.set_inheritable(1, False)
     job = json.loads(sys.stdin.buffer.read())
     try:
         _leave_all()
@@ -112,15 +118,15 @@ def _new_root(shown: list[str]) -> None:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", _NEW_ROOT, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     for path in shown:
-        place = Path(_NEW_ROOT + path)
+        place = Path(f"{_NEW_ROOT}/{_INSIDE}{path}")
         place.parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_symlink():
             place.symlink_to(Path(path).readlink())
             continue
         place.mkdir(exist_ok=True)
         _mount(path, str(place), None, _MS_BIND | _MS_REC)
-    home = Path(_NEW_ROOT, _HOME)
-    home.mkdir(exist_ok=True)
+    home = Path(_NEW_ROOT, _INSIDE, _HOME)
+    home.mkdir(parents=True, exist_ok=True)
     _read_only(_NEW_ROOT)
     _mount("tmpfs", str(home), "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={_WORK_BYTES},nr_inodes=1000,mode=777")
     os.chdir(_NEW_ROOT)
@@ -129,6 +135,8 @@ def _new_root(shown: list[str]) -> None:
         raise OSError(f"pivot_root: not known for {os.uname().machine}")
     _call("pivot_root", _libc.syscall(number, b".", b"."))
     _call("umount", _libc.umount2(b".", _MNT_DETACH))
+    # Who is below the root of its mounts is refused namespaces of its own, and with them the rights to mount.
+    os.chroot(_INSIDE)
     os.chdir(f"/{_HOME}")
 
 
@@ -142,7 +150,7 @@ def _supervised(job: Mapping[str, Any]) -> dict[str, Any]:
     for end in (given[0], output[1], token[0], token[1], verdict[1]):
         os.close(end)
     deadline = time.monotonic() + job["timeout_s"]
-    payload = {name: job[name] for name in ("code", "test", "entry_point")}
+    payload = {name: job[name] for name in ("programs", "test", "entry_point")}
     said, why = _heard(solution, given[1], json.dumps(payload).encode(), output[0], deadline)
     os.set_blocking(verdict[0], False)
     try:
@@ -174,10 +182,18 @@ def _heard(solution: int, into: int, payload: bytes, output: int, deadline: floa
         ended, status = os.waitpid(solution, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
-            return said, None if code >= 0 else signal.Signals(-code).name
+            return (said + _rest(output))[-_KEPT:], None if code >= 0 else signal.Signals(-code).name
         if readable:
             # It has closed its output and lives: nothing more is to be read.
             time.sleep(0.01)
+
+
+def _rest(output: int) -> bytes:
+    """What was said between the last look and the end."""
+    try:
+        return os.read(output, 65_536)
+    except BlockingIOError:
+        return b""
 
 
 def _sent(into: int, payload: bytes) -> bytes:
