@@ -1,4 +1,4 @@
-"""Reads benchmarks in full: from the hub or from local files, task by task, each as its source has it."""
+"""Reads benchmarks in full: from the hub or from local files, task by task, with all that its source has of each."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def read_full(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Fu
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            what = _line_problem(line)
-            if what is not None:
-                problems.append(Problem(f"{where}:{number}", what))
-                continue
-            texts.append(line.strip())
-            of.append(part)
+            try:
+                texts.append(_text(line))
+            except ValueError as error:
+                problems.append(Problem(f"{where}:{number}", str(error)))
+            else:
+                of.append(part)
     if not texts and not problems:
         problems = [Problem(spec.path, "no tasks")]
     if problems:
@@ -67,12 +67,15 @@ Part = tuple[str | None, str, Iterator[str] | Sequence[str]]
 
 def _from_files(spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Part]:
     path = find(spec.path.removeprefix(LOCAL))
-    if path.is_dir():
+    if _is_directory(path):
         for each in _of_directory(path, spec):
             yield _stem(each), str(each), read_lines(each)
     elif is_file(path):
         if not path.name.endswith(_SUFFIXES):
             raise DataError("A benchmark cannot be read.", [Problem(str(path), f"expected {', '.join(_SUFFIXES)}")])
+        if spec.configs is not None:
+            what = "one file has no parts; `configs` is for a directory"
+            raise DataError("A benchmark cannot be read.", [Problem(str(path), what)])
         yield None, str(path), read_lines(path)
     else:
         raise DataError(
@@ -83,12 +86,30 @@ def _from_files(spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Pa
 
 
 def _of_directory(path: Path, spec: BenchmarkSpec) -> list[Path]:
-    there = {_stem(each): each for each in sorted(path.iterdir()) if each.name.endswith(_SUFFIXES)}
+    try:
+        files = sorted(each for each in path.iterdir() if each.name.endswith(_SUFFIXES))
+    except OSError as error:
+        raise DataError("A benchmark cannot be read.", [Problem(str(path), error.strerror or str(error))]) from error
+    there: dict[str, Path] = {}
+    twice = []
+    for each in files:
+        first = there.setdefault(_stem(each), each)
+        if first is not each:
+            twice.append(Problem(str(each), f"{first.name} has the same name but for its end"))
+    if twice:
+        raise DataError("Parts of a benchmark are there twice.", twice)
     wanted = list(there) if spec.configs is None else list(spec.configs)
     missing = [Problem(str(path), f"no file of {each!r}") for each in wanted if each not in there]
     if missing or not wanted:
         raise DataError("Parts of a benchmark are missing.", missing or [Problem(str(path), "no files of tasks")])
     return [there[each] for each in wanted]
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long or holds a NUL, a directory that may not be looked into
+        return False
 
 
 def _stem(path: Path) -> str:
@@ -99,18 +120,20 @@ def _from_hub(spec: BenchmarkSpec) -> Iterator[Part]:
     """Through ``datasets``, whose own cache keeps the download."""
     name, config = _hub_name(spec.path.removeprefix(HUB))
     for part in spec.configs or (config,):
-        lines = [json.dumps(row, ensure_ascii=False) for row in _load(spec, name, part)]
-        yield (part if spec.configs else None), f"{name}/{part}" if part else name, lines
+        yield (part if spec.configs else None), f"{name}/{part}" if part else name, _load(spec, name, part)
 
 
-def _load(spec: BenchmarkSpec, name: str, part: str | None) -> list[object]:
+def _load(spec: BenchmarkSpec, name: str, part: str | None) -> list[str]:
     import datasets
+    import httpx
 
     try:
-        return list(datasets.load_dataset(name, part, split=spec.split or _SPLIT))
-    # RuntimeError: a data set that is a script, or a client that was closed.
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        what = str(error).partition("\n")[0] or type(error).__name__
+        rows = datasets.load_dataset(name, part, split=spec.split or _SPLIT)
+        return [json.dumps(row, ensure_ascii=False) for row in rows]
+    # RuntimeError: a data set that is a script, or a client that was closed. TypeError: dates, images, sounds.
+    except (OSError, ValueError, RuntimeError, TypeError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
+        # What is wrong, and in the second line what there is instead.
+        what = " ".join(str(error.__cause__ or error).split("\n")[:2]) or type(error).__name__
         raise DataError(
             "A benchmark cannot be had from the hub.",
             [Problem(f"{name}{f'/{part}' if part else ''}", what)],
@@ -120,7 +143,7 @@ def _load(spec: BenchmarkSpec, name: str, part: str | None) -> list[object]:
 
 def _hub_name(given: str) -> tuple[str, str | None]:
     """OWNER/NAME/CONFIG, OWNER/NAME or a directory, NAME/CONFIG of the hub's oldest data sets, NAME."""
-    if Path(given).is_dir():
+    if _is_directory(Path(given)):
         return given, None
     parts = given.split("/")
     if len(parts) == 3:
@@ -133,9 +156,12 @@ def _hub_name(given: str) -> tuple[str, str | None]:
 _WITHOUT_OWNER = frozenset({"gsm8k", "openai_humaneval"})
 
 
-def _line_problem(line: str) -> str | None:
+def _text(line: str) -> str:
+    """One form of a task's JSON, so that a copy of the hub's data gives what the hub gives. Raises ValueError."""
     try:
         record = read_json(line)
     except ValueError as error:
-        return f"not JSON: {error}"
-    return None if isinstance(record, dict) else f"a task is a JSON object, this is {type(record).__name__}"
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"a task is a JSON object, this is {type(record).__name__}")  # noqa: TRY004  it is the data's
+    return json.dumps(record, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from tracker.errors import DataError
 
 
 def scored(benchmark: str, *tasks: dict[str, Any], parts: Sequence[str] | None = None) -> Difficulty:
-    return SCORERS[benchmark]([Record(task, part) for task, part in zip(tasks, parts or [None] * len(tasks))])
+    given: Sequence[str | None] = parts or [None] * len(tasks)
+    return SCORERS[benchmark]([Record(task, part) for task, part in zip(tasks, given, strict=True)])
 
 
 def code(n_asserts: int, n_words: int) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def test_humaneval_by_hand() -> None:
     # Asserts 2, 4, 6: the 95th percentile is at 0.95 * 2 = 1.9 between the sorted values, so 4 + 0.9 * 2 = 5.8.
     found = scored("humaneval", code(2, 10), code(4, 20), code(6, 30))
     assert found.constants == {"max_asserts": pytest.approx(5.8), "max_prompt_len": pytest.approx(29.0)}
-    assert found.scores == [
+    assert list(found.scores) == [
         pytest.approx(0.6 * 2 / 5.8 + 0.4 * 10 / 29),
         pytest.approx(0.6 * 4 / 5.8 + 0.4 * 20 / 29),
         pytest.approx(1.0),
@@ -57,7 +59,7 @@ def test_each_term_of_humaneval_is_capped_by_itself() -> None:
 
 
 def test_what_counts_as_an_assert() -> None:
-    test = "def check(candidate):\n    assert candidate(1)\n    assert(candidate)\n    my_assert (2)\ncheck(f)  # assertion"
+    test = "def check(candidate):\n    assert candidate(1)\n    assert(x)\n    my_assert (2)\ncheck(f)  # assert"
     (features,) = scored("humaneval", {"test": test, "prompt": " a\n\tb  c "}).features
     assert features == {"n_asserts": 4, "prompt_len": 3}
     assert scored("humaneval", {"test": "self.assert x\nrecheck(y)", "prompt": ""}).features[0]["n_asserts"] == 2
@@ -90,7 +92,7 @@ def test_bbh_by_hand() -> None:
     found = scored("bbh", *tasks, parts=parts)
     # At 0.95 * 3 = 2.85: 30 + 0.85 * 370.
     assert found.constants == {"max_input_len": pytest.approx(344.5)}
-    assert found.scores == [
+    assert list(found.scores) == [
         pytest.approx(0.7 + 0.3 * 10 / 344.5),
         pytest.approx(0.25 + 0.3 * 20 / 344.5),
         pytest.approx(0.5 + 0.3 * 30 / 344.5),
@@ -177,7 +179,7 @@ def test_medical_qa_by_hand() -> None:
         {"question_len": 100, "n_keywords": 2, "mean_option_len": 2.0},
         {"question_len": 101, "n_keywords": 0, "mean_option_len": 4.0},
     ]
-    assert found.scores == [
+    assert list(found.scores) == [
         pytest.approx(0.4 * 10 / most[0] + 0.2 * 1.5 / most[2]),
         pytest.approx(0.4 * 100 / most[0] + 0.3 + 0.2 * 2 / most[2]),
         pytest.approx(0.4 + 0.2 + 0.2),
@@ -186,7 +188,7 @@ def test_medical_qa_by_hand() -> None:
 
 def test_medical_words_are_parts_of_others_in_any_case_and_count_once() -> None:
     questions = [
-        "INPATIENT, patients and a patient",
+        "INPATIENT, patients, a patient",
         "Psychopathology; untreatment",
         "evident",
         " ".join(MEDICAL_WORDS),
@@ -248,7 +250,7 @@ def test_the_top_is_numpys_percentile(values: list[int]) -> None:
 def test_scaling_keeps_the_order_and_fills_0_to_1(scores: list[float]) -> None:
     found = scaled(scores)
     assert all(0 <= each <= 1 for each in found)
-    for first, second in zip(sorted(scores), sorted(scores)[1:]):
+    for first, second in pairwise(sorted(scores)):
         assert found[scores.index(first)] <= found[scores.index(second)]
     if len(set(scores)) > 1:
         assert (min(found), max(found)) == (0, 1)
