@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum, sqrt
 
 from tracker.catalogue import Row
-from tracker.fingerprint import Json
+from tracker.fingerprint import Json, bytes_digest
 
 UNASSIGNED = "unassigned"
 """The bin of a task in the full data: thresholds are a pool's."""
@@ -45,6 +45,11 @@ def pool_file(tasks: Iterable[Row]) -> bytes:
         task_line(task_id(row["position"], row["benchmark"]), row["benchmark"], row, row["difficulty_bin"])
         for row in tasks
     )
+
+
+def source_digest(tasks: Iterable[tuple[str | None, str]]) -> str:
+    """SHA-256 over the (part, JSON text) of a benchmark's tasks in their order."""
+    return bytes_digest(f"{part or ''}\t{text}\n".encode() for part, text in tasks)
 
 
 def full_id(benchmark: str, position: int) -> str:
