@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
+from pipeline.records import is_file
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem, UnknownReference
@@ -47,7 +48,7 @@ def benchmarks_of(workspace: Workspace, pool: Named, given: Path | None = None) 
     if given is not None or named is None:
         return benchmarks_path(workspace, given)
     beside = workspace.configs_dir / DIRECTORY if pool.path is None else Path(pool.path).parent
-    return beside / named if (beside / named).is_file() else workspace.find(named)
+    return beside / named if is_file(beside / named) else workspace.find(named)
 
 
 def load_pool(workspace: Workspace, given: str, changes: Mapping[str, Json]) -> Named:
@@ -75,7 +76,9 @@ def _named(document: Document, path: str | None, changes: Mapping[str, Json]) ->
     data = {**document.data, **changes}
     percentiles = data.get("difficulty_percentiles")
     if isinstance(percentiles, Mapping) and EVERY in percentiles:
-        data["difficulty_percentiles"] = dict.fromkeys(data.get("benchmarks") or (), percentiles[EVERY])
+        benchmarks = data.get("benchmarks")
+        names = [name for name in benchmarks if isinstance(name, str)] if isinstance(benchmarks, list) else []
+        data["difficulty_percentiles"] = dict.fromkeys(names, percentiles[EVERY])
     places = {place: where for place, where in document.places.items() if not place or place[0] not in changes}
     config = configs.validate(PoolConfig, Document(data, document.source, places))
     problem = f"{config.name} is where other things lie" if config.name in RESERVED else name_problem(config.name)
@@ -86,7 +89,7 @@ def _named(document: Document, path: str | None, changes: Mapping[str, Json]) ->
 
 def _path(workspace: Workspace, given: str) -> Path:
     named = [workspace.configs_dir / DIRECTORY / f"{given}{suffix}" for suffix in _SUFFIXES]
-    found = [each for each in (workspace.find(given), *named) if each.is_file()]
+    found = [each for each in (workspace.find(given), *named) if is_file(each)]
     if not found:
         known = [Path(each).stem for each in all_pools(workspace)]
         raise UnknownReference("pool config", given, known, hint=f"There are: {', '.join(known) or 'none'}.")

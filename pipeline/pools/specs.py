@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from pipeline.specs import DirectoryName
 from tracker.spec import Real, Spec, Whole, setting
@@ -27,6 +27,13 @@ def _percentiles(value: tuple[float, float]) -> tuple[float, float]:
 def _source(value: str) -> str:
     if not value.startswith((HUB, LOCAL)) or not value.partition(":")[2].strip("/ "):
         raise ValueError(f"{HUB}NAME or {HUB}NAME/CONFIG (the hub), or {LOCAL}PATH (a file or a directory)")
+    return value
+
+
+def _distinct(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    twice = sorted({name for name in value or () if (value or ()).count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is there twice")
     return value
 
 
@@ -60,7 +67,7 @@ def ratio_problem(ratios: Mapping[str, float]) -> str | None:
     if negative:
         return f"the ratio of {', '.join(negative)} is below 0"
     total = math.fsum(ratios.values())
-    return None if abs(total - 1.0) <= TOLERANCE else f"the ratios sum to {total:g}, not to 1"
+    return None if abs(total - 1.0) <= TOLERANCE else f"the ratios sum to {total:.10g}, not to 1"
 
 
 PercentilePair = Annotated[tuple[Real, Real], AfterValidator(_percentiles)]
@@ -74,8 +81,10 @@ class BenchmarkSpec(Spec):
         help="datasets:NAME[/CONFIG] on the hub, or file:PATH of .jsonl, .jsonl.gz, .json or .parquet, or a directory"
     )
     split: str | None = setting(None, min_length=1, help="of the hub's data set; default: test")
-    configs: tuple[str, ...] | None = setting(
-        None, help="the parts of a benchmark of several tasks, in this order; default: what the directory holds"
+    configs: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = setting(
+        None,
+        min_length=1,
+        help="the parts of a benchmark of several tasks, in this order; default: what the directory holds",
     )
 
 
@@ -121,7 +130,9 @@ class PoolConfig(Spec):
     data_config: str | None = setting(
         None, operational=True, min_length=1, help="where its benchmarks are, if not in data_config.yaml"
     )
-    benchmarks: tuple[str, ...] = setting(min_length=1, help="the benchmarks in it")
+    benchmarks: Annotated[tuple[str, ...], AfterValidator(_distinct)] = setting(
+        min_length=1, help="the benchmarks in it"
+    )
     benchmark_ratios: dict[str, Real] | None = setting(
         None, help="the share of each benchmark, which sum to 1; default: equal shares"
     )
@@ -135,28 +146,21 @@ class PoolConfig(Spec):
     )
     sample_with_replacement: bool | None = setting(None, help="instead of what the benchmarks' configuration says")
 
-    @field_validator("benchmarks")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({name for name in value if value.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} is there twice")
-        return value
-
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         by_benchmark = {
             "benchmark_ratios": self.benchmark_ratios,
             "difficulty_percentiles": self.difficulty_percentiles,
         }
-        for what, given in by_benchmark.items():
-            others = [name for name in given or {} if name not in self.benchmarks]
-            if others:
-                raise ValueError(f"{what} names {', '.join(others)}, which is not among its benchmarks")
+        problems = [
+            f"{what} names {', '.join(others)}, which is not among its benchmarks"
+            for what, given in by_benchmark.items()
+            if (others := [name for name in given or {} if name not in self.benchmarks])
+        ]
         if self.benchmark_ratios is not None:
             missing = [name for name in self.benchmarks if name not in self.benchmark_ratios]
-            problem = f"benchmark_ratios lacks {', '.join(missing)}" if missing else None
-            problem = problem or ratio_problem(self.benchmark_ratios)
-            if problem is not None:
-                raise ValueError(problem)
+            problems += [f"benchmark_ratios lacks {', '.join(missing)}"] if missing else []
+            problems += filter(None, [ratio_problem(self.benchmark_ratios)])
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
