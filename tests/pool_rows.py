@@ -1,129 +1,96 @@
-"""Small benchmarks of invented tasks, and workspaces in which pools are drawn from them."""
+"""Small benchmarks, and pools drawn from them as commands do it: three hundred tasks at most, each of its own kind."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.pools.build import Built, build, prepare
+from pipeline.pools.difficulty import Difficulty, Record
+from pipeline.pools.preprocess import Preprocessed, preprocess
+from pipeline.pools.specs import BenchmarksConfig, PoolConfig
+from tests.workspaces import write_lines
+from tracker import configs, pool_view
+from tracker.catalogue import reading
+from tracker.configs import Document
+from tracker.paths import Workspace
+from tracker.view_plan import Changes
 
-from tests.workspaces import Done, call
+N = 20
+BENCHMARKS = ("gsm8k", "bbh", "riddles")
+SOURCES = {"gsm8k": "sources/gsm8k.jsonl", "bbh": "sources/bbh", "riddles": "sources/riddles.jsonl"}
 
-Task = dict[str, Any]
 
-
-def humaneval(count: int) -> list[Task]:
-    """The ``number``-th has that many asserts beside its check, and a prompt of as many words."""
+def gsm8k(n: int = N, start: int = 0) -> list[dict[str, str]]:
+    """Questions whose answers have from 1 to ``n`` lines."""
     return [
-        {
-            "task_id": f"Invented/{number}",
-            "prompt": "word " * (number + 1),
-            "entry_point": f"f{number}",
-            "canonical_solution": "    return 0\n",
-            "test": "def check(candidate):\n" + "    assert candidate() == 0\n" * number,
-        }
-        for number in range(count)
+        {"question": f"Wie viele Äpfel, No. {at}?", "answer": "So:\n" * (at * 7 % n) + f"#### {at}"}
+        for at in range(start, start + n)
     ]
 
 
-def gsm8k(count: int) -> list[Task]:
-    """The ``number``-th answer has that many lines; the questions hold what is written differently in JSON."""
-    return [
-        {"question": f"How many are {number} “ducks”?", "answer": "2 and 2 is 4\n" * number + f"#### {number}"}
-        for number in range(count)
-    ]
+def bbh(n: int = N) -> list[dict[str, str]]:
+    return [{"input": "left " * (at * 3 % n + 1), "target": "Yes"} for at in range(n)]
 
 
-def bbh(part: str, count: int) -> list[Task]:
-    return [{"input": f"{part} " * (number + 1), "target": "True"} for number in range(count)]
+def riddles(records: Sequence[Record]) -> Difficulty:
+    """A scorer of one's own: the letters of a riddle."""
+    letters = [len(str(record.raw["riddle"])) for record in records]
+    return Difficulty([n / 10 for n in letters], [{"letters": n} for n in letters], {"ten": 10})
 
 
-def amc(count: int) -> list[Task]:
-    paper = "https://example.org/2023_AMC_12A_Problems/Problem_"
-    return [
-        {"id": number, "problem": "p", "answer": 1.0, "url": f"{paper}{number % 30 + 1}"} for number in range(count)
-    ]
-
-
-def medical_qa(count: int) -> list[Task]:
-    return [
-        {
-            "question": "The patient has it. " * (number + 1),
-            "answer": "one",
-            "options": {"A": "one", "B": "two " * (number + 1)},
-            "answer_idx": "A",
-        }
-        for number in range(count)
-    ]
-
-
-def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]], *, ascii_only: bool = False) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(task, ensure_ascii=ascii_only) for task in tasks]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
-ENTRIES: Mapping[str, Mapping[str, Any]] = {
-    "humaneval": {"path": "file:benchmarks/humaneval.jsonl"},
-    "gsm8k": {"path": "file:benchmarks/gsm8k.jsonl"},
-    "bbh": {"path": "file:benchmarks/bbh"},
-    "amc": {"path": "file:benchmarks/amc.jsonl"},
-    "medical_qa": {"path": "file:benchmarks/medical_qa.jsonl"},
-}
-
-
-def write_benchmarks(root: Path) -> None:
-    """The five benchmarks, 20 to 40 tasks each, and the configuration that names them."""
-    there = root / "benchmarks"
-    write_tasks(there / "humaneval.jsonl", humaneval(20))
-    write_tasks(there / "gsm8k.jsonl", gsm8k(40), ascii_only=True)
+def write_sources(root: Path) -> None:
+    """The files of the three benchmarks: one, a directory of two parts, and one of the user's own."""
+    (root / "sources/bbh").mkdir(parents=True)
+    write_lines(root / SOURCES["gsm8k"], gsm8k())
     for part in ("navigate", "web_of_lies"):
-        write_tasks(there / f"bbh/{part}.jsonl", bbh(part, 15))
-    write_tasks(there / "amc.jsonl", amc(30))
-    write_tasks(there / "medical_qa.jsonl", medical_qa(30))
-    write_config(root, data_config())
+        write_lines(root / SOURCES["bbh"] / f"{part}.jsonl", bbh(N // 2))
+    write_lines(root / SOURCES["riddles"], [{"riddle": "?" * (at * 3 % 11 + 1)} for at in range(N)])
 
 
-def data_config(**sections: Any) -> dict[str, Any]:
-    """The configuration of those benchmarks; ``benchmarks`` in ``sections`` changes or adds entries."""
-    changed = sections.pop("benchmarks", {})
-    names = dict.fromkeys([*ENTRIES, *changed])
-    return {"benchmarks": {name: {**ENTRIES.get(name, {}), **changed.get(name, {})} for name in names}, **sections}
+def benchmarks(root: Path, *names: str, **sources: str) -> BenchmarksConfig:
+    """A configuration of these benchmarks, or of all."""
+    entries = {name: {"path": f"file:{root / (SOURCES | sources)[name]}"} for name in names or BENCHMARKS}
+    return configs.validate(BenchmarksConfig, Document({"benchmarks": entries}, "the test"))
 
 
-def write_config(root: Path, document: Mapping[str, Any], name: str = "data_config") -> Path:
-    path = root / f"configs/pools/{name}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(dict(document), sort_keys=False), encoding="utf-8")
-    return path
+def score(here: Workspace, *names: str, **sources: str) -> list[Preprocessed]:
+    """The benchmarks in the record, as `pool preprocess` leaves them."""
+    found = preprocess(here, benchmarks(here.root, *names, **sources), scorers={"riddles": riddles})
+    for each in found:
+        assert each.error is None, each.error
+    with reading(here) as reader:
+        pool_view.refresh(here, reader, full=True)
+    return found
 
 
-def pool(**changes: Any) -> dict[str, Any]:
-    """A pool of 12 tasks of two of those benchmarks."""
-    return {
-        "name": "tiny", "benchmarks": ["humaneval", "gsm8k"], "n_total_tasks": 12, "random_seed": 7, **changes,
-    }  # fmt: skip
+def draw(here: Workspace, name: str = "exp1", **settings: Any) -> Built:
+    """A pool in the record, as `pool build` leaves it: ten tasks of the three benchmarks."""
+    given = {"name": name, "benchmarks": list(BENCHMARKS), "n_total_tasks": 10, **settings}
+    config = configs.validate(PoolConfig, Document(given, "the test"))
+    command = f"synthtrack pool build --name {name}"
+    built = build(here, prepare(here, benchmarks(here.root), config, path=None, command=command))
+    refresh(here, built.pool["id"])
+    return built
 
 
-def preprocessed(root: Path) -> Path:
-    """``root`` as a workspace with the five benchmarks in its record."""
-    root.mkdir(parents=True, exist_ok=True)
-    write_benchmarks(root)
-    done = call(root, "pool", "preprocess")
-    assert done.code == 0, done.err
-    return root
+def refresh(here: Workspace, *ids: int, full: bool = False, deep: bool = False) -> Changes:
+    with reading(here) as reader:
+        return pool_view.refresh(here, reader, ids, full=full, deep=deep)
 
 
-def built(root: Path, **changes: Any) -> Done:
-    """What `pool build` says of that pool; it must succeed."""
-    write_config(root, pool(**changes), "tiny")
-    done = call(root, "pool", "build", "tiny", "--no-mlflow")
-    assert done.code == 0, done.err
-    return done
+def populate(here: Workspace) -> Workspace:
+    """Three benchmarks, a pool without and one with repeated tasks, and one that is short of tasks."""
+    here.root.mkdir(parents=True, exist_ok=True)
+    write_sources(here.root)
+    score(here)
+    draw(here)
+    draw(here, "exp2", sample_with_replacement=True, difficulty_split="80:20", random_seed=7)
+    draw(here, "short", benchmarks=["gsm8k"], n_total_tasks=30)
+    return here
 
 
-def read_tasks(path: Path) -> list[Task]:
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
