@@ -35,8 +35,8 @@ class Registered:
 def register_benchmark(database: Database, identity: Identity, columns: Row, tasks: Sequence[Row]) -> Registered:
     """A scored benchmark in the record, the current one of its name from now on.
 
-    ``columns`` are values of benchmark's columns, ``tasks`` the rows of benchmark_task in their order. Raises Corrupt
-    where the fingerprint stands for something else.
+    ``columns`` are values of benchmark's columns, ``tasks`` the rows of benchmark_task in their order; of one that is
+    there already only path and config are written. Raises Corrupt where the fingerprint stands for something else.
     """
     with database.writing() as connection:
         found = _find(connection, BENCHMARK, identity)
@@ -50,7 +50,9 @@ def register_benchmark(database: Database, identity: Identity, columns: Row, tas
             is_new = False
         others = (BENCHMARK.c.name == columns["name"], BENCHMARK.c.id != found)
         connection.execute(update(BENCHMARK).where(*others).values(is_current=False))
-        connection.execute(update(BENCHMARK).where(BENCHMARK.c.id == found).values(is_current=True))
+        # The same tasks can lie elsewhere by now: the path is not part of the identity.
+        place = {name: columns[name] for name in ("path", "config")}
+        connection.execute(update(BENCHMARK).where(BENCHMARK.c.id == found).values(is_current=True, **place))
     return Registered(found, str(columns["name"]), is_new)
 
 

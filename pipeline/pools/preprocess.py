@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ from pipeline.pools.specs import HUB, BenchmarksConfig, BenchmarkSpec
 from tracker import pools, store
 from tracker.catalogue import Row, reading
 from tracker.database import Database, open_database
-from tracker.errors import ConfigError, DataError, Error, Problem
-from tracker.fingerprint import Identity, Json, bytes_digest, identify
+from tracker.errors import ConfigError, DataError, Error, Problem, UnknownReference
+from tracker.fingerprint import Identity, Json, canonical_json, content_key, identify
 from tracker.paths import Workspace
 from tracker.spec import identity, public
 
 SCORING = 1
 """Part of the identity: to be raised when the same tasks would get other scores."""
 _CURRENT = "SELECT * FROM benchmark WHERE is_current AND name = :name"
+_TASKS = "SELECT part, raw_data FROM benchmark_task WHERE benchmark_id = :id ORDER BY position"
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def preprocess(
     """Brings the enabled benchmarks (or ``names``) of ``config`` into the record; ``tell`` gets the name of each.
 
     Data of the hub that is there is taken as it is unless ``force``; local files are compared by content each time. One
-    that fails does not stop the others. Raises ConfigError where a benchmark has no scorer.
+    that fails does not stop the others. Raises UnknownReference and ConfigError for ``names`` that are not there or
+    disabled, ConfigError where a benchmark has no scorer.
     """
     known = {**SCORERS, **(scorers or {})}
-    wanted = [name for name, spec in config.benchmarks.items() if spec.enabled and (names is None or name in names)]
+    wanted = _wanted(config, names)
     without = [name for name in wanted if name not in known]
     if without:
         raise ConfigError(
@@ -80,6 +81,18 @@ def current(workspace: Workspace, name: str) -> Row | None:
     return rows[0] if rows else None
 
 
+def _wanted(config: BenchmarksConfig, names: Sequence[str] | None) -> list[str]:
+    enabled = [name for name, spec in config.benchmarks.items() if spec.enabled]
+    for name in names or ():
+        if name not in config.benchmarks:
+            there = f"There are: {', '.join(config.benchmarks)}."
+            raise UnknownReference("benchmark", name, config.benchmarks, hint=there)
+    off = [Problem(f"benchmarks.{name}.enabled", "false") for name in names or () if name not in enabled]
+    if off:
+        raise ConfigError("A benchmark is disabled.", off)
+    return enabled if names is None else [name for name in enabled if name in names]
+
+
 def entry(spec: BenchmarkSpec) -> dict[str, Json]:
     """The entry of a benchmark as the record has it."""
     return {name: value for name, value in public(spec).items() if name != "enabled"}
@@ -90,26 +103,28 @@ def _one(
 ) -> Preprocessed:
     before = current(workspace, name)
     is_same_entry = before is not None and json.loads(before["config"]) == entry(spec)
-    if before is not None and is_same_entry and spec.path.startswith(HUB) and not force:
-        made = before["created_at"][:10]
-        reason = f"as it was had from the hub on {made}; --force looks again"
-        return Preprocessed(name, "cached", reason, before["n_tasks"], before["fingerprint"], before["id"])
-    full = read_full(name, spec, workspace.find)
-    named = _identity(name, spec, full, scorer)
+    is_known_scorer = SCORERS.get(name) is scorer
+    had = before if is_same_entry and spec.path.startswith(HUB) and not force else None
+    if had is not None and is_known_scorer and _scorer_of(had) == _known_scorer(name):
+        return _cached(had, _as_had(had))
+    full = read_full(name, spec, workspace.find) if had is None else _recorded(workspace, had)
+    difficulty = None if is_known_scorer else _scored(name, full, scorer)
+    named = _identity(name, spec, full, difficulty)
     if before is not None and before["fingerprint"] == named.fingerprint and not force:
-        return Preprocessed(name, "cached", "nothing has changed", len(full.texts), named.fingerprint, before["id"])
-    difficulty = scorer(full.records)
-    _check(name, full, difficulty)
+        if not is_same_entry:
+            pools.register_benchmark(database, named, _entry_columns(name, spec), ())
+            return _cached(before, "its path has changed, its tasks have not")
+        return _cached(before, "nothing has changed" if had is None else _as_had(had))
+    difficulty = _scored(name, full, scorer) if difficulty is None else difficulty
     scores = scaled(difficulty.scores)
-    columns = {
-        "name": name, "path": spec.path, "source_digest": full.digest, "n_tasks": len(full.texts),
-        "score_low": min(difficulty.scores), "score_high": max(difficulty.scores),
-        "constants": store.to_json(dict(difficulty.constants)), "config": store.to_json(entry(spec)),
+    columns = _entry_columns(name, spec) | {
+        "source_digest": full.digest, "n_tasks": len(full.texts), "score_low": min(difficulty.scores),
+        "score_high": max(difficulty.scores), "constants": store.to_json(difficulty.constants),
     }  # fmt: skip
     tasks = [
         {
-            "part": part, "difficulty_score": score, "raw_score": float(raw),
-            "scorer_metadata": store.to_json(dict(features)), "raw_data": text,
+            "part": part, "difficulty_score": score, "raw_score": raw, "scorer_metadata": store.to_json(features),
+            "raw_data": text,
         }
         for part, text, raw, score, features in zip(
             full.parts, full.texts, difficulty.scores, scores, difficulty.features, strict=True
@@ -120,23 +135,57 @@ def _one(
     return Preprocessed(name, "scored", reason, len(tasks), named.fingerprint, registered.id)
 
 
-def _identity(name: str, spec: BenchmarkSpec, full: Full, scorer: Scorer) -> Identity:
-    own = identity(spec)
-    own.pop("path")
-    return identify("benchmark", {"name": name, **own, "source": full.digest, "scorer": _version(name, scorer)})
+def _cached(row: Row, reason: str) -> Preprocessed:
+    return Preprocessed(row["name"], "cached", reason, row["n_tasks"], row["fingerprint"], row["id"])
 
 
-def _version(name: str, scorer: Scorer) -> str:
-    if SCORERS.get(name) is scorer:
-        return f"{name} {SCORING}"
-    return bytes_digest([inspect.getsource(scorer).encode()])[:16]
+def _as_had(row: Row) -> str:
+    return f"as it was had from the hub on {row['created_at'][:10]}; --force looks again"
 
 
-def _check(name: str, full: Full, difficulty: Difficulty) -> None:
+def _recorded(workspace: Workspace, benchmark: Row) -> Full:
+    with reading(workspace) as reader:
+        rows = reader.rows(_TASKS, id=benchmark["id"])
+    return Full(tuple(row["raw_data"] for row in rows), tuple(row["part"] for row in rows))
+
+
+def _entry_columns(name: str, spec: BenchmarkSpec) -> dict[str, Json]:
+    return {"name": name, "path": spec.path, "config": store.to_json(entry(spec))}
+
+
+def _identity(name: str, spec: BenchmarkSpec, full: Full, own: Difficulty | None) -> Identity:
+    """Of a scorer of one's own only what it gives is known: its text does not hold what it calls."""
+    settings = identity(spec)
+    settings.pop("path")
+    scorer = _known_scorer(name) if own is None else content_key([own.scores, own.features, own.constants])
+    return identify("benchmark", {"name": name, **settings, "source": full.digest, "scorer": scorer})
+
+
+def _known_scorer(name: str) -> str:
+    return f"{name} {SCORING}"
+
+
+def _scorer_of(row: Row) -> Json:
+    return json.loads(row["identity"])["identity"]["scorer"]
+
+
+def _scored(name: str, full: Full, scorer: Scorer) -> Difficulty:
     n = len(full.texts)
-    if not len(difficulty.scores) == len(difficulty.features) == n:
-        what = f"its scorer gave {len(difficulty.scores)} scores and {len(difficulty.features)} rows of features"
-        raise DataError("A benchmark cannot be scored.", [Problem(name, f"{what} for {n} tasks")])
+    try:
+        found = scorer(full.records)
+        scores, features = [float(each) for each in found.scores], [dict(each) for each in found.features]
+        constants = dict(found.constants)
+        canonical_json([scores, features, constants])
+    except Error:
+        raise
+    # A scorer of one's own can go wrong in any way, and the other benchmarks are to be had all the same.
+    except Exception as error:
+        what = f"its scorer failed: {type(error).__name__}: {error}"
+        raise DataError("A benchmark cannot be scored.", [Problem(name, what)]) from error
+    if not len(scores) == len(features) == n:
+        what = f"its scorer gave {len(scores)} scores and {len(features)} rows of features for {n} tasks"
+        raise DataError("A benchmark cannot be scored.", [Problem(name, what)])
+    return Difficulty(scores, features, constants)
 
 
 def _reason(before: Row | None, named: Identity, spec: BenchmarkSpec, full: Full, *, forced: bool) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.pools.difficulty import Scorer
+from pipeline.records import is_file
 from tracker.errors import ConfigError, Problem
 
 
@@ -16,19 +17,19 @@ def load_scorers(path: Path) -> Mapping[str, Scorer]:
 
     Raises ConfigError where it cannot be.
     """
-    spec = importlib.util.spec_from_file_location(f"synthtrack_scorers_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not is_file(path) or path.suffix != ".py":
         raise ConfigError("The scorers cannot be read.", [Problem(str(path), "expected a Python file")])
-    module = importlib.util.module_from_spec(spec)
+    own = f"synthtrack_scorers_{path.stem}"
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        # Not an import, which would take what it compiled before for a file that was edited within the same second.
+        defined = runpy.run_path(str(path), run_name=own)
+    except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise ConfigError("The scorers cannot be read.", [Problem(str(path), what)]) from error
     found = {
         name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        for name, value in defined.items()
+        if inspect.isfunction(value) and value.__module__ == own and not name.startswith("_")
     }
     if not found:
         raise ConfigError("There are no scorers.", [Problem(str(path), "it defines no public function")])

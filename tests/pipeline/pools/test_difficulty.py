@@ -26,7 +26,7 @@ from pipeline.pools.difficulty import (
     share,
     top,
 )
-from tests import pool_rows
+from tests import benchmark_tasks
 from tracker.errors import DataError
 
 
@@ -209,10 +209,10 @@ def test_options_that_are_none_are_named(options: Any) -> None:
 
 
 FIELDS = {
-    "humaneval": (pool_rows.humaneval(3), ("test", "prompt")),
-    "gsm8k": (pool_rows.gsm8k(3), ("answer",)),
-    "bbh": (pool_rows.bbh("navigate", 3), ("input",)),
-    "medical_qa": (pool_rows.medical_qa(3), ("question",)),
+    "humaneval": (benchmark_tasks.humaneval(3), ("test", "prompt")),
+    "gsm8k": (benchmark_tasks.gsm8k(3), ("answer",)),
+    "bbh": (benchmark_tasks.bbh("navigate", 3), ("input",)),
+    "medical_qa": (benchmark_tasks.medical_qa(3), ("question",)),
 }
 
 
