@@ -1,4 +1,4 @@
-"""The program in a model's answer to a task that asks for one. It is never parsed here: that is done where it is run."""
+"""The program in a model's answer to a task that asks for one. It is parsed where it is run, and never here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 import textwrap
 
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n`]*\n(.*?)(?:^[ \t]*(?:```|~~~)|\Z)", re.DOTALL | re.MULTILINE)
-_CODE_LINE = re.compile(r"(?:def|class|import|from|async def|if|for|while|try|with|return)\b.*|[@#)\]}].*|\w+\s*[=(\[:].*")
+_CODE_LINE = re.compile(
+    r"(?:def|class|import|from|async def|if|for|while|try|with|return)\b.*|[@#)\]}].*|\w+\s*[=(\[:].*"
+)
 
 
 def programs(answer: str, prompt: str, entry_point: str) -> tuple[str, ...]:
@@ -38,7 +40,9 @@ def _after(prompt: str, code: str) -> str:
 def _code(text: str) -> str:
     """``text`` without the sentences around the code: from the first line of code on, to the first that is none."""
     lines = text.split("\n")
-    start = next((at for at, line in enumerate(lines) if re.match(r"(?:def|class|import|from|async def|@)\b|@", line)), 0)
+    start = next(
+        (at for at, line in enumerate(lines) if re.match(r"(?:def|class|import|from|async def|@)\b|@", line)), 0
+    )
     return _continued("\n".join(lines[start:]))
 
 

@@ -151,6 +151,7 @@ def _form(task: Question) -> str:
             letters = ", ".join(task.options)
             return f'{_STEPS} the letter of the right option ({letters}) on a line of its own: "Answer: LETTER".'
         case "word":
-            return f'{_STEPS} your final answer on a line of its own: "Answer: {task.words[0]}" or "{task.words[1]}".'
+            first, second = (word.title() if task.right[0].isupper() else word for word in task.words)
+            return f'{_STEPS} your final answer on a line of its own: "Answer: {first}" or "Answer: {second}".'
         case _:
             return f'{_STEPS} your final answer, and nothing else, on a line of its own: "Answer: ...".'

@@ -117,6 +117,7 @@ class PoolValidation(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     uuid: str = Field(unique=True, description="the same in MLflow's tags and on every machine")
+    fingerprint: str = Field(index=True, max_length=12, description="12 hex digits: the pool, the model, the sample")
     task_pool_id: int = Field(foreign_key="task_pool.id", index=True)
     status: str = Field(index=True, description="running, complete, partial, interrupted or failed")
     provider: str
@@ -124,10 +125,12 @@ class PoolValidation(SQLModel, table=True):
     model: str = Field(index=True)
     temperature: float | None = None
     n_samples: int = Field(description="tasks wanted of each bin of each benchmark")
+    random_seed: int = Field(description="draws the sample")
     run_code: bool = Field(description="whether code that the model wrote was run")
     n_tasks: int = Field(default=0, description="tasks in the sample")
     n_graded: int = 0
     n_failed: int = Field(default=0, description="no answer after all retries")
+    n_ungraded: int = Field(default=0, description="code that was to be written, not asked for because it is not run")
     easy_accuracy: float | None = None
     hard_accuracy: float | None = None
     accuracy_gap: float | None = Field(default=None, description="easy_accuracy - hard_accuracy")
@@ -169,6 +172,8 @@ class PoolAnswer(SQLModel, table=True):
     request_key: str | None = Field(sa_column=Column(ForeignKey("request.key"), nullable=True, index=True))
     status: str = Field(description="graded, ungraded (code that was not run) or failed")
     expected: str | None = Field(default=None, sa_type=Text)
-    extracted: str | None = Field(default=None, sa_type=Text, description="what was read as the answer; NULL: nothing")
+    extracted: str | None = Field(
+        default=None, sa_type=Text, description="what was read as the answer, or came of code"
+    )
     correct: bool | None = None
     error: str | None = Field(default=None, sa_type=Text)

@@ -277,7 +277,7 @@ def test_a_question_says_in_what_form_the_answer_is_to_be_given() -> None:
     assert "D. Cross-linking of DNA" in asked
     assert '"Answer: LETTER"' in asked
     assert "(A, B, C)" in question("bbh", DATE)
-    assert '"Answer: true" or "false"' in question("bbh", LOGIC)
+    assert '"Answer: True" or "Answer: False"' in question("bbh", LOGIC)
     assert "```python\ndef f():\n```" in question("humaneval", {"prompt": "\ndef f():\n"})
 
 

@@ -123,6 +123,7 @@ def upgrade() -> None:
         "pool_validation",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("uuid", sa.String(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=12), nullable=False),
         sa.Column("task_pool_id", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("provider", sa.String(), nullable=False),
@@ -130,10 +131,12 @@ def upgrade() -> None:
         sa.Column("model", sa.String(), nullable=False),
         sa.Column("temperature", sa.Float(), nullable=True),
         sa.Column("n_samples", sa.Integer(), nullable=False),
+        sa.Column("random_seed", sa.Integer(), nullable=False),
         sa.Column("run_code", sa.Boolean(), nullable=False),
         sa.Column("n_tasks", sa.Integer(), nullable=False),
         sa.Column("n_graded", sa.Integer(), nullable=False),
         sa.Column("n_failed", sa.Integer(), nullable=False),
+        sa.Column("n_ungraded", sa.Integer(), nullable=False),
         sa.Column("easy_accuracy", sa.Float(), nullable=True),
         sa.Column("hard_accuracy", sa.Float(), nullable=True),
         sa.Column("accuracy_gap", sa.Float(), nullable=True),
@@ -167,6 +170,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pool_validation")),
         sa.UniqueConstraint("uuid", name=op.f("uq_pool_validation_uuid")),
     )
+    op.create_index(op.f("ix_pool_validation_fingerprint"), "pool_validation", ["fingerprint"], unique=False)
     op.create_index(op.f("ix_pool_validation_model"), "pool_validation", ["model"], unique=False)
     op.create_index(op.f("ix_pool_validation_started_at"), "pool_validation", ["started_at"], unique=False)
     op.create_index(op.f("ix_pool_validation_status"), "pool_validation", ["status"], unique=False)
