@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from pipeline.execution import versions
+from pipeline.job import has_record
 from pipeline.pools import stream
 from pipeline.pools.preprocess import entry
 from pipeline.pools.specs import DEFAULT_PERCENTILES, BenchmarksConfig, PoolConfig, easy_share
@@ -106,8 +107,7 @@ def prepare(
     if problems:
         where = path or "the pool"
         raise ConfigError(f"{where} asks for a pool that cannot be.", [Problem(where, what) for what in problems])
-    with reading(workspace) as reader:
-        rows = {row["name"]: row for row in reader.rows(_CURRENT)}
+    rows = _current(workspace)
     hint = f"Run `synthtrack pool preprocess{'' if source is None else f' --config {source}'}`."
     missing = [name for name in config.benchmarks if name not in rows]
     if missing:
@@ -130,6 +130,13 @@ def prepare(
         with_replacement=general.sample_with_replacement if own is None else own,
         command=command,
     )
+
+
+def _current(workspace: Workspace) -> dict[str, Row]:
+    if not has_record(workspace):
+        return {}
+    with reading(workspace) as reader:
+        return {row["name"]: row for row in reader.rows(_CURRENT)}
 
 
 @dataclass(frozen=True)

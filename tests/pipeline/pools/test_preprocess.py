@@ -195,7 +195,7 @@ def hub(here: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_data_of_the_hub_is_taken_as_it_is_until_forced(here: Workspace, hub: Path) -> None:
-    entry = {"path": f"datasets:{hub.parent}"}
+    entry: dict[str, Any] = {"path": f"datasets:{hub.parent}"}
     assert one(here, "gsm8k", **entry) == ("scored", "new")
     before = current(here)
     write_tasks(hub, benchmark_tasks.gsm8k(6))
@@ -211,7 +211,7 @@ def test_data_of_the_hub_is_taken_as_it_is_until_forced(here: Workspace, hub: Pa
 def test_data_of_the_hub_is_scored_anew_without_the_hub(
     here: Workspace, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = {"path": f"datasets:{hub.parent}"}
+    entry: dict[str, Any] = {"path": f"datasets:{hub.parent}"}
     one(here, "gsm8k", **entry)
     hub.unlink()
     monkeypatch.setattr(module, "SCORING", 2)
