@@ -12,7 +12,7 @@ from pipeline.pools.difficulty import Record
 from pipeline.pools.specs import HUB, LOCAL, BenchmarkSpec
 from pipeline.records import is_file, read_json, read_lines
 from tracker.errors import DataError, Problem
-from tracker.fingerprint import bytes_digest
+from tracker.pool_files import source_digest
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _SPLIT = "test"
@@ -34,8 +34,7 @@ class Full:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over parts and texts in their order."""
-        pairs = zip(self.parts, self.texts, strict=True)
-        return bytes_digest(f"{part or ''}\t{text}\n".encode() for part, text in pairs)
+        return source_digest(zip(self.parts, self.texts, strict=True))
 
 
 def read_full(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Full:
