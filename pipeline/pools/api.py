@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipeline.pools.configs import load_benchmarks
 from pipeline.pools.difficulty import Scorer
 from pipeline.pools.preprocess import preprocess
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
+from pipeline.pools.stream import Shortfall
 from tracker import clock, configs, pool_view
 from tracker.catalogue import Reader, Row, reading
 from tracker.configs import Document
@@ -37,23 +39,31 @@ class Task:
     scorer_metadata: dict[str, Json]
 
 
+class TaskStream(list[Task]):
+    """Tasks in the order of their pool, the benchmarks it was drawn from, and what was missing."""
+
+    def __init__(self, tasks: Iterable[Task], benchmarks: Sequence[str], shortfalls: Sequence[Shortfall]) -> None:
+        super().__init__(tasks)
+        self.benchmarks, self.shortfalls = tuple(benchmarks), tuple(shortfalls)
+
+
 class DatasetBuilder:
-    """Scores benchmarks and draws pools as ``config`` says: the path of a data_config.yaml, or what is in one.
+    """Scores benchmarks and draws pools as ``config_path`` says: that of a data_config.yaml, or what is in one.
 
     ``root`` is the workspace (default: found as on the command line), ``scorers`` are those of one's own benchmarks.
     """
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, Json],
+        config_path: str | Path | Mapping[str, Json],
         root: str | Path | None = None,
         scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
         self.workspace = find_workspace(root)
         self.config = (
-            configs.validate(BenchmarksConfig, Document(dict(config), "the config"))
-            if isinstance(config, Mapping)
-            else load_benchmarks(self.workspace, Path(config))
+            configs.validate(BenchmarksConfig, Document(dict(config_path), "the config"))
+            if isinstance(config_path, Mapping)
+            else load_benchmarks(self.workspace, Path(config_path))
         )
         self.scorers = scorers
 
@@ -89,9 +99,10 @@ class DatasetBuilder:
         sample_with_replacement: bool | None = None,  # noqa: FBT001  as users know it
         *,
         name: str | None = None,
-    ) -> list[Task]:
+    ) -> TaskStream:
         """The tasks of a pool in their order. With a ``name`` it is recorded, and lies in data/NAME.
 
+        Warns of every bin that held fewer tasks than were wanted; ``shortfalls`` of what it gives has them too.
         Raises ConfigError with every problem, WrongStep before the benchmarks are preprocessed.
         """
         given = {
@@ -105,7 +116,11 @@ class DatasetBuilder:
             self._record(job)
         with reading(self.workspace) as reader:
             drawn = draw(reader, job)
-        return [_task(task_id(at, row["benchmark"]), row["benchmark"], row) for at, row in enumerate(drawn.tasks)]
+        for each in drawn.shortfalls:
+            what = f"{each.benchmark} has {each.got:,} {each.bin} tasks, {each.wanted:,} were wanted"
+            warnings.warn(what, stacklevel=2)
+        tasks = [_task(task_id(at, row["benchmark"]), row["benchmark"], row) for at, row in enumerate(drawn.tasks)]
+        return TaskStream(tasks, config.benchmarks, drawn.shortfalls)
 
     def save_task_pool(self, task_stream: Sequence[Task], output_path: str | Path) -> Path:
         """Writes tasks as JSON Lines; gives the path."""
@@ -115,9 +130,9 @@ class DatasetBuilder:
     def save_statistics(self, task_stream: Sequence[Task], output_path: str | Path) -> Path:
         """Writes what there is of which difficulty; gives the path."""
         rows = [(task.benchmark, task.difficulty_bin, task.difficulty_score) for task in task_stream]
-        return self._write(
-            output_path, statistics_file(statistics(rows, [], list(dict.fromkeys(row[0] for row in rows))))
-        )
+        whole = task_stream if isinstance(task_stream, TaskStream) else TaskStream((), [row[0] for row in rows], ())
+        short, names = [asdict(each) for each in whole.shortfalls], list(dict.fromkeys(whole.benchmarks))
+        return self._write(output_path, statistics_file(statistics(rows, short, names)))
 
     def _record(self, job: PoolJob) -> None:
         built = build(self.workspace, job)
