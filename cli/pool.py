@@ -12,7 +12,7 @@ from cli import options, render
 from cli.config_files import is_new
 from cli.pool_browse import compare_pools, list_pools, pool_stats, show_pool
 from cli.progress import command_line, log_to_mlflow
-from tracker.errors import Error, PartialResult
+from tracker.errors import ConfigError, Error, PartialResult, Problem
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
@@ -121,10 +121,13 @@ def build(
     are enough without one. The same settings give the same bytes.
     """
     from cli.pool_options import pool_changes
-    from pipeline.pools.configs import all_pools, given_pool, load_pool
+    from pipeline.pools.configs import DIRECTORY, all_pools, given_pool, load_pool
     from pipeline.pools.jobs import prepare_pools
 
     changes, found = pool_changes(chosen), all_pools(workspace) if everything else []
+    if everything and not found:
+        problem = Problem(str(workspace.configs_dir / DIRECTORY), "no config of a pool here")
+        raise ConfigError("There is no configuration.", [problem])
     if not given and not found and not {"name", "benchmarks"} <= changes.keys():
         raise click.UsageError("Missing argument '[CONFIG|NAME]...'; or give --name and --benchmarks, or --all.")
     if len(given) + len(found) > 1 and "name" in changes:

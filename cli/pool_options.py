@@ -32,11 +32,13 @@ def pool_changes(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_name(option: str, text: str, read: Callable[[str], Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise click.UsageError(f"{option}: {part!r} is not NAME=VALUE.")
+        if name.strip() in found:
+            raise click.UsageError(f"{option}: {name.strip()} is there twice.")
         found[name.strip()] = read(value)
     return found
 
