@@ -81,6 +81,19 @@ def current(workspace: Workspace, name: str) -> Row | None:
     return rows[0] if rows else None
 
 
+def rescore(benchmark: Row, tasks: Sequence[Row]) -> Difficulty | None:
+    """What a benchmark's scorer gives for its tasks (rows of both); None where it is not one that ships.
+
+    Raises DataError where a task cannot be scored.
+    """
+    name = benchmark["name"]
+    try:
+        is_shipped = name in SCORERS and _scorer_of(benchmark) == _known_scorer(name)
+    except (ValueError, TypeError, LookupError):  # an identity that cannot be read names none
+        return None
+    return SCORERS[name](_full(tasks).records) if is_shipped else None
+
+
 def _wanted(config: BenchmarksConfig, names: Sequence[str] | None) -> list[str]:
     enabled = [name for name, spec in config.benchmarks.items() if spec.enabled]
     for name in names or ():
@@ -146,7 +159,11 @@ def _as_had(row: Row) -> str:
 def _recorded(workspace: Workspace, benchmark: Row) -> Full:
     with reading(workspace) as reader:
         rows = reader.rows(_TASKS, id=benchmark["id"])
-    return Full(tuple(row["raw_data"] for row in rows), tuple(row["part"] for row in rows))
+    return _full(rows)
+
+
+def _full(tasks: Sequence[Row]) -> Full:
+    return Full(tuple(row["raw_data"] for row in tasks), tuple(row["part"] for row in tasks))
 
 
 def _entry_columns(name: str, spec: BenchmarkSpec) -> dict[str, Json]:
