@@ -422,6 +422,10 @@ def test_the_benchmarks_say_how_to_draw_where_a_pool_does_not(here: Path) -> Non
     ]  # fmt: skip
     own = call(here, *BUILD, "--name", "y", "--benchmarks", "gsm8k", "--n", "100", "--without-replacement", "--json")
     assert json.loads(own.out)[0]["n_tasks"] < 100
+    call(here, *BUILD, "--name", "z", "--benchmarks", "gsm8k,amc", "--n", "4", "--percentiles", "gsm8k=30:70")
+    assert rows(
+        here, "SELECT benchmark, low_percentile, high_percentile FROM task_pool_benchmark_overview WHERE pool = 'z'"
+    ) == [("gsm8k", 30.0, 70.0), ("amc", 20.0, 80.0)]
 
 
 def test_before_preprocessing(here: Path) -> None:
