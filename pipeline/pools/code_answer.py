@@ -47,7 +47,7 @@ def _code(text: str) -> str:
 
 
 def _continued(text: str) -> str:
-    kept = []
+    kept: list[str] = []
     for line in text.split("\n"):
         if kept and line.strip() and not line[0].isspace() and not _CODE_LINE.fullmatch(line):
             break
