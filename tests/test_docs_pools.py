@@ -65,12 +65,8 @@ def test_everything_on_the_page_runs_in_its_order_and_prints_what_it_says(tmp_pa
             assert done.returncode == 0, done.stderr
             ran += 1
     assert ran > 10
-    written = (here / "data/from_python/task_pool.jsonl").read_text()
-    assert (here / "elsewhere/task_pool.jsonl").read_text() == written
-    saved, kept = (
-        json.loads((here / name / "statistics.json").read_text()) for name in ("elsewhere", "data/from_python")
-    )
-    assert {**saved, "benchmarks": sorted(saved["benchmarks"])} == {**kept, "benchmarks": sorted(kept["benchmarks"])}
+    for name in ("task_pool.jsonl", "statistics.json"):
+        assert (here / "elsewhere" / name).read_bytes() == (here / "data/from_python" / name).read_bytes()
     assert [json.loads(line)["scorer_metadata"] for line in (here / "data/riddles/task_pool.jsonl").open()]
 
 
