@@ -50,15 +50,15 @@ def write_sources(root: Path) -> None:
     write_lines(root / SOURCES["riddles"], [{"riddle": "?" * (at * 3 % 11 + 1)} for at in range(N)])
 
 
-def benchmarks(root: Path, *names: str, **sources: str) -> BenchmarksConfig:
+def benchmarks(*names: str, **sources: str) -> BenchmarksConfig:
     """A configuration of these benchmarks, or of all."""
-    entries = {name: {"path": f"file:{root / (SOURCES | sources)[name]}"} for name in names or BENCHMARKS}
+    entries = {name: {"path": f"file:{(SOURCES | sources)[name]}"} for name in names or BENCHMARKS}
     return configs.validate(BenchmarksConfig, Document({"benchmarks": entries}, "the test"))
 
 
 def score(here: Workspace, *names: str, **sources: str) -> list[Preprocessed]:
     """The benchmarks in the record, as `pool preprocess` leaves them."""
-    found = preprocess(here, benchmarks(here.root, *names, **sources), scorers={"riddles": riddles})
+    found = preprocess(here, benchmarks(*names, **sources), scorers={"riddles": riddles})
     for each in found:
         assert each.error is None, each.error
     with reading(here) as reader:
@@ -71,7 +71,7 @@ def draw(here: Workspace, name: str = "exp1", **settings: Any) -> Built:
     given = {"name": name, "benchmarks": list(BENCHMARKS), "n_total_tasks": 10, **settings}
     config = configs.validate(PoolConfig, Document(given, "the test"))
     command = f"synthtrack pool build --name {name}"
-    built = build(here, prepare(here, benchmarks(here.root), config, path=None, command=command))
+    built = build(here, prepare(here, benchmarks(), config, path=None, command=command))
     refresh(here, built.pool["id"])
     return built
 
