@@ -12,19 +12,19 @@ from typing import Any, ClassVar
 from pipeline.asking import Asking, Display, Progress, taken_over
 from pipeline.engine import Engine, Failed
 from pipeline.execution import ended_as, when_free
-from pipeline.pools import grading, validation_results
+from pipeline.pools import grading
 from pipeline.pools import run_code as sandboxed
 from pipeline.pools.code_answer import programs
 from pipeline.pools.validation_plan import Plan, Sampled, columns, planned
-from pipeline.pools.validation_results import Results
 from pipeline.specs import ModelSpec
-from tracker import clock, pool_validations
+from tracker import clock, pool_validations, validation_results
 from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database, open_database
 from tracker.errors import BudgetReached, Error
 from tracker.ledger import Account
 from tracker.paths import Workspace
 from tracker.pool_validations import VALIDATIONS, Claimed
+from tracker.validation_results import Results
 
 Tell = Callable[[str], None]
 

@@ -21,7 +21,7 @@ from pipeline.pools.run_code import check_system
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.pools.validate import Validation, validate
 from pipeline.pools.validation_plan import sampled
-from pipeline.pools.validation_results import Accuracy
+from tracker.validation_results import Accuracy
 from pipeline.specs import ModelSpec, resolve_model
 from tests.databases import rows
 from tests.llm_server import Server, running_server

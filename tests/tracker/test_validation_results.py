@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pools.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
+from tracker.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
 
 
 def answer(bin_: str, score: float, correct: bool | None, status: str = "graded", benchmark: str = "gsm8k") -> Any:

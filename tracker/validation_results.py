@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pipeline.pools.stream import EASY, HARD
 from tracker.catalogue import Row
+from tracker.pool_files import BINS
 from tracker.statistics import wilson
 
 
@@ -72,10 +72,10 @@ def results(answers: Iterable[Row]) -> Results:
     """What rows of pool_answer_overview come to; what failed or was not graded is counted and nothing else."""
     rows = list(answers)
     graded = [row for row in rows if row["status"] == "graded"]
-    of = {each: [bool(row["correct"]) for row in graded if row["difficulty_bin"] == each] for each in (EASY, HARD)}
+    easy, hard = ([bool(row["correct"]) for row in graded if row["difficulty_bin"] == each] for each in BINS)
     return Results(
-        easy=Accuracy(len(of[EASY]), sum(of[EASY])),
-        hard=Accuracy(len(of[HARD]), sum(of[HARD])),
+        easy=Accuracy(len(easy), sum(easy)),
+        hard=Accuracy(len(hard), sum(hard)),
         rank_correlation=spearman(
             [row["difficulty_score"] for row in graded], [float(not row["correct"]) for row in graded]
         ),
