@@ -66,15 +66,15 @@ def thresholds(scores: Sequence[float], percentiles: Percentiles) -> Thresholds:
 
 
 def allocated(n: int, ratios: Mapping[str, float], easy_share: float) -> dict[tuple[str, str], int]:
-    """How many tasks of each (benchmark, bin), by largest remainder: they add up to ``n``.
+    """How many tasks of each (benchmark, bin): they add up to ``n``, for each benchmark and for each bin as well.
 
-    First the benchmarks share ``n``, then the bins what each benchmark got. Equal remainders go to the earlier one.
+    The benchmarks share ``n`` by largest remainder, and so do the bins; within these, the benchmarks share the easy
+    tasks. Equal remainders go to the earlier one.
     """
-    found: dict[tuple[str, str], int] = {}
-    for benchmark, own in _largest_remainder(n, ratios).items():
-        counts = _largest_remainder(own, {EASY: easy_share, HARD: 1.0 - easy_share})
-        found |= {(benchmark, each): counts[each] for each in BINS}
-    return found
+    of = _largest_remainder(n, ratios)
+    n_easy = _largest_remainder(n, {EASY: easy_share, HARD: 1.0 - easy_share})[EASY]
+    easy = _shared(n_easy, {name: own * easy_share for name, own in of.items()})
+    return {(name, each): easy[name] if each == EASY else own - easy[name] for name, own in of.items() for each in BINS}
 
 
 def draw(
@@ -103,11 +103,14 @@ def draw(
 
 def _largest_remainder(n: int, shares: Mapping[str, float]) -> dict[str, int]:
     total = math.fsum(shares.values())
-    exact = {name: n * share / total for name, share in shares.items()}
+    return _shared(n, {name: n * share / total for name, share in shares.items()})
+
+
+def _shared(n: int, exact: Mapping[str, float]) -> dict[str, int]:
     counts = {name: math.floor(round(value, 9)) for name, value in exact.items()}
-    left = n - sum(counts.values())
     by_remainder = sorted(exact, key=lambda name: -round(exact[name] - counts[name], 9))
-    return {name: counts[name] + (name in by_remainder[:left]) for name in shares}
+    more = set(by_remainder[: n - sum(counts.values())])
+    return {name: counts[name] + (name in more) for name in exact}
 
 
 def _drawn(size: int, count: int, key: Json, *, with_replacement: bool) -> list[int]:

@@ -40,24 +40,25 @@ def test_an_allocation_adds_up_whatever_the_ratios(n: int, ratios: dict[str, flo
 def test_an_allocation_is_by_largest_remainder(n: int, weights: list[int], tenths: int) -> None:
     """Against whole numbers, where remainders are exact."""
 
-    def reference(total: int, parts: list[int]) -> list[int]:
-        counts = [total * part // sum(parts) for part in parts]
-        order = sorted(range(len(parts)), key=lambda at: -(total * parts[at] % sum(parts)))
+    def shared(total: int, exact: list[int], per: int) -> list[int]:
+        counts = [part // per for part in exact]
+        order = sorted(range(len(exact)), key=lambda at: -(exact[at] % per))
         return [count + (at in order[: total - sum(counts)]) for at, count in enumerate(counts)]
 
     names = NAMES[: len(weights)]
     ratios = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
     found = allocated(n, ratios, tenths / 10)
-    own = reference(n, weights)
+    own = shared(n, [n * weight for weight in weights], sum(weights))
+    n_easy = shared(n, [n * tenths, n * (10 - tenths)], 10)[0]
     assert [found[name, EASY] + found[name, HARD] for name in names] == own
-    assert [found[name, EASY] for name in names] == [reference(count, [tenths, 10 - tenths])[0] for count in own]
+    assert [found[name, EASY] for name in names] == shared(n_easy, [count * tenths for count in own], 10)
 
 
 def test_allocations_by_hand() -> None:
     assert allocated(1000, {"humaneval": 0.5, "gsm8k": 0.5}, 0.8) == {
         ("humaneval", EASY): 400, ("humaneval", HARD): 100, ("gsm8k", EASY): 400, ("gsm8k", HARD): 100,
     }  # fmt: skip
-    assert list(allocated(10, dict.fromkeys(("humaneval", "gsm8k", "bbh"), 1 / 3), 0.5).values()) == [2, 2, 2, 1, 2, 1]
+    assert list(allocated(10, dict.fromkeys(("humaneval", "gsm8k", "bbh"), 1 / 3), 0.5).values()) == [2, 2, 2, 1, 1, 2]
     assert list(allocated(1, dict.fromkeys(NAMES, 0.2), 0.5).values()) == [1, *[0] * 9]
     # 0.1 + 0.2 is no 0.3 in binary: what is 3 all but for that is 3.
     assert list(allocated(10, {"a": 0.1 + 0.2, "b": 0.7}, 1.0).values()) == [3, 0, 7, 0]
