@@ -11,6 +11,7 @@ import click
 from cli import options, render
 from cli.config_files import is_new
 from cli.pool_browse import compare_pools, list_pools, pool_stats, show_pool
+from cli.pool_validate import validate_pool
 from cli.progress import command_line, log_to_mlflow
 from tracker.errors import ConfigError, Error, PartialResult, Problem
 from tracker.paths import Workspace
@@ -30,7 +31,7 @@ _SYMBOLS = {"scored": "✅", "cached": "⚡", "failed": "❌"}
 
 @click.group()
 def pool() -> None:
-    """Score benchmarks, and draw task pools with a wanted mix of easy and hard."""
+    """Score benchmarks, draw task pools with a wanted mix of easy and hard, and ask models about them."""
 
 
 @pool.command()
@@ -236,5 +237,5 @@ def _show_built(workspace: Workspace, job: PoolJob, built: Built) -> None:
     render.show(f"   Files: {workspace.relative(workspace.data_dir / row['name'])}/")
 
 
-for _command in (list_pools, show_pool, pool_stats, compare_pools):
+for _command in (list_pools, show_pool, pool_stats, compare_pools, validate_pool):
     pool.add_command(_command)

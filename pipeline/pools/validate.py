@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pipeline.asking import Asking, Display, Progress, taken_over
+from pipeline.connect import api_key
 from pipeline.engine import Engine, Failed
 from pipeline.execution import ended_as, when_free
 from pipeline.pools import grading
@@ -76,6 +77,7 @@ def validate(
     price under a budget), DataError (tasks that cannot be asked), Unsupported (programs cannot be confined here),
     Interrupted, ProviderError, StorageError; whatever was answered until then is kept.
     """
+    api_key(model, workspace.environ)
     plan = planned(workspace, pool_row, model, samples, seed, code=run_code, budget=budget, command=command)
     with open_database(workspace) as database:
         claimed = when_free(

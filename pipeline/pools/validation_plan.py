@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.chat import ChatRequest
-from pipeline.connect import api_key
 from pipeline.execution import versions
 from pipeline.plan import chat_request
 from pipeline.pools import grading
@@ -75,7 +74,6 @@ def planned(
     command: str = "",
 ) -> Plan:
     """The validation that these would be. Raises what can be known before anything is paid for, see ``validate``."""
-    api_key(model, workspace.environ)
     if budget is not None and price_of(model) is None:
         raise ConfigError(
             "--budget needs known prices.",
