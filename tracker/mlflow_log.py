@@ -30,6 +30,7 @@ from tracker import (
     sweep_report,
     training_artifacts,
     training_report,
+    validation_report,
 )
 from tracker.catalogue import Reader, reading
 from tracker.errors import StorageError
@@ -85,6 +86,7 @@ _KINDS = {
     "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
     "agent_run": _Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),
     "task_pool": _Kind(pool_report.POOL_TAG, pool_report.mlflow_run, may_end_anew=False),
+    "pool_validation": _Kind(validation_report.VALIDATION_TAG, validation_report.mlflow_run, may_end_anew=False),
 }
 
 

@@ -120,7 +120,7 @@ def task_table(report: PoolReport) -> Table:
     columns = ["task", "text", "benchmark", "difficulty_bin", "difficulty_score", "position"]
     rows = [
         [
-            full_id(task["benchmark"], task["benchmark_position"]), _text(task["raw_data"]), task["benchmark"],
+            full_id(task["benchmark"], task["benchmark_position"]), text_of(task["raw_data"]), task["benchmark"],
             task["difficulty_bin"], round(task["difficulty_score"], 4), task["position"],
         ]
         for task in report.tasks
@@ -172,6 +172,7 @@ def note(report: PoolReport) -> str:
     return "\n".join([*lines, "", f"Draw it again: `{pool['command']}`"])
 
 
-def _text(raw_data: str) -> str:
+def text_of(raw_data: str) -> str:
+    """What a task asks, of its JSON; all of it where no field is known to say that."""
     record = json.loads(raw_data)
     return next((str(record[name]) for name in _TEXTS if record.get(name)), raw_data)
