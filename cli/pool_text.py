@@ -76,16 +76,22 @@ def shown(row: Row, tasks: Sequence[Row], files: Sequence[str]) -> Iterator[str]
 def validations(rows: Sequence[Row]) -> str:
     """What models made of a pool, a line each."""
     return table(
-        ("model", "status", "graded", "easy", "hard", "gap", "rank correlation", "cost", "asked"),
+        ("model", "temperature", "per bin", "status", "graded", "easy", "hard", "gap", "rank corr.", "cost", "asked"),
         [
             (
-                harmless(row["model"]), row["status"], f"{row['n_graded']:,} of {row['n_tasks']:,}",
+                harmless(row["model"]), "-" if row["temperature"] is None else f"{row['temperature']:g}",
+                f"{row['n_samples']:,}", row["status"], _graded(row),
                 _percent(row["easy_accuracy"]), _percent(row["hard_accuracy"]), _percent(row["accuracy_gap"]),
                 _number(row["rank_correlation"]), usd(row["cost_usd"]), moment(row["started_at"]),
             )
             for row in rows
         ],
     )  # fmt: skip
+
+
+def _graded(row: Row) -> str:
+    left = ((row["n_ungraded"], "not run"), (row["n_failed"], "failed"))
+    return ", ".join([f"{row['n_graded']:,} of {row['n_tasks']:,}", *(f"{n:,} {what}" for n, what in left if n)])
 
 
 def figures(row: Row) -> Iterator[str]:

@@ -29,8 +29,9 @@ _DRAWN = """
     WHERE t.task_pool_id = :id ORDER BY t.position"""
 _SAMPLE = "SELECT * FROM task_pool_task_overview WHERE task_pool_id = :id AND position < :n ORDER BY position"
 _VALIDATIONS = """
-    SELECT uuid, model, temperature, status, n_tasks, n_graded, n_failed, easy_accuracy, hard_accuracy, accuracy_gap,
-           rank_correlation, n_calls, n_cached, cost_usd, started_at
+    SELECT uuid, fingerprint, model, temperature, status, n_samples, random_seed, run_code, n_tasks, n_graded, n_failed,
+           n_ungraded, easy_accuracy, hard_accuracy, accuracy_gap, rank_correlation, n_calls, n_cached, cost_usd,
+           started_at
     FROM pool_validation WHERE task_pool_id = :id ORDER BY id"""
 _SCORES = """
     SELECT k.difficulty_score FROM benchmark_task k JOIN benchmark b ON b.id = k.benchmark_id
@@ -83,7 +84,8 @@ def pool(reader: Reader, workspace: Workspace, ref: str) -> Row:
     drawn = reader.rows(_DRAWN, id=row["id"])
     distinct = Counter(name for name, _ in {(task["benchmark"], task["benchmark_task_id"]) for task in drawn})
     parts = [part | {"n_distinct": distinct[part["benchmark"]]} for part in reader.rows(_PARTS, id=row["id"])]
-    return row | objects | {"benchmarks": parts, "validations": reader.rows(_VALIDATIONS, id=row["id"])}
+    validations = [each | {"run_code": bool(each["run_code"])} for each in reader.rows(_VALIDATIONS, id=row["id"])]
+    return row | objects | {"benchmarks": parts, "validations": validations}
 
 
 def tasks(reader: Reader, pool_id: int, n: int) -> list[Row]:
