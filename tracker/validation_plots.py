@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = {"easy": (-0.16, "#2a7f62"), "hard": (0.16, "#c8553d")}
-_GROUPS = 5
-"""Of equal size by difficulty within a benchmark: few enough that each still says something."""
-_LEAST = 4
-"""Answers below which a group says nothing."""
+_GROUPS, _LEAST = 3, 5
+"""Of a bin by difficulty, and answers that each holds at least: fewer would say nothing."""
 _COLOURS = ("#3f6fa3", "#d9a441", "#7a5ba6", "#2a7f62", "#c8553d", "#5c8a8a", "#8a6d3b", "#b0578d")
 
 
@@ -34,7 +32,12 @@ def overview(title: str, benchmarks: Mapping[str, Results], answers: Sequence[Ro
     _accuracies(left, shown)
     for at, name in enumerate(shown):
         graded = [row for row in answers if row["benchmark"] == name and row["status"] == "graded"]
-        points = groups([(row["difficulty_score"], not row["correct"]) for row in graded])
+        points = []
+        # Each bin by itself: between the two lies no task.
+        for bin_ in _BINS:
+            points += groups(
+                [(row["difficulty_score"], not row["correct"]) for row in graded if row["difficulty_bin"] == bin_]
+            )
         right.plot(*zip(*points, strict=True), "o:", color=_COLOURS[at % len(_COLOURS)], label=name, markersize=5)
     right.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="difficulty score", ylabel="share of errors")
     for axes, columns in ((left, 2), (right, 5)):
@@ -46,8 +49,13 @@ def overview(title: str, benchmarks: Mapping[str, Results], answers: Sequence[Ro
 
 
 def groups(answers: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
-    """Mean score and share of errors of up to five groups of (score, wrong), equal in size but for one, by score."""
-    ordered = sorted(answers)
+    """Mean score and share of errors of up to three groups of (score, wrong), neighbours by score, as large as each other.
+
+    Equal scores stay in their order: right ones before wrong ones would look like a trend.
+    """
+    ordered = sorted(answers, key=lambda answer: answer[0])
+    if not ordered:
+        return []
     n = max(1, min(_GROUPS, len(ordered) // _LEAST))
     cuts = [round(at * len(ordered) / n) for at in range(n + 1)]
     parts = [ordered[low:high] for low, high in pairwise(cuts)]
