@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.specs import ModelSpec
     from tracker.catalogue import Row
 
-_AS_THEY_ARE = ("model", "provider", "base_url", "endpoint", "api_key_env", "concurrency", "timeout")
+_AS_THEY_ARE = ("model", "provider", "base_url", "endpoint", "api_key_env", "concurrency", "timeout", "max_retries")
 NOT_SENT = "none"
 
 
@@ -50,6 +50,7 @@ def temperature_of(_: click.Context, __: click.Parameter, given: str | None) -> 
 @click.option("--max-tokens", type=int, metavar="N", help="The longest answer; default: 2048.")
 @click.option("--concurrency", type=int, metavar="N", help="Most requests in flight; default: 50.")
 @click.option("--timeout", type=float, metavar="S", help="Seconds for one whole request; default: 60.")
+@click.option("--max-retries", type=int, metavar="N", help="Tries after the first; default: 10.")
 @click.option("--price-input", type=float, metavar="USD", help="For a million prompt tokens, where no price is known.")
 @click.option("--price-output", type=float, metavar="USD", help="For a million completion tokens, likewise.")
 @click.option("--wait", is_flag=True, help="Where another process asks the same now, wait for its answers.")

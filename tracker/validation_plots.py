@@ -49,7 +49,7 @@ def overview(title: str, benchmarks: Mapping[str, Results], answers: Sequence[Ro
 
 
 def groups(answers: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
-    """Mean score and share of errors of up to three groups of (score, wrong), neighbours by score, as large as each other.
+    """Mean score and share of errors of up to three groups of (score, wrong), neighbours by score, of like size.
 
     Equal scores stay in their order: right ones before wrong ones would look like a trend.
     """
