@@ -22,6 +22,7 @@ docs: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.perspectives
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
 	$(BIN)/python -m benchmarks.pools

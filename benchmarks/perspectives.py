@@ -54,16 +54,15 @@ def measure(client: str, server: Server, given: Found) -> Found:
 
 def calls(given: Found) -> int:
     """How many requests there are: with notes, half of the agents ask twice."""
-    return given["inputs"] * (PERSPECTIVES + PERSPECTIVES // 2 * given["notes"])
+    per_input = PERSPECTIVES + (PERSPECTIVES // 2 if given["notes"] else 0)
+    return int(given["inputs"]) * per_input
 
 
 def table(rounds: list[dict[str, Found]], n_calls: int) -> str:
     """Medians, one client a row; ratios are to the bare loop of the same client in the same round."""
-    lines = [
-        "| client | to the last answer, s | to the finished run, s | of the bare loop | with the file, s "
-        "| calls/s | CPU ms/call |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    columns = ["to the last answer, s", "to the finished run, s", "of the bare loop", "with the file, s"]
+    columns += ["calls/s", "CPU ms/call"]
+    lines = [f"| client | {' | '.join(columns)} |", f"|---{'|---:' * len(columns)}|"]
     for client in rounds[0]:
         seconds = {name: _median(each[client].get(name) for each in rounds) for name in ("answers_s", "file_s")}
         run = statistics.median(each[client]["run_s"] for each in rounds)

@@ -10,8 +10,9 @@ import click
 from cli.options import as_json, workspace
 from cli.output_file import write_output
 from cli.render import counted, note, show, show_json
-from pipeline.fetch import ORIGINS, SPLIT, fetch, filename
+from pipeline.fetch import ORIGINS, SPLIT, SUFFIXES, fetch, filename
 from tracker.errors import Conflict, StorageError
+from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace, expanded
 
 
@@ -26,7 +27,9 @@ def data() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=2025, show_default=True, help="Which ones are drawn.")
 @click.option("--split", default=SPLIT, show_default=True, metavar="NAME", help="Of which split.")
 @click.option("--from", "directory", metavar="DIR", help="A copy on the disk, read instead of the hub.")
-@click.option("--output", metavar="FILE", help="Where to; default: data/wmt14_de_en_500.json and the like.")
+@click.option(
+    "--output", metavar="FILE", help="FILE.json or FILE.jsonl; default: data/wmt14_de_en_500.json and the like."
+)
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
 @as_json
 @workspace
@@ -49,13 +52,17 @@ def fetch_data(
     wrote.
     """
     path = expanded(output, "--output") if output is not None else place.data_dir / filename(name, size, split)
+    if path.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{path.name} must end in {' or '.join(SUFFIXES)}.", param_hint="--output")
     if directory is None:
         note(f"Reading {ORIGINS[name].hub} ({ORIGINS[name].config}, {split}) from the hub ...")
     found = fetch(
         name, size=size, seed=seed, split=split, directory=None if directory is None else place.find(directory)
     )
-    written = _write(path, found.content, force=force)
-    following = _perspectives(place, name, path, size)
+    content = found.lines if path.suffix == ".jsonl" else found.content
+    written = _write(path, content, force=force)
+    digest = bytes_digest([content])
+    following = _following(place, name, path, size)
     if as_json:
         show_json(
             {
@@ -67,7 +74,7 @@ def fetch_data(
                 "n_records": len(found.pairs),
                 "n_available": found.n_available,
                 "n_left_out": found.n_left_out,
-                "sha256": found.digest,
+                "sha256": digest,
                 "next_command": following,
             }
         )
@@ -78,7 +85,7 @@ def fetch_data(
         show(f"⚡ There already, with the same {counted(size, 'record')}: {place.relative(path)}")
     if found.n_left_out:
         show(f"   {counted(found.n_left_out, 'record')} without text left out")
-    show(f"   SHA-256: {found.digest}")
+    show(f"   SHA-256: {digest}")
     show(f"💾 Next: {following}")
 
 
@@ -97,8 +104,11 @@ def _write(path: Path, content: bytes, *, force: bool) -> bool:
     return True
 
 
-def _perspectives(place: Workspace, name: str, path: Path, size: int) -> str:
+def _following(place: Workspace, name: str, path: Path, size: int) -> str:
+    """The ready config with these inputs or, where it is not there, what makes it."""
     config = place.configs_dir / "perspectives" / ORIGINS[name].perspectives
+    if not config.is_file():
+        return "synthtrack init"
     settings = {"input_data_path": place.relative(path), "sample_size": size}
     overrides = [word for key, value in settings.items() for word in ("--set", f"data_config.{key}={value}")]
     return shlex.join(["synthtrack", "perspectives", place.relative(config), *overrides])

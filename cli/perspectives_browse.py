@@ -9,7 +9,7 @@ import click
 from cli.listing import bring_files_up_to_date, limit_of, limited, verbose
 from cli.next_command import perspectives_command
 from cli.options import as_json, workspace
-from cli.perspectives_text import listed, shown
+from cli.perspectives_text import failed, listed, shown
 from cli.render import columns, show, show_json
 from tracker import agent_listings, agent_view
 from tracker.catalogue import Reader, Row, reading
@@ -46,10 +46,18 @@ def list_datasets(place: Workspace, *, task: str | None, verbose: bool, limit: i
 @numbered
 @click.option("--samples", type=click.IntRange(min=0), help="How many inputs to show, in short; default: 2.")
 @click.option("--condition", "chosen", multiple=True, metavar="NAME", help="Only this condition; may be repeated.")
+@click.option("--failed", "only_failed", is_flag=True, help="Only the responses that failed, each with why.")
 @as_json
 @workspace
 def show_dataset(
-    place: Workspace, *, ref: str, number: int | None, samples: int | None, chosen: tuple[str, ...], as_json: bool
+    place: Workspace,
+    *,
+    ref: str,
+    number: int | None,
+    samples: int | None,
+    chosen: tuple[str, ...],
+    only_failed: bool,
+    as_json: bool,
 ) -> None:
     """All that is known of one agent data set, and inputs with all their responses.
 
@@ -58,8 +66,13 @@ def show_dataset(
     """
     if number is not None and samples is not None:
         raise click.UsageError("Give either --input or --samples.")
+    if only_failed and samples is not None:
+        raise click.UsageError("Give either --failed or --samples.")
     with reading(place) as reader:
         row = agent_listings.dataset(reader, place, ref)
+        if only_failed:
+            _show_failed(reader, row, number, chosen, as_json=as_json)
+            return
         first = 2 if samples is None else samples
         at = range(min(first, row["n_inputs"])) if number is None else [agent_listings.position_of(row, number)]
         conditions = agent_listings.chosen_conditions(_conditions(reader, row), chosen)
@@ -75,6 +88,22 @@ def show_dataset(
         else:
             show("\n".join(shown(found, columns=columns(), whole=number is not None)))
         bring_files_up_to_date(place, reader, _idle([row]))
+
+
+def _show_failed(reader: Reader, row: Row, number: int | None, chosen: tuple[str, ...], *, as_json: bool) -> None:
+    names = {each["condition"] for each in agent_listings.chosen_conditions(_conditions(reader, row), chosen)}
+    at = None if number is None else agent_listings.position_of(row, number) + 1
+    found = [
+        each
+        for each in agent_listings.failures(reader, row["id"])
+        if each["condition"] in names and at in {None, each["number"]}
+    ]
+    if as_json:
+        show_json(found)
+        return
+    runs = agent_listings.runs(reader, [row["id"]])[row["id"]]
+    command = None if row["made_by"] else perspectives_command(row, runs)
+    show("\n".join(failed(row | {"next_command": command}, found, columns())))
 
 
 @click.command("compare")

@@ -23,6 +23,7 @@ _FIGURES = {
     "mean_latency_s": "seconds",
     "chrf": "chrF",
 }
+_REFERENCE = " and the reference"
 _COUNTS = ("n_responses", "n_failed")
 
 
@@ -80,7 +81,7 @@ def _totals(sides: Sequence[Row]) -> list[str]:
     rows = [
         ["Status", *(row["status"] for row in sides)],
         ["Inputs", *(f"{row['n_inputs']:,}" for row in sides)],
-        ["Perspectives", *(f"{row['n_perspectives']:,}" for row in sides)],
+        ["Conditions", *(f"{row['n_perspectives']:,}{_REFERENCE * row['add_references']}" for row in sides)],
         ["Responses", *(f"{row['n_responses']:,}" for row in sides)],
         ["Failed", *(f"{row['n_failed']:,}" for row in sides)],
         ["Tokens", *(f"{row['prompt_tokens'] + row['completion_tokens']:,}" for row in sides)],

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from cli.listing import left_out
-from cli.render import RULE, THIN_RULE, counted, harmless, moment, table, usd
+from cli.render import RULE, THIN_RULE, counted, harmless, moment, usd
 from cli.result_words import duration, number
-from cli.side_by_side import beside, hanging, wrapped
+from cli.side_by_side import beside, cells, hanging, padded, wrapped
 from tracker.catalogue import Row
 from tracker.compare import short
+from tracker.errors import reason
 from tracker.listings import Listing
 
+READS_FIRST = "* reads first, and answers with its notes"
 SHORT_LINES = 3
 """How many lines of a text are shown where it is not asked for."""
 _FIGURES = (
@@ -25,6 +27,7 @@ _FIGURES = (
 )
 _NARROWEST = 12
 _INDENT = "   "
+_GAP = "  "
 _OF_PERSPECTIVES = "agent_perspectives"
 
 
@@ -50,7 +53,8 @@ def _listed(row: Row) -> Iterator[str]:
     yield f"Parameter fingerprint: {row['fingerprint']}"
     yield f"Created: {moment(row['created_at'])}"
     yield f"Status: {status(row)}"
-    yield f"Model: {row['model']}, temperature {number(row['temperature'])}"
+    drawn = (f", draw {row['draw']}" if row["draw"] else "") + (", a trial (--test)" if row["is_trial"] else "")
+    yield f"Model: {row['model']}, temperature {number(row['temperature'])}{drawn}"
     yield f"Responses: {n_responses(row)}"
     used = row["prompt_tokens"] + row["completion_tokens"]
     yield f"Tokens used: {used:,}; cost: {usd(row['cost_usd'])}; {counted(row['n_runs'], 'run')}"
@@ -59,7 +63,8 @@ def _listed(row: Row) -> Iterator[str]:
 def _detailed(row: Row, width: int) -> Iterator[str]:
     yield f"File: {row['path'] or 'none yet, responses are missing'}"
     yield f"Inputs: {row['origin']}"
-    yield from hanging(f"Conditions: {', '.join(map(condition, row['conditions']))}", width)
+    legend = " (* reads first)" if any(each["reading"] for each in row["conditions"]) else ""
+    yield from hanging(f"Conditions: {', '.join(map(condition, row['conditions']))}{legend}", width)
     for line in tokens(row):
         yield from hanging(line, width)
     for run in row["runs"]:
@@ -67,24 +72,30 @@ def _detailed(row: Row, width: int) -> Iterator[str]:
 
 
 def condition(row: Row) -> str:
-    """A condition's name, and what is special about it."""
-    return f"{row['condition']} (reads first)" if row["reading"] else str(row["condition"])
+    """A condition's name, marked where its agent reads first."""
+    return f"{row['condition']} *" if row["reading"] else str(row["condition"])
+
+
+def n_conditions(asked: int, *, with_reference: bool) -> str:
+    """``4 conditions and the reference``."""
+    told = counted(asked, "condition")
+    return (f"{told} and the reference" if asked else "The reference") if with_reference else told
 
 
 def status(row: Row) -> str:
     """``complete``, ``⚠️ unfinished, being made now by PID 12 on host since ...``."""
     told = row["status"] if row["status"] == "complete" else f"⚠️ {row['status']}"
     if row["made_by"] is None:
-        return str(told)
+        return f"{told}, nothing answered" if row["status"] == "unfinished" and not row["n_responses"] else str(told)
     by = row["made_by"]
     return f"{told}, being made now by PID {by['pid']} on {by['host']} since {moment(by['since'])}"
 
 
 def n_responses(row: Row) -> str:
-    """``48 of 48 (12 inputs x 4 perspectives), 2 failed``."""
+    """``48 of 48 (12 inputs x 4 conditions), 2 failed``; nothing is asked for a reference."""
     wanted = row["n_inputs"] * row["n_perspectives"]
     failed = f", {row['n_failed']:,} failed" if row["n_failed"] else ""
-    of = f"{counted(row['n_inputs'], 'input')} x {counted(row['n_perspectives'], 'perspective')}"
+    of = f"{counted(row['n_inputs'], 'input')} x {counted(row['n_perspectives'], 'condition')}"
     return f"{row['n_responses']:,} of {wanted:,} ({of}){failed}"
 
 
@@ -115,11 +126,9 @@ def shown(row: Row, *, columns: int, whole: bool) -> Iterator[str]:
     yield from _head(row, columns)
     yield RULE
     yield from ("", "📊 Results", *_section(_results(row), columns))
-    yield from (
-        "",
-        f"⚖️ {counted(len(row['conditions']), 'condition').capitalize()}",
-        *figures(row["conditions"], columns),
-    )
+    n_asked = sum(not each["is_reference"] for each in row["conditions"])
+    title = n_conditions(n_asked, with_reference=n_asked < len(row["conditions"]))
+    yield from ("", f"⚖️ {title}", *figures(row["conditions"], columns))
     if any(each["strategy"] for each in row["conditions"]):
         yield from ("", "💬 What agents are told", *_told(row["conditions"], columns, whole=whole))
     yield from ("", "🔧 Settings", *_section(settings(row["settings"]), columns))
@@ -133,12 +142,29 @@ def shown(row: Row, *, columns: int, whole: bool) -> Iterator[str]:
     if row["samples"] and not whole:
         command = shlex.join(["synthtrack", "perspectives", "show", row["name"], "--input", "1"])
         yield from ("", f"💾 An input with its whole texts: {command}")
+    if row["n_failed"]:
+        yield f"💾 What failed: {shlex.join(['synthtrack', 'perspectives', 'show', row['name'], '--failed'])}"
+
+
+def failed(row: Row, failures: Sequence[Row], columns: int) -> Iterator[str]:
+    """The responses of an agent data set that failed, with why."""
+    yield from (RULE, f"Agent data set: {row['name']}", f"Status: {status(row)}")
+    yield from hanging(f"Failed: {len(failures):,} of {row['n_inputs'] * row['n_perspectives']:,} responses", columns)
+    if failures and row["next_command"] is not None:
+        yield f"To try them again: {row['next_command']}"
+    yield RULE
+    for each in failures:
+        yield from hanging(f"❌ Input {each['number']:,}, {each['condition']}: {each['error']}", columns)
 
 
 def _head(row: Row, columns: int) -> Iterator[str]:
     yield f"Status: {status(row)}"
     if row["next_command"] is not None:
         yield f"{'Next' if row['status'] == 'unfinished' else 'To try failures again'}: {row['next_command']}"
+    if row["draw"]:
+        yield f"Draw: {row['draw']} of these settings, after the first"
+    if row["is_trial"]:
+        yield "A trial: made with --test only"
     described = f" ({row['task_description']})" if row["task_description"] else ""
     yield from hanging(f"Task: {row['task_type']}{described}", columns)
     yield f"Created: {moment(row['created_at'])}, completed: {moment(row['completed_at'])}"
@@ -162,21 +188,27 @@ def settings(given: Row) -> Iterator[str]:
 def figures(conditions: Sequence[Row], columns: int) -> list[str]:
     """A table of the conditions with what came of them over all inputs; means are per response."""
     known = [(name, title) for name, title in _FIGURES if any(each[name] is not None for each in conditions)]
+    # Of what is not finished none is known yet.
+    known = known or list(_FIGURES)
     rows = [
         [condition(each), f"{each['n_responses']:,}", f"{each['n_failed']:,}",
          *(_figure(name, each[name]) for name, _ in known)]
         for each in conditions
     ]  # fmt: skip
     headers = ["Condition", "Answered", "Failed", *(title for _, title in known)]
-    return fitted(headers, rows, columns)
+    legend = [READS_FIRST] if any(each["reading"] for each in conditions) else []
+    return [*fitted(headers, rows, columns), *legend]
 
 
 def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
     """A table whose first column is wrapped into what the others leave of ``columns``."""
-    others = 2 + max(map(len, table(headers[1:], [row[1:] for row in rows]).splitlines()))
-    # Wrapped here: with widths of its own tabulate takes texts for numbers.
-    names = ["\n".join(wrapped(row[0], max(_NARROWEST, columns - others))) for row in rows]
-    return table(headers, [[name, *row[1:]] for name, row in zip(names, rows, strict=True)]).splitlines()
+    widths = [max(map(cells, column)) for column in zip(headers, *rows, strict=True)]
+    widths[0] = min(widths[0], max(_NARROWEST, columns - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)))
+    lines = [headers, ["-" * width for width in widths]]
+    for name, *figures in rows:
+        first, *more = wrapped(name, widths[0])
+        lines += [[first, *figures], *([line] for line in more)]
+    return [_GAP.join(padded(cell, widths[at]) for at, cell in enumerate(line)).rstrip() for line in lines]
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -202,7 +234,7 @@ def _about_run(run: Row) -> Iterator[str]:
     yield f"  {duration(run['duration_s'])}, config {run['config_path'] or 'none'}, run {run['uuid']}"
     yield f"  MLflow run: {run['mlflow_run_id'] or 'not logged'}"
     if run["error"]:
-        yield f"  ❌ {run['error'].strip().splitlines()[-1]}"
+        yield f"  ❌ {reason(run['error'])}"
 
 
 def _section(lines: Iterable[str], columns: int) -> Iterator[str]:

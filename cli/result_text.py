@@ -10,6 +10,7 @@ from cli.listing import left_out
 from cli.render import RULE, THIN_RULE, counted, harmless
 from cli.result_words import accuracy, baselines, data_fingerprint, duration, name_of, number, status
 from tracker.catalogue import Row
+from tracker.errors import reason
 from tracker.listings import Listing
 from tracker.results import STATUSES
 
@@ -80,4 +81,4 @@ def _details(row: Row) -> Iterator[str]:
     if row["duration_s"] is not None:
         yield f"Duration: {duration(row['duration_s'])}"
     if row["error"] and row["status"] == "failed":
-        yield f"Error: {row['error'].strip().splitlines()[-1]}"
+        yield f"Error: {reason(row['error'])}"

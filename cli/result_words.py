@@ -63,9 +63,10 @@ def duration(seconds: float | None) -> str:
 
 def chance(difference: float, p: float) -> str:
     """What a difference of two accuracies means: ``the difference of 3.0 points may well be chance (p = 0.55)``."""
-    what = f"the difference of {points(difference)} points"
     if not difference:
         return f"no difference (p {p_value(p)})"
+    size = points(difference)
+    what = f"the difference of {'less than 0.05' if size == '0.0' else size} points"
     return f"{what} {'may well be chance' if p >= ALPHA else 'is more than chance explains'} (p {p_value(p)})"
 
 

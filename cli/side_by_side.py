@@ -11,6 +11,8 @@ from cli.render import harmless
 _GAP = "  "
 _MORE = " ..."
 _NARROWEST = 8
+MOST_CHARACTERS = 100_000
+"""Of one text that are laid out: fifty pages, which somebody may still read in a terminal."""
 
 
 def beside(
@@ -41,15 +43,19 @@ def _cells(row: Sequence[str], widths: Sequence[int], most_lines: int | None) ->
 
 
 def wrapped(text: str, width: int, most_lines: int | None = None) -> list[str]:
-    """``text`` in lines of at most ``width`` cells, made harmless; dots where lines are left out."""
+    """``text`` in lines of at most ``width`` cells, made harmless; dots where lines are left out.
+
+    Of a very long text it is the beginning, and how much more there is.
+    """
     lines: list[str] = []
-    for line in harmless(text).split("\n"):
+    for line in harmless(text[:MOST_CHARACTERS]).split("\n"):
         for each in _wrapped(line.rstrip(), width):
             if most_lines is not None and len(lines) == most_lines:
                 lines[-1] = f"{_cut(lines[-1], width - len(_MORE)).rstrip()}{_MORE}"
                 return lines
             lines.append(each)
-    return lines
+    left = len(text) - MOST_CHARACTERS
+    return [*lines, *_wrapped(f"... {left:,} more characters; --json shows all", width)] if left > 0 else lines
 
 
 def hanging(line: str, width: int) -> Iterator[str]:
@@ -79,20 +85,28 @@ def _cells_of(char: str) -> int:
 
 def _wrapped(line: str, width: int) -> Iterator[str]:
     """One line at least; broken at blanks, within words where those are too long."""
-    while cells(line) > width:
-        head = _cut(line, width)
-        blank = head.rfind(" ") if line[len(head)] != " " else len(head)
+    start = 0
+    while (end := _end(line, start, width)) < len(line):
+        head = line[start:end]
+        blank = head.rfind(" ") if line[end] != " " else len(head)
         at = blank if blank > 0 and head[:blank].strip() else len(head)
-        yield line[:at].rstrip()
-        line = line[at:].lstrip(" ")
-    yield line
+        yield head[:at].rstrip()
+        start += at
+        while line[start] == " ":
+            start += 1
+    yield line[start:]
 
 
 def _cut(text: str, width: int) -> str:
     """The beginning of ``text`` that takes at most ``width`` cells, one character at least."""
+    return text[: _end(text, 0, width)]
+
+
+def _end(text: str, start: int, width: int) -> int:
+    """Where in ``text`` that many cells from ``start`` on end."""
     taken = 0
-    for at, char in enumerate(text):
-        taken += _cells_of(char)
+    for at in range(start, len(text)):
+        taken += _cells_of(text[at])
         if taken > width:
-            return text[: max(at, 1)]
-    return text
+            return max(at, start + 1)
+    return len(text)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from cli.render import counted, harmless, moment, table
 from cli.train_text import duration, shown
-from pipeline.training.news import reason
 from tracker.catalogue import Row
+from tracker.errors import reason
 from tracker.sweeps import holder_of, is_unfinished, point
 
 _ALWAYS = ("learning_rate", "seed")

@@ -1,7 +1,7 @@
 """Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
 
 schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`),
-training.md (of `train`) and pool-configuration.md (of `pool`) from the specs.
+training.md (of `train`), perspectives_configuration.md and pool-configuration.md (of `pool`) from the specs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sqlmodel import SQLModel
 
 import tracker.schema
 from cli.main import COMMANDS, LazyGroup, cli
+from pipeline.perspectives.specs import AgentModelSpec, DataConfigSpec, PerspectivesConfig, PerspectiveSpec
 from pipeline.pools.specs import BenchmarksConfig, BenchmarkSpec, MixingSpec, PoolConfig, StreamSpec
 from pipeline.specs import (
     DatasetSpec,
@@ -78,6 +79,19 @@ and whoever gives it is warned. Some keys shape the model through something that
   what it is called.
 
 All others change how, where and why, not what."""
+PERSPECTIVES = """\
+A config is JSON, in which `//` comments may stand, or YAML. What the keys do together is in
+[perspectives.md](perspectives.md); complete configs to begin with are in `configs/perspectives/`.
+
+Keys that shape the data are part of the fingerprint: another value is another agent data set. That says nothing of what
+is paid: an answer is known again by its own request, whichever data set it was made for. Some keys shape the data
+through something that is part of the fingerprint:
+
+- *through the inputs*: it holds a digest of the inputs that are used, texts and references. The same inputs in another
+  file, or drawn in another way, are the same data set.
+- *through the endpoint*: an address is part of it unless `endpoint` gives the service a name.
+
+All others change how, not what."""
 POOLS = """\
 How these are used is in [pools.md](pools.md). The first four groups are the benchmarks' configuration,
 `configs/pools/data_config.yaml`; the last one is a pool's, `configs/pools/NAME.yaml`.
@@ -100,6 +114,13 @@ TRAINING_SPECS: dict[str, type[Spec]] = {
     "experiment": TrainingExperimentSpec,
     "data": DataSpec,
     "hyperparameters": Hyperparameters,
+}
+PERSPECTIVES_SPECS: dict[str, type[Spec]] = {
+    "top level": PerspectivesConfig,
+    "model_config": AgentModelSpec,
+    "agent_perspectives": PerspectiveSpec,
+    "data_config": DataConfigSpec,
+    "model_config.price": PriceSpec,
 }
 POOL_SPECS: dict[str, type[Spec]] = {
     "benchmarks' configuration": BenchmarksConfig,
@@ -196,6 +217,17 @@ def training() -> str:
     return "\n".join(lines)
 
 
+def perspectives() -> str:
+    """Every key of a config of `perspectives`."""
+    lines = [HEAD, "# Configuration of `synthtrack perspectives`", "", PERSPECTIVES, ""]
+    for title, spec in PERSPECTIVES_SPECS.items():
+        lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
+        lines += _header("key", "default", "shapes the data", "meaning")
+        names = sorted(_ordered(spec), key=lambda name: name != "model")
+        lines += [_row(spec, name, _shapes_agents(spec, name)) for name in names]
+    return "\n".join(lines)
+
+
 def pools() -> str:
     """Every key of the configuration of benchmarks, and of a pool's config."""
     lines = [HEAD, "# Configuration of `synthtrack pool`", "", POOLS, ""]
@@ -209,7 +241,8 @@ def pools() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
-    "training.md": training, "pool-configuration.md": pools,
+    "training.md": training, "perspectives_configuration.md": perspectives,
+    "pool-configuration.md": pools,
 }  # fmt: skip
 
 
@@ -241,6 +274,12 @@ def _row(spec: type[Spec], name: str, shapes: str) -> str:
 def _shapes_data(spec: type[Spec], name: str) -> str:
     through = "through the endpoint" if name == "base_url" else _THROUGH_SOURCE.get(spec, "")
     return through if marks(spec.model_fields[name]).get("operational") else "yes"
+
+
+def _shapes_agents(spec: type[Spec], name: str) -> str:
+    if spec is DataConfigSpec or (spec is PerspectivesConfig and name in {"data_config", "seed"}):
+        return "through the inputs"
+    return _shapes_data(spec, name)
 
 
 def _shapes_model(spec: type[Spec], name: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from pipeline.endpoint import Endpoint
 from pipeline.engine import Counters, Engine
 from pipeline.ledger import RunLedger
 from pipeline.prices import Price, price_of
+from pipeline.signals import heeding
 from pipeline.specs import ModelSpec
 from tracker import clock, ledger, store
 from tracker.catalogue import Reader, reading
@@ -92,8 +92,8 @@ class Asking(ABC, Generic[Item]):
         """Asks about one item and records what came of it."""
 
     @abstractmethod
-    def _beat(self) -> None:
-        """Says in the record that this process lives."""
+    def _beat(self) -> bool:
+        """Says in the record that this process lives; False where another one has taken the run over."""
 
     @abstractmethod
     def _reserve(self, total: float) -> bool:
@@ -114,14 +114,20 @@ class Asking(ABC, Generic[Item]):
             )
             self.progress.counters = engine.counters
             try:
-                async with engine, self._accompanied(engine, run_ledger):
-                    window = max(64, 2 * sum(model.concurrency for model in self.models))
-                    await engine.run(lambda item: self._do(engine, item), pending, window=window)
+                async with self._accompanied(engine, run_ledger):
+                    async with engine:
+                        window = max(64, 2 * sum(model.concurrency for model in self.models))
+                        await engine.run(lambda item: self._do(engine, item), pending, window=window)
+                    self._raise_if_stopped("taken over" if run_ledger.taken_over else engine.stopped_because)
+                    status = "partial" if self.progress.statuses["failed"] else self.ending
+                    await self._conclude(status)
             finally:
                 for chat in dict.fromkeys(endpoint.chat for endpoint in self.endpoints):
                     await chat.aclose()
-        self._raise_if_stopped("taken over" if run_ledger.taken_over else engine.stopped_because)
-        return "partial" if self.progress.statuses["failed"] else self.ending
+        return status
+
+    async def _conclude(self, status: str) -> None:
+        """What is still to be done when everything is answered, while this process says that it lives."""
 
     def totals(self) -> Totals:
         counters = self.progress.counters
@@ -146,29 +152,21 @@ class Asking(ABC, Generic[Item]):
     @contextlib.asynccontextmanager
     async def _accompanied(self, engine: Engine, run_ledger: RunLedger) -> AsyncIterator[None]:
         """Display, heartbeat and signals while the engine runs."""
-        loop = asyncio.get_running_loop()
-        tasks = [asyncio.create_task(self._tick(engine, run_ledger)), asyncio.create_task(self._heartbeat())]
-        caught = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Outside the main thread (a notebook's helper, a test) signals are somebody else's.
-            with contextlib.suppress(RuntimeError, ValueError):
-                loop.add_signal_handler(number, self._interrupt, engine, number)
-                caught.append(number)
+        tasks = [
+            asyncio.create_task(self._tick(engine, run_ledger)), asyncio.create_task(self._heartbeat(run_ledger)),
+        ]  # fmt: skip
         try:
-            yield
+            with heeding(lambda: self._interrupt(engine)):
+                yield
         finally:
-            for number in caught:
-                loop.remove_signal_handler(number)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.display(self.progress)
 
-    def _interrupt(self, engine: Engine, number: signal.Signals) -> None:
+    def _interrupt(self, engine: Engine) -> None:
         engine.stop("interrupted")
         self.progress.interrupted = True
-        # A second one means it: Python's own handling is back.
-        asyncio.get_running_loop().remove_signal_handler(number)
 
     async def _tick(self, engine: Engine, run_ledger: RunLedger) -> None:
         while True:
@@ -177,11 +175,11 @@ class Asking(ABC, Generic[Item]):
                 engine.stop("taken over")
             await asyncio.sleep(_TICK_S)
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, run_ledger: RunLedger) -> None:
         while True:
             await asyncio.sleep(store.HEARTBEAT_S)
             with contextlib.suppress(Error):
-                await asyncio.to_thread(self._beat)
+                run_ledger.taken_over |= not await asyncio.to_thread(self._beat)
 
     def _raise_if_stopped(self, reason: str | None) -> None:
         left, total = self.progress.total - self.progress.done, self.progress.total

@@ -404,15 +404,22 @@ class Engine:
             self._sleepers.discard(future)
 
 
+_collecting_rarely: list[tuple[int, int, int]] = []
+"""The thresholds that hold again when the last of the runs that go on at once has ended, as often as there are runs."""
+
+
 @contextlib.contextmanager
 def _rare_collections() -> Iterator[None]:
     """Lets the collector of cycles run rarely: there are hardly any, and the search is a fifth of the CPU."""
-    before = gc.get_threshold()
+    before = _collecting_rarely[0] if _collecting_rarely else gc.get_threshold()
+    _collecting_rarely.append(before)
     gc.set_threshold(max(20_000, before[0]), *before[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        _collecting_rarely.pop()
+        if not _collecting_rarely:
+            gc.set_threshold(*before)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from pipeline.asking import taken_over
 from pipeline.connect import api_key
@@ -29,9 +28,8 @@ from tracker.lease import Busy
 from tracker.paths import Workspace
 from tracker.store import Claimed, Wanted
 
-ClaimedT = TypeVar("ClaimedT")
-
-_POLL_S = 1.0
+POLL_S = 1.0
+"""Seconds between two looks whether what another process makes is there."""
 _PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
 
 
@@ -75,7 +73,7 @@ def claim(
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
-    return when_free(
+    return _when_free(
         lambda: store.claim(database, wanted, process),
         f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
@@ -85,7 +83,7 @@ def claim(
 
 def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:
     """A run that tests a judge. Raises Conflict where another process asks the same judge now (or waits)."""
-    return when_free(
+    return _when_free(
         lambda: store.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
         f"The judge of {experiment['dataset']}/{experiment['name']} is being tested",
         "Run the same command later: what was answered is not paid for twice.",
@@ -93,29 +91,27 @@ def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Ca
     )
 
 
-def when_free(
-    attempt: Callable[[], ClaimedT | Busy],
-    what: str,
-    hint: str,
-    tell: Callable[[str], None] | None,
-    pause: Callable[[float], None] = time.sleep,
-) -> ClaimedT:
-    """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told.
-
-    ``pause`` waits for so many seconds between two attempts, or raises what ends the waiting.
-    """
+def _when_free(
+    attempt: Callable[[], Claimed | Busy], what: str, hint: str, tell: Callable[[str], None] | None
+) -> Claimed:
+    """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told."""
     told: Busy | None = None
     while True:
         found = attempt()
-        if not isinstance(found, Busy):
+        if isinstance(found, Claimed):
             return found
-        held = f"{what} now by {found.process} since {found.since[:19].replace('T', ' ')} UTC."
+        held = held_words(what, found)
         if tell is None:
             raise Conflict(held, hint=hint)
         if found != told:
             told = found
             tell(f"{held} Waiting for it.")
-        pause(_POLL_S)
+        time.sleep(POLL_S)
+
+
+def held_words(what: str, found: Busy) -> str:
+    """Who does ``what`` now, and since when."""
+    return f"{what} now by {found.process} since {found.since[:19].replace('T', ' ')} UTC."
 
 
 def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) -> Row:

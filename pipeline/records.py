@@ -125,7 +125,11 @@ def _check_names(splits: Sequence[Split], where: str) -> None:
         )
 
 
-def read_lines(path: Path) -> Iterator[str]:
+Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+"""What makes an object of its pairs, where the last of two equal keys is not to win."""
+
+
+def read_lines(path: Path, pairs: Pairs | None = None) -> Iterator[str]:
     """The records of a file as JSON texts: those of a JSONL file as they stand."""
     try:
         if path.name.endswith(".parquet"):
@@ -149,7 +153,7 @@ def read_lines(path: Path) -> Iterator[str]:
         yield from (line.rstrip("\r") for line in text.split("\n"))
         return
     try:
-        data = read_json(text)
+        data = read_json(text, pairs)
     except ValueError as error:
         raise _unreadable(path, f"not JSON: {error}") from error
     if not isinstance(data, list):
@@ -218,10 +222,10 @@ def _line_problem(
     return None
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str, pairs: Pairs | None = None) -> Any:
     """What ``text`` stands for. Raises ValueError, also for what Python reads and neither JSON nor a database holds."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=pairs)
         canonical_json(value).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None

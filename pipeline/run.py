@@ -92,8 +92,8 @@ class Run(Asking[int]):
         claimed = self.claimed
         return ledger.reserve(self.database, claimed.run_id, claimed.batch_id, total_usd=total, cap_usd=self.max_cost)
 
-    def _beat(self) -> None:
-        store.heartbeat(self.database, self.claimed)
+    def _beat(self) -> bool:
+        return store.heartbeat(self.database, self.claimed)
 
     async def _do(self, engine: Engine, position: int) -> None:
         """One record: rephrased, judged as soon as that is there, and written down."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from pipeline.perspectives.inputs import Input, source_of
 from pipeline.perspectives.plan import NOTES, Plan
-from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved
+from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved, validated
 from tests.llm_server import Server, invented_answer
 from tests.workspaces import write_lines
-from tracker.configs import Document, override, validate
+from tracker.configs import Document, override
 
 Row = dict[str, Any]
 
@@ -95,7 +95,7 @@ def new_root(tmp_path: Path, count: int) -> Path:
 
 def config(*assignments: str, given: Mapping[str, Any] | None = None) -> PerspectivesConfig:
     """A validated config, with `--set` assignments."""
-    return validate(PerspectivesConfig, override(Document(dict(given or document()), "f"), assignments))
+    return validated(override(Document(dict(given or document()), "f"), assignments))
 
 
 def plan(

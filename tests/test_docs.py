@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,18 @@ import click
 import pytest
 
 from cli.main import cli
-from docs.generate import configuration, training
+from docs.generate import PERSPECTIVES_SPECS, configuration, perspectives, training
+from pipeline.perspectives.job import Options, prepare_settings
+from pipeline.perspectives.plan import Agent, shown
 from pipeline.plan import make_plan
 from pipeline.records import read_source
 from pipeline.training.specs import METHODS, TrainingConfig, effective, without_effect
 from tests.generation import CONFIG, config, write_records
+from tests.workspaces import REPOSITORY
+from tracker import configs
 from tracker.configs import Document
-from tracker.spec import identity, settings
+from tracker.paths import Workspace
+from tracker.spec import identity, key_of, settings
 
 
 def shapes(page: str) -> dict[str, str]:
@@ -86,8 +95,10 @@ def test_what_is_part_of_a_trainings_fingerprint_is_said_as_it_is(method: str, r
     assert {said[f"data.{name}"] for name in ("path", "paths", "type")} == {"through the data"}
 
 
-PROMPTS = (Path(__file__).parents[1] / "docs/prompts.md").read_text(encoding="utf-8")
-SPANS = set(re.findall(r"`([^`\n]+)`", PROMPTS))
+PROMPTS, PERSPECTIVES = (
+    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("prompts.md", "perspectives.md")
+)
+SPANS = {span for page in (PROMPTS, PERSPECTIVES) for span in re.findall(r"`([^`\n]+)`", page)}
 
 
 def command(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -114,12 +125,129 @@ def options(given: click.Command) -> set[str]:
 
 
 @pytest.mark.parametrize("span", sorted(span for span in SPANS if span.startswith("synthtrack ")))
-def test_every_command_that_the_prompts_page_names_exists(span: str) -> None:
+def test_every_command_that_the_written_pages_name_exists(span: str) -> None:
     found, rest = command(shlex.split(span)[1:])
     assert found is not cli
     assert {word for word in rest if word.startswith("--")} <= options(found)
 
 
-def test_every_option_that_the_prompts_page_names_exists() -> None:
+def test_every_option_that_the_written_pages_name_exists() -> None:
     named = {span.split()[0] for span in SPANS if span.startswith("--")}
-    assert {"--reject", "--all-same"} <= named <= options(cli)
+    assert {"--reject", "--all-same", "--fresh"} <= named <= options(cli)
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the page on perspectives."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PERSPECTIVES, re.MULTILINE | re.DOTALL)
+
+
+RIDDLES = "configs/perspectives/riddles.json"
+
+
+def riddles(root: Path) -> Path:
+    """A workspace with the task of one's own that the page describes, asked offline."""
+    [inputs], config = blocks("jsonl"), blocks("json")[-1]
+    model = '"model_name": "gpt-4o-mini"'
+    assert model in config
+    for path, text in (("data/riddles.jsonl", inputs), (RIDDLES, config.replace(model, '"model_name": "rules-v1"'))):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return root
+
+
+def in_workspace(root: Path, *words: str) -> str:
+    """What a process prints that works in the workspace ``root``."""
+    environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "SYNTHTRACK_ROOT": str(root), "LANG": "C.UTF-8"}
+    done = subprocess.run(words, cwd=root, env=environ, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_a_task_of_ones_own_runs_as_the_page_says_and_its_sql_finds_answers(tmp_path: Path) -> None:
+    root = riddles(tmp_path)
+    [steps] = blocks("bash")
+    for line in steps.splitlines():
+        words = shlex.split(line)
+        offline = () if words[2] == "show" else ("--set", "api_provider=offline")
+        assert "riddles" in in_workspace(root, *words, *offline)
+    with sqlite3.connect(root / "tracker.db") as connection:
+        queries = [query.replace("'translation'", "'riddles'").replace("= 2", "= 1") for query in blocks("sql")]
+        rows = [connection.execute(query).fetchall() for query in queries]
+    assert [len(each) for each in rows] == [3, 3, 3, 1, 6], "an input, conditions, answers once, the task, longer ones"
+
+
+def test_the_python_of_the_page_makes_the_file(tmp_path: Path) -> None:
+    in_workspace(tmp_path, "synthtrack", "init", ".")
+    [script] = blocks("python")
+    printed = in_workspace(tmp_path, sys.executable, "-c", script)
+    path = Path(printed.removeprefix("Dataset saved to: ").strip())
+    assert len(json.loads(path.read_text(encoding="utf-8"))["tasks"]) == 12
+
+
+def test_the_page_says_what_agents_are_told_word_by_word(tmp_path: Path) -> None:
+    told = blocks("text")
+    job = prepare_settings(Workspace(riddles(tmp_path), environ={}), configs.load(tmp_path / RIDDLES).data, Options())
+    text = job.plan.inputs[0].text
+    plain, noting = job.plan.agents[0], job.plan.agents[1]
+
+    def written(block: str, agent: Agent) -> str:
+        return block.strip().format(
+            strategy=agent.strategy, reading=agent.reading, input=text, notes="Keys of a piano."
+        )  # fmt: skip
+
+    sent = [
+        job.plan.request(0, plain),
+        job.plan.reading_request(0, noting),
+        job.plan.request(0, noting, "Keys of a piano."),
+    ]
+    agents = (plain, noting, noting)
+    assert [shown([each]) for each in sent] == [f"[user]\n{written(*each)}" for each in zip(told, agents, strict=True)]
+
+
+def test_every_key_of_the_agents_file_is_explained() -> None:
+    form = json.loads((REPOSITORY / "tracker/agent_file.schema.json").read_text(encoding="utf-8"))
+    keys = set(form["properties"]) - {"tasks", "metadata"}
+    keys |= {f"tasks[].{name}" for name in form["$defs"]["task"]["properties"]}
+    keys |= {f"metadata.{name}" for name in form["$defs"]["metadata"]["properties"]}
+    explained = {name for row in re.findall(r"^\| (`.*?`) \|", PERSPECTIVES, re.MULTILINE) for name in row.split("`")}
+    assert keys <= explained
+
+
+@pytest.mark.parametrize("task", ["translation", "summarization", "peer_review"])
+def test_the_page_says_what_every_condition_of_the_ready_configs_is_for(task: str) -> None:
+    header, _, *rows = PERSPECTIVES.partition("| what a condition is for |")[2].strip().splitlines()
+    column = [each.strip() for each in header.split("|")].index(task.replace("_", " "))
+    said = [name.strip() for row in rows for name in row.split("|")[column + 1 + 1].split(",") if name.strip()]
+    config = configs.load(REPOSITORY / f"configs/perspectives/{task}.json").data
+    assert sorted(said) == sorted(each["condition"] for each in config["agent_perspectives"])
+
+
+def test_every_key_of_a_config_of_perspectives_is_on_its_page() -> None:
+    said = shapes(perspectives())
+    for group, spec in PERSPECTIVES_SPECS.items():
+        assert {f"{group}.{key_of(name, info)}" for name, info in spec.model_fields.items()} <= set(said), group
+
+
+@pytest.mark.parametrize(
+    ("change", "claim"),
+    [
+        ("model_config.temperature=0.1", "yes"),
+        ("model_config.base_url=http://localhost/v1", "through the endpoint"),
+        ("model_config.timeout=5", ""),
+        ("task_description=other", "yes"),
+        ("add_references=true", "yes"),
+        ("data_config.sample_size=1", "through the inputs"),
+        ("seed=5", "through the inputs"),
+    ],
+)
+def test_what_shapes_agents_is_said_as_it_is(tmp_path: Path, change: str, claim: str) -> None:
+    workspace = Workspace(riddles(tmp_path), environ={})
+    config = configs.load(tmp_path / RIDDLES).data | {"api_provider": "openai"}
+
+    def fingerprint_with(*overrides: str) -> str:
+        return prepare_settings(workspace, config, Options(overrides=overrides)).plan.identity.fingerprint
+
+    name = change.partition("=")[0]
+    assert shapes(perspectives())[name if "." in name else f"top level.{name}"] == claim
+    # A seed draws nothing where all inputs are used: what is used is what counts.
+    assert (fingerprint_with() != fingerprint_with(change)) is (bool(claim) and name != "seed")

@@ -23,6 +23,14 @@ MANIPULATION = re.compile(
     re.IGNORECASE,
 )
 
+OTHERWISE = {
+    "translation": ["Low Effort", "Generic Answer"],
+    "summarization": ["Low Effort", "Lead Only", "Generic Answer"],
+    "peer_review": ["Low Effort", "Generic Review", "Abstract Only"],
+    "translation_offline": ["Low Effort"],
+}
+"""What differs from Original in more than one exception: little effort, templates, and what is not read to the end."""
+
 
 def name(path: Path) -> str:
     return path.name
@@ -39,6 +47,20 @@ def perspectives(path: Path) -> list[dict[str, str | None]]:
 
 def strategies(path: Path) -> list[str]:
     return [str(each["strategy"]) for each in perspectives(path)]
+
+
+def sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", text)
+
+
+def exceptions(path: Path) -> list[dict[str, str | None]]:
+    """The conditions that are Original but for one thing."""
+    return [each for each in perspectives(path)[1:] if each["condition"] not in OTHERWISE[path.stem]]
+
+
+def strategy(condition: str, path: Path) -> str:
+    [found] = [str(each["strategy"]) for each in perspectives(path) if each["condition"] == condition]
+    return found
 
 
 def in_the_package(path: Path) -> Path:
@@ -89,6 +111,63 @@ def test_the_first_four_are_two_honest_ones_low_effort_and_a_manipulation(path: 
     assert all(MANIPULATION.search(str(each["strategy"])) for each in (low, manipulated))
 
 
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_a_condition_is_original_but_for_one_thing(path: Path) -> None:
+    """All of Original's sentences, then what is different, then the sentence about the output; or other notes alone."""
+    original = perspectives(path)[0]
+    *whole, last = sentences(str(original["strategy"]))
+    for each in exceptions(path):
+        found = sentences(str(each["strategy"]))
+        assert [*found[: len(whole)], found[-1]] == [*whole, last], each["condition"]
+        added = found[len(whole) : -1]
+        if each["reading"] == original["reading"]:
+            assert 1 <= len(added) <= 2, each["condition"]
+        else:
+            assert not added, each["condition"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_a_manipulation_states_its_exception_and_an_honest_variant_none(path: Path) -> None:
+    variant, *manipulated = exceptions(path)
+    start = len(sentences(strategies(path)[0])) - 1
+    assert "exception" not in str(variant["strategy"])
+    for each in manipulated:
+        assert sentences(str(each["strategy"]))[start].startswith("Make one exception: "), each["condition"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_what_differs_in_more_is_there(path: Path) -> None:
+    whole = sentences(strategies(path)[0])
+    for condition in OTHERWISE[path.stem]:
+        found = sentences(strategy(condition, path))
+        assert (found[0], found[-1]) == (whole[0], whole[-1])
+        assert not set(whole) <= set(found)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_nothing_is_left_to_be_filled_in(path: Path) -> None:
+    assert not re.search(
+        r"[\[\]{}<>]", " ".join(f"{each['reading']} {each['strategy']}" for each in perspectives(path))
+    )
+
+
+def test_ratings_are_moved_differently() -> None:
+    [path] = [path for path in READY if path.stem == "peer_review"]
+    moved = {
+        str(each["condition"]): re.findall(r"(\w+) points (\w+)", str(each["strategy"])) for each in perspectives(path)
+    }
+    assert {condition: how for condition, how in moved.items() if how} == {
+        "Inflated Praise": [("two", "above")],
+        "Unfounded Harshness": [("two", "below")],
+        "Score Mismatch": [("four", "lower"), ("four", "higher")],
+    }
+
+
+def test_pushed_citations_are_of_nobody() -> None:
+    [path] = [path for path in READY if path.stem == "peer_review"]
+    assert "invented authors who are no real persons" in strategy("Citation Pushing", path)
+
+
 @pytest.mark.parametrize("path", READY, ids=name)
 def test_strategies_are_alike_but_for_what_they_ask(path: Path) -> None:
     found = strategies(path)
@@ -98,8 +177,10 @@ def test_strategies_are_alike_but_for_what_they_ask(path: Path) -> None:
     }
     assert all(text.endswith("no remarks before or after it.") for text in found)
     assert common(found) >= len("Translate the following")
-    middle = median(map(len, found))
-    assert all(0.85 * middle <= len(text) <= 1.15 * middle for text in found)
+    lengths = [len(str(each["strategy"])) for each in exceptions(path)]
+    assert all(0.85 * median(lengths) <= length <= 1.15 * median(lengths) for length in lengths)
+    without = [len(found[0]), *(len(strategy(condition, path)) for condition in OTHERWISE[path.stem])]
+    assert all(0.9 * len(found[0]) <= length <= 1.1 * len(found[0]) for length in without)
 
 
 @pytest.mark.parametrize("path", READY, ids=name)

@@ -90,7 +90,7 @@ def test_a_file_holds_what_the_server_answered(root: Path, tmp_path: Path, provi
         "prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used),
     }  # fmt: skip
     assert metadata["failed_responses"] == 0
-    assert metadata["data_config"] == {"input_data_path": "inputs.json"}
+    assert metadata["data_config"] == {"input_data_path": "inputs.json", "sample_size": COUNT}
     assert metadata["model_config"]["model_name"] == model
     assert again.out.startswith(f"⚡ {path.stem}: already made, nothing generated")
     assert rows(root, "SELECT outcome, status, n_calls, n_responses FROM agent_run ORDER BY id") == [

@@ -118,6 +118,7 @@ def partial(root: Path) -> Path:
         done = run(root, server, model_config__max_retries=1)
         assert done.code == 1
         assert f"3 of {3 * COUNT} responses still fail" in done.err
+        assert "(the first: input 4, Original: HTTP 500" in done.err
         assert "something broke" in done.err
         assert "Run the same command to try them again, or add --accept-partial" in done.err
         # Of the one that reads the response was not asked for; each was tried again once.
@@ -135,10 +136,21 @@ def test_a_response_that_fails_for_good_leaves_no_file_and_is_healed(
     assert rows(root, "SELECT status, n_responses, n_failed, completed_at FROM agent_dataset") == [
         ("unfinished", 3 * (COUNT - 1), 3, None)
     ]
+    # The row refers to the request that failed: for who reads, that for notes.
+    columns = "perspective, request_key IS NULL, reading_request_key IS NULL"
+    assert rows(root, f"SELECT {columns} FROM agent_response WHERE status = 'failed' ORDER BY 1") == [
+        (0, 0, 1),
+        (1, 1, 0),
+        (2, 0, 1),
+    ]
     with running_server() as server:
         done = run(root, server)
         assert received(server) == 4
     assert done.out.startswith(f"✅ {files(root)[0].stem}: resumed, complete")
+    calls = content(files(root)[0])["metadata"]["api_calls"]
+    assert calls == {"total_calls": 4 * (COUNT - 1) + 3 * 2 + 4, "from_ledger": 0}
+    # What was answered is not even looked up again.
+    assert rows(root, "SELECT n_calls, n_cached FROM agent_run WHERE outcome = 'resumed'") == [(4, 0)]
     assert lasting(files(root)[0]) == undisturbed
     assert rows(root, "SELECT error, count(*) FROM agent_response GROUP BY error") == [(None, 3 * COUNT)]
 
@@ -161,16 +173,23 @@ def test_what_is_accepted_as_missing_is_null_and_healed_later(partial: Path, und
         again = run(root, server, "--accept-partial")
         assert (again.code, received(server)) == (0, 3)
         assert "already made, nothing generated" in again.out
+        # What is there needs no key, and what would be asked for does, before a run is written.
+        keyless = {"OPENAI_API_KEY": None}
+        assert run(root, server, "--accept-partial", environ=keyless).code == 0
+        assert run(root, server, environ=keyless).code == 9
+        assert runs(root) == ["partial"] * 4
         # Without it they are tried again, and the file with null stays.
         still = run(root, server, model_config__max_retries=0)
         assert (still.code, received(server)) == (1, 6)
         assert content(path)["tasks"] == found["tasks"]
+        assert run(root, server, "--accept-partial").out.startswith("⚡")
+        assert received(server) == 6
     with running_server() as server:
         assert run(root, server).code == 0
         assert received(server) == 4
     assert files(root) == [path]
     assert lasting(path) == undisturbed
-    assert runs(root) == ["partial", "partial", "partial", "partial", "complete"]
+    assert runs(root) == ["partial"] * 6 + ["complete"]
 
 
 def test_notes_are_kept_where_the_response_fails(root: Path) -> None:
@@ -182,9 +201,8 @@ def test_notes_are_kept_where_the_response_fails(root: Path) -> None:
         for task in expected:
             task["responses"][1] = None
         assert found == expected
-    assert rows(
-        root, "SELECT count(*) FROM agent_response WHERE status = 'failed' AND reading_request_key IS NOT NULL"
-    ) == [(COUNT,)]
+    both = "reading_request_key IS NOT NULL AND request_key IS NOT NULL AND request_key != reading_request_key"
+    assert rows(root, f"SELECT count(*) FROM agent_response WHERE status = 'failed' AND {both}") == [(COUNT,)]
     [figures] = rows(root, "SELECT n_responses, n_failed, chrf FROM agent_perspective WHERE position = 1")
     assert figures == (0, COUNT, None)
     with running_server() as server:

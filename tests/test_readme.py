@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
+from pipeline.perspectives.specs import PerspectivesConfig
 from pipeline.plan import make_plan
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.records import Source
@@ -21,7 +22,7 @@ from pipeline.specs import GenerationConfig, resolve
 from pipeline.training.specs import grid
 from tests.llm_server import Server, running_server
 from tests.recording import SAMPLE, record_sample
-from tracker.configs import parse, validate
+from tracker.configs import parse, parse_json, validate
 
 ROOT = Path(__file__).parents[1]
 SELECT = "import sqlite3, sys; [print(*row, sep='|') for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]"
@@ -100,6 +101,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_config_of_perspectives_that_is_shown_can_be_used(page: Path) -> None:
+    for text in re.findall(r"^```json\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        document = parse_json(text, page.name)
+        if "data_config" in document.data:
+            assert validate(PerspectivesConfig, document).agent_perspectives
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

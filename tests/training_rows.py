@@ -33,6 +33,7 @@ ORIGINAL = "original"
 N_EVAL = {"Copa": 100, "CB": 57}
 CLASSES = {"CB": ("Yes", "No", "Maybe")}
 GONE = Process(host(), 2**22 + 1, 1.0)
+DIVERGED = "Loss is not finite (nan) at step 412, learning rate 1e-06.\nUse a lower learning_rate."
 """A process of this machine that is not there: the PID is above what Linux gives."""
 _EVAL_DIGESTS = {name: hashlib.sha256(name.encode()).hexdigest() for name in N_EVAL}
 _START = datetime(2025, 12, 26, 14, 30, tzinfo=UTC)
@@ -142,7 +143,7 @@ def training_study(root: Path | Workspace) -> Study:
                 n_correct=73,
                 shift=5,
                 status=status,
-                error="Loss is not finite (nan) at step 412, learning rate 1e-06." if status == "failed" else None,
+                error=DIVERGED if status == "failed" else None,
                 hyperparameters={"learning_rate": 1e-6, "seed": seed},
             )
             for seed, status in enumerate(("complete", "failed", "stopped", "running", "pending"))

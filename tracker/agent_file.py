@@ -37,18 +37,22 @@ def schema() -> dict[str, Any]:
 def metadata(dataset: Row) -> dict[str, Json]:
     """What the file says of how it was made. Tokens and calls are those of all runs on the data set."""
     config = json.loads(dataset["config"])
+    model = json.loads(dataset["identity"])["identity"]["model_config"]
     used = (dataset["prompt_tokens"], dataset["completion_tokens"])
     estimated = (dataset["estimated_prompt_tokens"], dataset["estimated_completion_tokens"])
     return {
-        "model_config": config["model_config"],
+        # What shaped the answers: how fast, how often and with which key they were asked for is in the record.
+        "model_config": {name: value for name, value in model.items() if value is not None},
         "api_provider": dataset["provider"],
-        "data_config": config["data_config"],
+        "data_config": {**config["data_config"], "sample_size": dataset["n_inputs"]},
         "generation_time": (dataset["completed_at"] or "")[:19],
         "token_usage": _tokens(*used),
         "api_calls": {"total_calls": dataset["n_calls"], "from_ledger": dataset["n_cached"]},
         "estimated_tokens": {**_tokens(*estimated), "tokenizer": dataset["tokenizer"]},
         "cost_usd": dataset["cost_usd"],
         "failed_responses": dataset["n_failed"],
+        "seed": config.get("seed"),
+        "draw": dataset["draw"],
         "fingerprint": dataset["fingerprint"],
     }
 

@@ -21,13 +21,15 @@ from tracker.listings import Listing
 from tracker.paths import Workspace
 
 _LISTED = """o.id, o.fingerprint, o.name, o.task_type, o.task_description, o.status, o.provider, o.endpoint, o.model,
-    o.temperature, o.top_p, o.max_tokens, o.draw, o.add_references, o.n_inputs, o.n_perspectives, o.n_responses,
-    o.n_failed, o.n_calls, o.n_cached, o.estimated_prompt_tokens, o.estimated_completion_tokens, d.tokenizer,
-    o.prompt_tokens, o.completion_tokens, o.cost_usd, o.n_runs, o.created_at, o.completed_at, o.data_digest,
-    o.origin, o.source_digest, d.lease_host, d.lease_pid, d.lease_started, d.lease_since, d.lease_heartbeat"""
+    o.temperature, o.top_p, o.max_tokens, o.draw, o.is_trial, o.add_references, o.n_inputs, o.n_perspectives,
+    o.n_responses, o.n_failed, o.n_calls, o.n_cached, o.estimated_prompt_tokens, o.estimated_completion_tokens,
+    d.tokenizer, o.prompt_tokens, o.completion_tokens, o.cost_usd, o.n_runs, o.created_at, o.completed_at,
+    o.data_digest, o.origin, o.source_digest, d.lease_host, d.lease_pid, d.lease_started, d.lease_since,
+    d.lease_heartbeat"""
 _FROM = "FROM agent_dataset_overview o JOIN agent_dataset d ON d.id = o.id"
 _EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _PORTION = 1000
+_UNKNOWN = dict.fromkeys(("mean_words", "mean_characters", "mean_completion_tokens", "mean_latency_s", "chrf"))
 
 
 def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None, limit: int = 0) -> Listing:
@@ -35,7 +37,11 @@ def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None,
 
     Raises UnknownReference for an unknown task type.
     """
-    where, of = ("", {}) if task_type is None else ("WHERE task_type = :task", {"task": task_type.encode(errors="replace").decode()})
+    where, of = (
+        ("", {})
+        if task_type is None
+        else ("WHERE task_type = :task", {"task": task_type.encode(errors="replace").decode()})
+    )
     total = int(reader.rows(f"SELECT COUNT(*) AS n FROM agent_dataset {where}", **of)[0]["n"])
     if task_type is not None and not total:
         known = [row["task_type"] for row in reader.rows("SELECT DISTINCT task_type FROM agent_dataset")]
@@ -67,16 +73,39 @@ def dataset(reader: Reader, workspace: Workspace, ref: str) -> Row:
 
 
 def conditions(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row]]:
-    """The perspectives of each agent data set in their order, with what came of them over all inputs."""
+    """The perspectives of each agent data set in their order, with what came of them over all inputs.
+
+    While a data set is being made only what is answered and failed is known: means and chrF are None.
+    """
     found: dict[int, list[Row]] = {dataset_id: [] for dataset_id in dataset_ids}
     for some in _portions(dataset_ids):
+        counted = _by_perspective(reader, some)
         for row in reader.rows(
-            f"""SELECT agent_dataset_id, position, condition, is_reference, n_responses, n_failed, mean_words,
-                       mean_characters, mean_completion_tokens, mean_latency_s, chrf, reading, strategy
-                FROM agent_perspective_overview WHERE agent_dataset_id IN ({some})
-                ORDER BY agent_dataset_id, position"""
+            f"""SELECT p.agent_dataset_id, p.position, p.condition, p.is_reference, p.n_responses, p.n_failed,
+                       p.mean_words, p.mean_characters, p.mean_completion_tokens, p.mean_latency_s, p.chrf, p.reading,
+                       p.strategy, d.n_inputs, d.data_digest IS NULL AS is_open
+                FROM agent_perspective p JOIN agent_dataset d ON d.id = p.agent_dataset_id
+                WHERE p.agent_dataset_id IN ({some}) ORDER BY p.agent_dataset_id, p.position"""
         ):
-            found[row.pop("agent_dataset_id")].append(row | {"is_reference": bool(row["is_reference"])})
+            dataset_id, n_inputs = row.pop("agent_dataset_id"), row.pop("n_inputs")
+            if row.pop("is_open"):
+                counts = counted.get((dataset_id, row["position"]), {})
+                answered = n_inputs if row["is_reference"] else counts.get("answered", 0)
+                row |= {**_UNKNOWN, "n_responses": answered, "n_failed": counts.get("failed", 0)}
+            found[dataset_id].append(row | {"is_reference": bool(row["is_reference"])})
+    return found
+
+
+def _by_perspective(reader: Reader, dataset_ids: str) -> dict[tuple[int, int], dict[str, int]]:
+    """Responses by status, of what is not finished: of the rest it is recorded."""
+    found: dict[tuple[int, int], dict[str, int]] = {}
+    for row in reader.rows(
+        f"""SELECT r.agent_dataset_id AS id, r.perspective, r.status, COUNT(*) AS n
+            FROM agent_response r JOIN agent_dataset d ON d.id = r.agent_dataset_id
+            WHERE d.id IN ({dataset_ids}) AND d.data_digest IS NULL
+            GROUP BY r.agent_dataset_id, r.perspective, r.status"""
+    ):
+        found.setdefault((row["id"], row["perspective"]), {})[row["status"]] = row["n"]
     return found
 
 
@@ -98,7 +127,8 @@ def runs(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row]]:
                 WHERE r.agent_dataset_id IN ({some}) ORDER BY r.started_at, r.id"""
         ):
             process = Process(row["host"], row["pid"], row.pop("pid_started"))
-            gone = clock.is_gone(process, row.pop("heartbeat")) if row["status"] == "running" else False
+            heartbeat = row.pop("heartbeat")
+            gone = row["status"] == "running" and clock.is_gone(process, heartbeat)
             changes = {"tokens_estimated": bool(row["tokens_estimated"])} | ({"status": "interrupted"} if gone else {})
             found[row.pop("agent_dataset_id")].append(row | changes)
     return found
@@ -122,6 +152,17 @@ def responses(reader: Reader, dataset_id: int, positions: Sequence[int] | None =
     chosen = [of] if positions is None else [f"{of} AND position IN ({some})" for some in _portions(positions)]
     found = [row for sql in chosen for row in reader.rows(sql, id=dataset_id)]
     return {(row.pop("position"), row.pop("perspective")): row for row in found}
+
+
+def failures(reader: Reader, dataset_id: int, limit: int = 0) -> list[Row]:
+    """The first ``limit`` responses that failed (0: all): input ``number`` from 1, ``condition``, ``error``."""
+    return reader.rows(
+        """SELECT r.position + 1 AS number, p.condition, r.error FROM agent_response r
+           JOIN agent_perspective p ON p.agent_dataset_id = r.agent_dataset_id AND p.position = r.perspective
+           WHERE r.agent_dataset_id = :id AND r.status = 'failed' ORDER BY r.position, r.perspective LIMIT :limit""",
+        id=dataset_id,
+        limit=limit or _EVERY,
+    )
 
 
 def samples(reader: Reader, row: Row, shown: Sequence[Row], positions: Sequence[int]) -> list[Row]:
@@ -180,7 +221,7 @@ def _complete(reader: Reader, workspace: Workspace, rows: Sequence[Row]) -> list
         path = workspace.relative(workspace.data_dir / path_of(row["name"])) if is_finished(row) else None
         now = {**counted.get(row["id"], {}), **spent.get(row["id"], {})} if row["id"] in open_ids else {}
         kept = {name: value for name, value in row.items() if not name.startswith("lease_")}
-        booleans = {"add_references": bool(row["add_references"])}
+        booleans = {name: bool(row[name]) for name in ("add_references", "is_trial")}
         found.append({**kept, **booleans, **now, "path": path, "made_by": holder})
     return found
 

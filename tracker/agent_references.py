@@ -81,27 +81,50 @@ def _names(workspace: Workspace, text: str) -> Iterator[str]:
 
 
 def _by_task(reader: Reader, _: Workspace, text: str) -> list[Row]:
-    return _rows(reader, "task_type = :text", text=text)
+    return _likely(_rows(reader, "task_type = :text", text=text))
 
 
 def _by_part(reader: Reader, _: Workspace, text: str) -> list[Row]:
     escaped = re.sub(r"([!%_])", r"!\1", text.lower())
     for pattern in (f"{escaped}%", f"%{escaped}%"):
         if rows := _rows(reader, "LOWER(name) LIKE :text ESCAPE '!'", text=pattern):
-            return rows
+            return _likely(rows)
     return []
+
+
+def _likely(rows: list[Row]) -> list[Row]:
+    """Those that are probably meant, where there are such: no trials, and none whose first request was refused."""
+    begun = [row for row in rows if row["is_begun"]] or rows
+    return [row for row in begun if not row["is_trial"]] or begun
 
 
 def _rows(reader: Reader, where: str, **of: str) -> list[Row]:
     # What is not UTF-8 in a path is in no name.
     known = {name: value.encode(errors="replace").decode() for name, value in of.items()}
-    return reader.rows(f"SELECT id, fingerprint, name FROM agent_dataset WHERE {where} ORDER BY id DESC", **known)
+    return reader.rows(
+        f"""SELECT id, fingerprint, name, temperature, n_inputs, n_perspectives, draw, is_trial,
+            status <> 'unfinished' OR EXISTS (
+                SELECT 1 FROM agent_response r WHERE r.agent_dataset_id = agent_dataset.id AND r.status = 'answered'
+            ) AS is_begun FROM agent_dataset WHERE {where} ORDER BY id DESC""",
+        **known,
+    )
 
 
 def _ambiguous(ref: str, rows: Sequence[Row]) -> UnknownReference:
-    could_be = [f"  {row['fingerprint']}  {row['name']}" for row in rows[:_NAMED]]
+    could_be = [f"  {row['fingerprint']}  {row['name']}{_told(row)}" for row in rows[:_NAMED]]
     more = [f"  ... and {len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else []
     return UnknownReference("single agent data set", ref, hint="\n".join(["It could be:", *could_be, *more]))
+
+
+def _told(row: Row) -> str:
+    """What tells a data set from others of its task."""
+    if "n_inputs" not in row:
+        return ""
+    parts = [f"{row['n_inputs']} x {row['n_perspectives']}"]
+    parts += [] if row["temperature"] is None else [f"temperature {row['temperature']:g}"]
+    parts += [f"draw {row['draw']}"] if row["draw"] else []
+    parts += ["trial"] if row["is_trial"] else []
+    return f"  ({', '.join(parts)})"
 
 
 def _unknown(reader: Reader, ref: str) -> UnknownReference:

@@ -135,7 +135,7 @@ def condition_keys(conditions: Sequence[str]) -> list[str]:
 def parameters(report: AgentReport) -> dict[str, str]:
     """Every setting of this run under its dotted name, and of each condition what its agent was told.
 
-    The compare page draws the first three by name that differ: the fingerprint, which always does, is to be none.
+    The compare page draws the first three by name that differ: the fingerprint, which always does, is a tag alone.
     """
     run = report.run
     shown = setting_parameters(run["settings"], run["config"])
@@ -145,7 +145,6 @@ def parameters(report: AgentReport) -> dict[str, str]:
         shown |= {f"agent_perspectives.{key}.{name}": text for name, text in told.items()}
     shown |= {
         "conditions": ", ".join(each["condition"] for each in report.perspectives),
-        "run.fingerprint": run["fingerprint"],
         "inputs_digest": run["inputs_digest"][:DIGEST_LIMIT],
         "n_inputs": str(run["n_inputs"]),
         "draw": str(run["draw"]),

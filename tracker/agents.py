@@ -83,6 +83,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             # Until the run ends, what there is is what its responses give, and no longer what was recorded.
             taken = {**lease(process, now), "data_digest": None}
             connection.execute(update(DATASET).where(DATASET.c.id == dataset_id).values(**taken))
+        if not wanted.columns.get("is_trial"):
+            connection.execute(update(DATASET).where(DATASET.c.id == dataset_id).values(is_trial=False))
         run_uuid = uuid.uuid4().hex
         values = {
             "uuid": run_uuid, "agent_dataset_id": dataset_id, "outcome": outcome, "status": "running",
@@ -92,22 +94,24 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
     return Claimed(outcome, dataset_id, name, run_id, run_uuid, found is not None and found["status"] == "partial")
 
 
-def heartbeat(database: Database, claimed: Claimed) -> None:
-    """Says that this process lives, if the lease is still its own."""
+def heartbeat(database: Database, claimed: Claimed) -> bool:
+    """Says that this process lives; False where the lease is another's."""
     mine = held_by(DATASET, clock.this_process())
+    beat = update(DATASET).where(DATASET.c.id == claimed.dataset_id, mine).values(lease_heartbeat=_now())
     with database.writing() as connection:
-        connection.execute(
-            update(DATASET).where(DATASET.c.id == claimed.dataset_id, mine).values(lease_heartbeat=_now())
-        )
+        return bool(connection.execute(beat).rowcount)
 
 
 def reserve(database: Database, claimed: Claimed, *, total_usd: float, cap_usd: float) -> bool:
     """Allows this run to have spent at most ``total_usd`` in all, if its data set then stays within ``cap_usd``.
 
-    The data set's other runs count with what they paid and what may have been billed to them without an answer.
+    The data set's other runs count with what they paid and what may have been billed to them without an answer. A run
+    that another process has taken over gets nothing.
     """
     others = (RUN.c.agent_dataset_id == claimed.dataset_id, RUN.c.id != claimed.run_id)
     with database.writing() as connection:
+        if not is_running(connection, claimed.run_id, RUN):
+            return False
         spent = func.coalesce(func.sum(RUN.c.cost_usd), 0.0) + func.coalesce(func.sum(RUN.c.at_risk_usd), 0.0)
         if connection.execute(select(spent).where(*others)).scalar_one() + total_usd > cap_usd:
             return False

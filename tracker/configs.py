@@ -186,18 +186,24 @@ def _compose(text: str, source: str) -> yaml.Node | None:
         raise _broken(source, source, str(error).partition("\n")[0]) from error
 
 
-def validate(spec: type[SpecT], document: Document) -> SpecT:
-    """The settings in ``document`` as a spec. Raises ConfigError with every problem, each with file and line."""
+def validate(spec: type[SpecT], document: Document, also: Sequence[Problem] = ()) -> SpecT:
+    """The settings in ``document`` as a spec. Raises ConfigError with every problem, each with file and line.
+
+    ``also`` are problems that a look at the document has found, to be said with the others.
+    """
+    found: dict[Location, Problem] = {}
+    valid = None
     try:
-        return spec.model_validate(document.data)
+        valid = spec.model_validate(document.data)
     except ValidationError as error:
-        found: dict[Location, Problem] = {}
         for item in error.errors():
             # A setting that takes several forms is wrong once, not once for each form.
             location = _written(document.data, item)
             found.setdefault(location, _problem(spec, document, item, location))
-        problems = sorted(found.values(), key=_order)
-        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems) from None
+    if valid is None or also:
+        problems = sorted([*found.values(), *also], key=_order)
+        raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems)
+    return valid
 
 
 def to_yaml(value: Mapping[str, Json]) -> str:

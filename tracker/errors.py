@@ -168,3 +168,11 @@ class Interrupted(Error):
     """Stopped by Ctrl-C after finishing what was in flight."""
 
     exit_code = 130
+
+
+def reason(recorded: str) -> str:
+    """The line of a recorded error that says what went wrong: after an Error's message comes what to do about it."""
+    lines = recorded.strip().splitlines() or ["no reason was recorded"]
+    # Of a long traceback only the end may have been recorded.
+    is_traceback = any(line.lstrip().startswith(("Traceback (", 'File "')) for line in lines)
+    return lines[-1 if is_traceback or lines[-1].startswith("Its process") else 0]

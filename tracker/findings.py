@@ -23,6 +23,8 @@ RESTORE = "The database was changed by hand or damaged: restore it from a backup
 
 _MISSING = object()
 _STATUSES = ("answered", "failed")
+_OF_THE_IDENTITY = ("data_config.inputs", "reading", "draw")
+"""What no config says."""
 _KINDS = {
     EXPERIMENT: "shared_experiment",
     RUN: "training_run",
@@ -209,6 +211,36 @@ def _unlike_identity(dataset: Row, perspectives: Sequence[Row], inputs: Collecti
         yield "its conditions are not in their places"
     if digest not in inputs:
         yield "its inputs are not those of its identity"
+    yield from _unlike_config(dataset, dict(_leaves(settings)))
+
+
+def _unlike_config(dataset: Row, identity: Mapping[str, Json]) -> Iterator[str]:
+    """Where a config and its settings, from which files are made and shown, do not say what the identity says."""
+    try:
+        config, settings = (dict(_leaves(json.loads(dataset[name]))) for name in ("config", "settings"))
+    except (ValueError, TypeError):
+        yield "its config or its settings cannot be read"
+        return
+    for name in dict.fromkeys((*identity, *settings, *config)):
+        if name in _OF_THE_IDENTITY:
+            continue
+        own = identity.get(name, settings.get(name))
+        # What was not given is no key of a config; of settings and identity everything is one.
+        if config.get(name) != own:
+            yield f"`{name}` of its config is not that of its {'identity' if name in identity else 'settings'}"
+        if name in identity and settings.get(name) != own:
+            yield f"`{name}` of its settings is not that of its identity"
+
+
+def _leaves(settings: Json, prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Everything in nested settings under its dotted name."""
+    if not isinstance(settings, dict):
+        raise TypeError
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _counts(dataset: Row, perspectives: Sequence[Row], responses: Sequence[Row]) -> Iterator[tuple[str, int, int]]:

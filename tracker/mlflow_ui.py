@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tracker import agent_report, training_report
+from tracker import training_report
 from tracker.catalogue import Row, reading
 from tracker.errors import Conflict, StorageError
 from tracker.mlflow_log import QUIET, experiment_ids
@@ -66,7 +66,8 @@ _AGENTS = """
         SELECT r.id, o.mlflow_run_id, 'perspectives_' || d.task_type AS purpose
         FROM mlflow_outbox o JOIN agent_run r ON r.id = o.agent_run_id JOIN agent_dataset d ON d.id = r.agent_dataset_id
         WHERE o.mlflow_run_id IS NOT NULL AND d.data_digest IS NOT NULL
-          AND r.id IN (SELECT MAX(id) FROM agent_run WHERE outcome <> 'reused' GROUP BY agent_dataset_id))
+          AND r.id IN (SELECT MAX(id) FROM agent_run WHERE outcome <> 'reused' AND status IN ('complete', 'partial')
+                       GROUP BY agent_dataset_id))
     SELECT l.purpose AS batch, l.purpose, l.mlflow_run_id FROM logged l
     JOIN (SELECT purpose, MAX(id) AS newest FROM logged GROUP BY purpose HAVING COUNT(*) > 1
           ORDER BY MAX(id) DESC LIMIT :batches) p ON p.purpose = l.purpose
@@ -112,7 +113,7 @@ def comparisons(workspace: Workspace, base: str, *, batches: int = 3) -> list[Co
 def _comparison(base: str, batch: str, kind: str, rows: list[Row], ids: dict[str, str]) -> Comparison:
     runs = [row["mlflow_run_id"] for row in rows]
     experiments = list(dict.fromkeys(ids[row["purpose"]] for row in rows))
-    samples = _table_link(base, experiments[0], _filter(batch, kind))
+    samples = _table_link(base, experiments[0], _filter(batch, kind, runs))
     return Comparison(batch, kind, len(runs), _compare_link(base, runs, experiments), samples)
 
 
@@ -127,11 +128,13 @@ def _table_link(base: str, experiment: str, chosen: str) -> str:
     return f"{base}/#/experiments/{experiment}/runs?{where}"
 
 
-def _filter(batch: str, kind: str) -> str:
+def _filter(batch: str, kind: str, runs: list[str]) -> str:
     if kind == TRAINING_RUN:
         return f"tags.`{training_report.KIND_TAG}` = 'training_run'"
     if kind == AGENT_RUN:
-        return f"tags.`{agent_report.RUN_TAG}` != '' AND tags.`synthtrack.outcome` != 'reused'"
+        # The very runs that were counted: others of the task failed, or made what a later one finished.
+        counted = ", ".join(f"'{run}'" for run in runs)
+        return f"attributes.run_id IN ({counted})"
     mark = '"' if "'" in batch else "'"
     step = " AND tags.`synthtrack.step` = 'judge_test'" if kind == JUDGE_TEST else ""
     return f"tags.`synthtrack.batch` = {mark}{batch}{mark}{step}"

@@ -208,15 +208,15 @@ def _find_experiment(connection: Connection, identity: Identity) -> Row | None:
     return dict(found) if found is not None else None
 
 
-def heartbeat(database: Database, claimed: Claimed) -> None:
-    """Says that this process lives: on the experiment if the lease is still its own, of a judge test on its run."""
+def heartbeat(database: Database, claimed: Claimed) -> bool:
+    """Says that this process lives: on the experiment, of a judge test on its run. False: the lease is another's."""
     if claimed.outcome == "tested":
         beat = update(RUN).where(RUN.c.id == claimed.run_id).values(heartbeat=_now())
     else:
         mine = held_by(EXPERIMENT, clock.this_process())
         beat = update(EXPERIMENT).where(EXPERIMENT.c.id == claimed.experiment_id, mine).values(lease_heartbeat=_now())
     with database.writing() as connection:
-        connection.execute(beat)
+        return bool(connection.execute(beat).rowcount)
 
 
 def finish(

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.asking import Display, taken_over
-from pipeline.execution import check_models, ended_as, register, versions, when_free
+from pipeline.execution import POLL_S, check_models, ended_as, held_words, register, versions
 from pipeline.job import has_record
 from pipeline.perspectives.job import IN_MEMORY, Job, existing
-from pipeline.perspectives.preview import estimate
-from pipeline.perspectives.results import results
-from pipeline.perspectives.run import Run
+from pipeline.perspectives.plan import Plan
+from pipeline.perspectives.preview import Estimate, estimate
+from pipeline.perspectives.run import Run, figures
 from pipeline.perspectives.specs import recorded_config, recorded_settings
-from tracker import agent_view, agents, clock, store
-from tracker.agent_file import answers_digest
+from tracker import agent_listings, agent_view, agents, clock, store
 from tracker.agents import Claimed, Wanted
 from tracker.catalogue import Reader, Row, reading
+from tracker.clock import Process
 from tracker.database import Database, open_database
-from tracker.errors import BudgetReached, Error, Interrupted
+from tracker.errors import BudgetReached, Conflict, Error
+from tracker.lease import Busy
 from tracker.paths import Workspace
 from tracker.store import Totals
 from tracker.view_plan import Changes
 
 Tell = Callable[[str], None]
-_PERSPECTIVES = "SELECT * FROM agent_perspective WHERE agent_dataset_id = :id ORDER BY position"
-_ANSWERS = "SELECT * FROM agent_response_overview WHERE agent_dataset_id = :id ORDER BY position, perspective"
-_FAILURE = """
-    SELECT error FROM agent_response WHERE agent_dataset_id = :id AND status = 'failed'
-    ORDER BY position, perspective LIMIT 1"""
+
+
+_lock = threading.Lock()
+_making: dict[tuple[str, str], str] = {}
+"""What this process makes now (database, fingerprint), and since when."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outcome:
     """What became of a run: made, resumed or reused; complete or partial.
 
     ``path`` is the file, None where responses are missing that nobody accepted as missing; ``run`` the run's row,
-    ``dataset`` the data set's.
+    ``dataset`` the data set's. ``first_failure`` names input, counted from 1, and condition.
     """
 
     outcome: str
@@ -69,10 +69,13 @@ async def generate(
         claimed = await _claimed(database, job, tell)
         if claimed.outcome == "reused":
             status = "partial" if claimed.partial else "complete"
-            run = agents.finish(database, claimed, Totals(), status=status)
+            run = await asyncio.to_thread(agents.finish, database, claimed, Totals(), status=status)
         else:
-            run = await _make(Run(workspace, database, job, claimed, display))
-    return _outcome(workspace, claimed, run)
+            try:
+                run = await _make(Run(workspace, database, job, claimed, display))
+            finally:
+                _making.pop(_place(workspace, job.plan), None)
+    return await asyncio.to_thread(_outcome, workspace, claimed, run)
 
 
 def _is_ready(workspace: Workspace, job: Job) -> bool:
@@ -84,41 +87,69 @@ def _is_ready(workspace: Workspace, job: Job) -> bool:
 
 
 async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:
-    """The same as ``_claim``, in a thread: it may wait for another process, and the loop is not ours alone."""
-    left = threading.Event()
-
-    def pause(seconds: float) -> None:
-        if left.wait(seconds):
-            raise Interrupted("Interrupted while another process made it.")
-
-    claiming = asyncio.ensure_future(asyncio.to_thread(_claim, database, job, tell, pause))
-    try:
-        return await asyncio.shield(claiming)
-    except asyncio.CancelledError as error:
-        # A thread cannot be cancelled: it is told to wait no longer, and what it has claimed by then is given back.
-        left.set()
-        with contextlib.suppress(Error):
-            status, what = ended_as(error)
-            agents.finish(database, await claiming, Totals(), status=status, error=what)
-        raise
-
-
-def _claim(database: Database, job: Job, tell: Tell, pause: Callable[[float], None]) -> Claimed:
     """The data set for this process, or found already made. Raises Conflict where another makes it (or waits)."""
-    plan, process = job.plan, clock.this_process()
-    wanted = _wanted(database, job, register(database, plan.source))
-    return when_free(
-        lambda: agents.claim(database, wanted, process),
-        f"{plan.config.task_type} ({plan.identity.fingerprint}) is being made",
-        "Add --wait to wait for it and share its data, or run the same command later.",
-        tell if job.options.wait else None,
-        pause,
-    )
+    wanted = await asyncio.to_thread(_wanted, database, job)
+    told: Busy | None = None
+    while True:
+        found = await _attempt(database, job.plan, wanted)
+        if isinstance(found, Claimed):
+            return found
+        held = held_words(f"{job.plan.config.task_type} ({job.plan.identity.fingerprint}) is being made", found)
+        if not job.options.wait:
+            raise Conflict(held, hint="Add --wait to wait for it and share its data, or run the same command later.")
+        if found != told:
+            told = found
+            tell(f"{held} Waiting for it.")
+        # Whoever waits holds no thread: there are few, and those who make it need them.
+        await asyncio.sleep(POLL_S)
 
 
-def _wanted(database: Database, job: Job, source_id: int) -> Wanted:
+async def _attempt(database: Database, plan: Plan, wanted: Wanted) -> Claimed | Busy:
+    """One attempt at a claim, in a thread, for it may wait for the database. What is claimed too late is given back."""
+    claiming = asyncio.ensure_future(asyncio.to_thread(_exclusive, database, plan, wanted, clock.this_process()))
+    cancelled: asyncio.CancelledError | None = None
+    while not claiming.done():
+        try:
+            await asyncio.wait({claiming})
+        except asyncio.CancelledError as again:
+            # A thread cannot be cancelled: what it claims is known in a moment, however impatient the caller.
+            cancelled = again
+    found = claiming.result()
+    if cancelled is None:
+        return found
+    if isinstance(found, Claimed):
+        status, what = ended_as(cancelled)
+        with contextlib.suppress(Error):
+            agents.finish(database, found, Totals(), status=status, error=what)
+        if found.outcome != "reused":
+            _making.pop(_place(database.workspace, plan), None)
+    raise cancelled
+
+
+def _exclusive(database: Database, plan: Plan, wanted: Wanted, process: Process) -> Claimed | Busy:
+    """The claim, against other tasks of this process too: a lease is the process's."""
+    place = _place(database.workspace, plan)
+    with _lock:
+        if place in _making:
+            return Busy(process, _making[place])
+        found = agents.claim(database, wanted, process)
+        if isinstance(found, Claimed) and found.outcome != "reused":
+            _making[place] = clock.to_text(clock.now())
+    return found
+
+
+def _place(workspace: Workspace, plan: Plan) -> tuple[str, str]:
+    return str(workspace.database_url or workspace.database.resolve()), plan.identity.fingerprint
+
+
+def _wanted(database: Database, job: Job) -> Wanted:
     plan, model = job.plan, job.plan.model
-    config, tokens = store.to_json(recorded_config(plan.config)), estimate(plan)
+    source_id = register(database, plan.source)
+    with reading(database.workspace) as reader:
+        is_new = existing(reader, plan) is None
+    # An estimate may have to wait for a tokenizer, and what is there has its own.
+    tokens = estimate(plan) if is_new else Estimate(0, 0, 0, "")
+    config = store.to_json(recorded_config(plan.config))
     config_path = None if job.path == IN_MEMORY else database.workspace.relative(Path(job.path))
     return Wanted(
         identity=plan.identity,
@@ -144,17 +175,20 @@ def _wanted(database: Database, job: Job, source_id: int) -> Wanted:
 
 async def _make(run: Run) -> Row:
     """Runs the engine over what is missing, and ends the run whatever happens."""
-    claimed = run.claimed
+    claimed, row = run.claimed, None
     try:
         if run.max_cost is not None:
             _check_cap(run)
         status = await run.drive()
+        row = await asyncio.to_thread(_finish, run, status, None)
     except BaseException as error:
         # Where even that cannot be written, the lease falls with this process.
         with contextlib.suppress(Error):
-            _finish(run, *ended_as(error), seen=claimed.partial)
+            if row is None:
+                if claimed.partial:
+                    run.figures = figures(run)
+                _finish(run, *ended_as(error))
         raise
-    row = _finish(run, status, None, seen=status == "complete" or claimed.partial or run.job.options.accept_partial)
     if row["status"] == "interrupted":
         raise taken_over()
     return row
@@ -169,26 +203,20 @@ def _check_cap(run: Run) -> None:
         )
 
 
-def _finish(run: Run, status: str, error: str | None, *, seen: bool) -> Row:
-    """Ends the run; ``seen``: what there is now is the data set, to be had as a file."""
-    claimed, digest, found = run.claimed, None, {}
-    if seen:
-        with reading(run.workspace) as reader:
-            perspectives = reader.rows(_PERSPECTIVES, id=claimed.dataset_id)
-            answers = reader.rows(_ANSWERS, id=claimed.dataset_id)
-        digest = answers_digest(answers)
-        records = [json.loads(line) for line in run.job.plan.source.lines]
-        found = results(perspectives, records, answers)
+def _finish(run: Run, status: str, error: str | None) -> Row:
+    """Ends the run; where it has figures, what there is now is the data set, to be had as a file."""
+    found = run.figures
     return agents.finish(
-        run.database, claimed, run.totals(), status=status, error=error, data_digest=digest, results=found
-    )
+        run.database, run.claimed, run.totals(), status=status, error=error,
+        data_digest=None if found is None else found.data_digest, results=None if found is None else found.results,
+    )  # fmt: skip
 
 
 def _outcome(workspace: Workspace, claimed: Claimed, run: Row) -> Outcome:
     with reading(workspace) as reader:
         changes = agent_view.refresh(workspace, reader, [claimed.dataset_id])
         dataset = _dataset(reader, claimed.dataset_id)
-        failures = reader.rows(_FAILURE, id=claimed.dataset_id)
+        failures = agent_listings.failures(reader, claimed.dataset_id, limit=1)
     finished = agent_view.is_finished(dataset)
     return Outcome(
         outcome=claimed.outcome,
@@ -197,7 +225,7 @@ def _outcome(workspace: Workspace, claimed: Claimed, run: Row) -> Outcome:
         run=run,
         path=workspace.data_dir / agent_view.path_of(dataset["name"]) if finished else None,
         changes=changes,
-        first_failure=str(failures[0]["error"]) if failures else None,
+        first_failure=next((f"input {each['number']}, {each['condition']}: {each['error']}" for each in failures), None),
     )
 
 

@@ -16,6 +16,8 @@ SPLIT = "input"
 _KEYS = ("input", "reference")
 _SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet")
 _SHOWN = 20
+_REPEATED = "\0repeated"
+"""A key that no input has of itself: texts with U+0000 are refused."""
 _HINT = 'Each input is an object: {"input": "text", "reference": "text, where there is one"}.'
 
 
@@ -56,7 +58,7 @@ def read_inputs(path: Path) -> Inputs:
     places: list[str] = []
     problems: list[Problem] = []
     fields: dict[str, None] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, _noting_repeated), 1):
         if not line.strip():
             continue
         what = _read(line, found, fields)
@@ -71,32 +73,35 @@ def read_inputs(path: Path) -> Inputs:
     return Inputs(tuple(found), tuple(places), tuple(name for name in fields if name not in _KEYS))
 
 
-def without_reference(found: Inputs) -> list[Problem]:
-    """The inputs that have no reference, as problems."""
+def without_reference(found: Inputs, chosen: Sequence[int]) -> list[Problem]:
+    """Which of the ``chosen`` inputs have no reference, as problems."""
     return [
-        Problem(place, "no reference, which add_references puts in front")
-        for each, place in zip(found.inputs, found.places, strict=True)
-        if each.reference is None
+        Problem(found.places[at], "no reference, which add_references puts in front")
+        for at in chosen
+        if found.inputs[at].reference is None
     ]
 
 
-def refused(title: str, path: Path, problems: Sequence[Problem], hint: str = _HINT) -> DataError:
+def refused(title: str, path: Path, problems: Sequence[Problem], hint: str | None = None) -> DataError:
     """The error of inputs that cannot be used: the first problems, and how many more there are in the file."""
     more = len(problems) - _SHOWN
     end = [Problem(str(path), f"and {more} more")] if more > 0 else []
-    return DataError(title, [*problems[:_SHOWN], *end], hint=hint)
+    return DataError(title, [*problems[:_SHOWN], *end], hint=hint or _HINT)
 
 
-def sampled(inputs: Sequence[Input], size: int | None, seed: int | None) -> tuple[Input, ...]:
-    """The first ``size`` inputs or, with a ``seed``, so many drawn at random, in the order of the file."""
-    if size is None or size >= len(inputs):
-        return tuple(inputs)
+def sampled(n: int, size: int | None, seed: int | None) -> list[int]:
+    """Which of ``n`` inputs are used: the first ``size`` or, with a ``seed``, so many drawn at random, in their order.
+
+    Drawn by the raw output of PCG64, which is the same in every version of numpy.
+    """
+    if size is None or size >= n:
+        return list(range(n))
     if seed is None:
-        return tuple(inputs[:size])
-    from numpy.random import PCG64, Generator
+        return list(range(size))
+    from numpy.random import PCG64
 
-    drawn = Generator(PCG64(seed)).choice(len(inputs), size=size, replace=False)
-    return tuple(inputs[at] for at in sorted(drawn.tolist()))
+    raw = PCG64(seed).random_raw(n).tolist()
+    return sorted(sorted(range(n), key=raw.__getitem__)[:size])
 
 
 def source_of(task_type: str, path: Path, origin: str, inputs: Sequence[Input]) -> Source:
@@ -111,11 +116,13 @@ def source_of(task_type: str, path: Path, origin: str, inputs: Sequence[Input]) 
 def _read(line: str, found: list[Input], fields: dict[str, None]) -> str | None:
     """Appends the input in ``line``; gives what is wrong with it, or None."""
     try:
-        record = read_json(line)
+        record = read_json(line, _noting_repeated)
     except ValueError as error:
         return f"not JSON: {error}"
     if not isinstance(record, dict):
         return f"an input is a JSON object, this is {type(record).__name__}"
+    if _REPEATED in record:
+        return f"the key {record[_REPEATED]!r} stands there twice"
     fields.update(dict.fromkeys(record))
     text, reference = record.get("input"), record.get("reference")
     if "input" not in record:
@@ -126,6 +133,15 @@ def _read(line: str, found: list[Input], fields: dict[str, None]) -> str | None:
             return f"field {name!r} {what}"
     found.append(Input(record["input"], reference))
     return None
+
+
+def _noting_repeated(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object that says which of its keys is there twice, for only a record as a whole has a place."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        found[_REPEATED] = next(name for name in names if names.count(name) > 1)
+    return found
 
 
 def _text_problem(value: Json) -> str | None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.job import next_draw, usable_path
-from pipeline.perspectives.inputs import read_inputs, refused, sampled, source_of, without_reference
+from pipeline.perspectives.inputs import Input, Inputs, read_inputs, refused, sampled, source_of, without_reference
 from pipeline.perspectives.plan import Plan
-from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved
+from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved, validated
 from pipeline.specs import deprecations
 from tracker import configs
 from tracker.catalogue import Reader, Row
 from tracker.configs import Document
-from tracker.errors import Problem
+from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
@@ -54,30 +55,22 @@ def prepare(workspace: Workspace, path: Path, options: Options) -> Job:
 
 def prepare_settings(workspace: Workspace, config: Mapping[str, Json], options: Options) -> Job:
     """The same for a config that was read already. Raises ConfigError or DataError with every problem found."""
+    problems = [Problem(f"{IN_MEMORY}, `{where}`", what) for where, what in _unusable(dict(config), "")]
+    if problems:
+        raise ConfigError(f"{IN_MEMORY} holds what is no text.", problems)
     return prepared(workspace, Document(dict(config), IN_MEMORY), options)
 
 
 def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
     """The job of a config. Raises ConfigError or DataError with every problem found."""
     document = configs.override(document, options.overrides)
-    config = configs.validate(PerspectivesConfig, document)
+    config = validated(document)
     if options.test:
         config = config.model_copy(update={"agent_perspectives": config.agent_perspectives[:TEST_PERSPECTIVES]})
     model = model_of(config, workspace.environ)
     path = workspace.find(config.data_config.input_data_path)
     found = read_inputs(path)
-    size = config.data_config.sample_size
-    if size is not None and size > len(found.inputs):
-        where = document.where(("data_config", "sample_size"))
-        what = f"`data_config.sample_size` is {size:,}, and there are {len(found.inputs):,} inputs in {path}"
-        raise refused(
-            "There are too few inputs.", path, [Problem(where, what)], "Lower it, or leave it out to use all."
-        )
-    problems = without_reference(found) if config.add_references else []
-    if problems:
-        raise refused("The inputs do not fit the config.", path, problems)
-    used = sampled(found.inputs, size, config.seed)
-    used = used[:TEST_INPUTS] if options.test else used
+    used = _used(document, config, found, path, test=options.test)
     source = source_of(config.task_type, path, workspace.relative(path), used)
     plan = Plan(resolved(config, model), model, source, used)
     warnings = [*deprecations(config)]
@@ -86,6 +79,34 @@ def prepared(workspace: Workspace, document: Document, options: Options) -> Job:
     if options.fresh:
         plan = next_draw(workspace, lambda draw: dataclasses.replace(plan, draw=draw), existing)
     return Job(document.source, plan, options, tuple(warnings))
+
+
+def _used(
+    document: Document, config: PerspectivesConfig, found: Inputs, path: Path, *, test: bool
+) -> tuple[Input, ...]:
+    """The inputs that the config asks for. Raises DataError where there are too few, or references are missing."""
+    size, n = config.data_config.sample_size, len(found.inputs)
+    chosen = sampled(n, size, config.seed)[: TEST_INPUTS if test else None]
+    problems, hint = without_reference(found, chosen) if config.add_references else [], None
+    if size is not None and size > n:
+        where = document.where(("data_config", "sample_size"))
+        what = f"`data_config.sample_size` is {size:,}, and there are {n:,} inputs in {path}"
+        problems, hint = [Problem(where, what), *problems], "Lower sample_size, or leave it out to use all."
+    if problems:
+        raise refused("The inputs do not fit the config.", path, problems, hint)
+    return tuple(found.inputs[at] for at in chosen)
+
+
+def _unusable(value: Json, where: str) -> Iterator[tuple[str, str]]:
+    """Where a file could not say what is there, for the files' readers refuse it."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _unusable(item, f"{where}.{name}".removeprefix("."))
+    elif isinstance(value, (list, tuple)):
+        for at, item in enumerate(value):
+            yield from _unusable(item, f"{where}.{at}")
+    elif isinstance(value, str) and re.search(r"[\0\ud800-\udfff]", value):
+        yield where, "holds U+0000 or half of a surrogate pair"
 
 
 def existing(reader: Reader, plan: Plan) -> Row | None:

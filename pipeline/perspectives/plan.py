@@ -20,7 +20,6 @@ from tracker.fingerprint import Identity, content_key, identify
 
 NOTES = "Your notes:"
 """What stands between an input and the notes that an agent took on it."""
-_SEATS = 1000
 _MODEL_IN_NAME = 100
 _NAME_BYTES = 240
 """What a file system takes is 255, with the suffix and the number of a second one of that name."""
@@ -104,7 +103,8 @@ class Plan:
         text = self.inputs[position].text
         parts = [agent.strategy, text, *([] if notes is None else [f"{NOTES}\n{notes}"])]
         about = {"task": "respond", "text": text, "condition": agent.condition}
-        return chat_request(self.model, "\n\n".join(parts), _SEATS * agent.seat + self.draw, about)
+        own = int(content_key([agent.seat, self.draw])[:7], 16) if agent.seat or self.draw else 0
+        return chat_request(self.model, "\n\n".join(parts), own, about)
 
     def name(self, moment: datetime) -> str:
         """``translation_Llama-3.3-70B-Instruct-Turbo_20241220_153000``: the stem of the file."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,18 +12,30 @@ from pipeline.asking import Asking, Display, Progress
 from pipeline.engine import Engine, Failed
 from pipeline.perspectives.job import Job
 from pipeline.perspectives.plan import Agent
+from pipeline.perspectives.results import results
 from tracker import agents, clock
+from tracker.agent_file import answers_digest
 from tracker.agents import AGENTS, Claimed
-from tracker.catalogue import Reader
+from tracker.catalogue import Reader, Row, reading
 from tracker.database import Database
 from tracker.ledger import Account
 from tracker.paths import Workspace
 
+_PERSPECTIVES = "SELECT * FROM agent_perspective WHERE agent_dataset_id = :id ORDER BY position"
+_ANSWERS = "SELECT * FROM agent_response_overview WHERE agent_dataset_id = :id ORDER BY position, perspective"
 _ANSWERED = """
     SELECT position, perspective FROM agent_response WHERE agent_dataset_id = :id AND status = 'answered'"""
 _RECORDS = """
     SELECT r.position, r.id FROM source_record r JOIN source_split p ON p.id = r.source_split_id
     JOIN agent_dataset d ON d.source_dataset_id = p.source_dataset_id WHERE d.id = :id"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came of a data set: the digest of its answers, and columns of agent_perspective by position."""
+
+    data_digest: str
+    results: Mapping[int, Row]
 
 
 @dataclass
@@ -41,6 +56,7 @@ class Run(Asking[tuple[int, Agent]]):
         self.budget = self._capped_budget()
         self.endpoints = []
         self.records: dict[int, int] = {}
+        self.figures: Figures | None = None
 
     @property
     def run_id(self) -> int:
@@ -84,9 +100,23 @@ class Run(Asking[tuple[int, Agent]]):
         engine.record(row)
         self.progress.count(row["status"])
 
-    def _beat(self) -> None:
-        agents.heartbeat(self.database, self.claimed)
+    def _beat(self) -> bool:
+        return agents.heartbeat(self.database, self.claimed)
 
     def _reserve(self, total: float) -> bool:
         assert self.max_cost is not None
         return agents.reserve(self.database, self.claimed, total_usd=total, cap_usd=self.max_cost)
+
+    async def _conclude(self, status: str) -> None:
+        if status == "complete" or self.claimed.partial or self.job.options.accept_partial:
+            # The score of long texts takes seconds, and the loop may be a notebook's.
+            self.figures = await asyncio.to_thread(figures, self)
+
+
+def figures(run: Run) -> Figures:
+    """What came of the data set as it is in the record now."""
+    with reading(run.workspace) as reader:
+        perspectives = reader.rows(_PERSPECTIVES, id=run.claimed.dataset_id)
+        answers = reader.rows(_ANSWERS, id=run.claimed.dataset_id)
+    records = [json.loads(line) for line in run.job.plan.source.lines]
+    return Figures(answers_digest(answers), results(perspectives, records, answers))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Self
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator
 
+from pipeline.chat_offline import OFFLINE_MODEL
 from pipeline.specs import AskedSpec, DirectoryName, Label, ModelSpec, Provider, resolve_model
+from tracker import configs
+from tracker.configs import Document
+from tracker.errors import Problem
 from tracker.fingerprint import Json
 from tracker.spec import Spec, Whole, identity, public, setting, settings
 
 REFERENCE = "Reference"
 """The condition of the reference where it is the first agent."""
+_ODD = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+"""Format characters of which letters and emoji are made."""
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and a symbol that are drawn as nothing."""
 
 
 def _with_text(text: str) -> str:
@@ -22,33 +31,49 @@ def _with_text(text: str) -> str:
     return text
 
 
+def _legible(name: str) -> str:
+    """A name that looks like what it is wherever it is shown."""
+    odd = next((char for char in name if unicodedata.category(char) in _ODD and char not in _JOINERS), None)
+    if odd is not None:
+        raise ValueError(f"holds U+{ord(odd):04X}, a control or format character, which nobody sees")
+    if not any(unicodedata.category(char)[0] in "LNPS" and char not in _BLANK for char in name):
+        raise ValueError("holds no character that can be seen")
+    return name
+
+
+def _stripped(text: str | None) -> str | None:
+    return None if text is None else text.strip()
+
+
 def _none_if_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def _distinct(perspectives: tuple[PerspectiveSpec, ...]) -> tuple[PerspectiveSpec, ...]:
+def _some(perspectives: tuple[PerspectiveSpec, ...]) -> tuple[PerspectiveSpec, ...]:
     # Not min_length: pydantic counts what is left of a list in which something else is wrong.
     if not perspectives:
         raise ValueError("holds no perspective, and at least one must answer")
-    names = [each.condition for each in perspectives]
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        where = {name: " and ".join(str(at) for at, each in enumerate(names, 1) if each == name) for name in twice}
-        raise ValueError("; ".join(f"condition {name!r} is there twice (perspectives {where[name]})" for name in twice))
     return perspectives
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 class PerspectiveSpec(Spec):
     """One condition under which an agent answers."""
 
-    condition: Annotated[Label, AfterValidator(str.strip), AfterValidator(_with_text)] = setting(
-        max_length=100, help="its name in results, tables and plots; no two are the same"
+    condition: Annotated[Label, AfterValidator(str.strip), AfterValidator(_with_text), AfterValidator(_legible)] = (
+        setting(max_length=100, help="its name in results, tables and plots; no two are the same")
     )
-    reading: Annotated[str | None, BeforeValidator(_none_if_empty)] = setting(
+    # JSON and YAML differ in how a text ends; what is told does not.
+    reading: Annotated[str | None, BeforeValidator(_none_if_empty), AfterValidator(_stripped)] = setting(
         None,
         help="what the agent does with the input first, for notes that it has when it answers; null: nothing",
     )
-    strategy: Annotated[str, AfterValidator(_with_text)] = setting(help="what the agent is told to do with the input")
+    strategy: Annotated[str, AfterValidator(_with_text), AfterValidator(str.strip)] = setting(
+        help="what the agent is told to do with the input"
+    )
 
 
 class AgentModelSpec(AskedSpec):
@@ -57,6 +82,9 @@ class AgentModelSpec(AskedSpec):
     model: str = setting(
         alias="model_name", abbreviation="", min_length=1, max_length=150, help="the model's name at its provider"
     )
+    # What says the same is the same: one text and a list of it, no message and an empty one.
+    stop: Annotated[tuple[str, ...] | None, BeforeValidator(_several)] = setting(None, help="texts that end an answer")
+    system_prompt: Annotated[str | None, BeforeValidator(_none_if_empty)] = setting(None, help="the system message")
 
 
 class DataConfigSpec(Spec):
@@ -71,10 +99,13 @@ class DataConfigSpec(Spec):
 class PerspectivesConfig(Spec):
     """A configuration of `synthtrack perspectives`."""
 
-    task_type: DirectoryName = setting(max_length=80, help="what the agents do, in a word: it begins the file's name")
+    # Not of every directory: data sets have names that were given before anybody looked at them so closely.
+    task_type: Annotated[DirectoryName, AfterValidator(_legible)] = setting(
+        max_length=80, help="what the agents do, in a word: it begins the file's name"
+    )
     task_description: str = setting("", help="a sentence for those who read the file; no agent sees it")
     agent_model: AgentModelSpec = setting(alias="model_config", help="the model behind all agents")
-    agent_perspectives: Annotated[tuple[PerspectiveSpec, ...], AfterValidator(_distinct)] = setting(
+    agent_perspectives: Annotated[tuple[PerspectiveSpec, ...], AfterValidator(_some)] = setting(
         help="the conditions, one at least; responses come in their order"
     )
     data_config: DataConfigSpec = setting(help="the inputs")
@@ -87,11 +118,51 @@ class PerspectivesConfig(Spec):
         None, operational=True, ge=0, help="draws the sample_size inputs at random; default: the first ones are used"
     )
 
-    @model_validator(mode="after")
-    def _one_reference(self) -> Self:
-        if self.add_references and any(each.condition == REFERENCE for each in self.agent_perspectives):
-            raise ValueError(f"with add_references no other condition can be called {REFERENCE!r}")
-        return self
+
+def validated(document: Document) -> PerspectivesConfig:
+    """The settings in ``document``. Raises ConfigError with every problem, each with file and line."""
+    return configs.validate(
+        PerspectivesConfig, document, [*_condition_problems(document), *_offline_problems(document)]
+    )
+
+
+def _condition_problems(document: Document) -> Iterator[Problem]:
+    """Conditions that have the name of another one, or of the reference where that is an agent; whatever their case."""
+    given = document.data.get("agent_perspectives")
+    is_taken = document.data.get("add_references") is True
+    first: dict[str, int] = {}
+    for at, each in enumerate(given if isinstance(given, list) else []):
+        name = each.get("condition") if isinstance(each, Mapping) else None
+        if not isinstance(name, str) or not name.strip():
+            continue
+        own, key = _folded(name), f"agent_perspectives.{at}.condition"
+        where = document.where(("agent_perspectives", at, "condition"))
+        if first.setdefault(own, at) != at:
+            other = f"agent_perspectives.{first[own]}"
+            yield Problem(where, f"`{key}`: {name.strip()!r} is the condition of {other} already")
+        elif is_taken and own == _folded(REFERENCE):
+            yield Problem(where, f"`{key}`: with add_references no other condition can be called {REFERENCE!r}")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().strip()
+
+
+def _offline_problems(document: Document) -> list[Problem]:
+    """What the offline provider, which is no LLM, cannot stand for."""
+    model = document.data.get("model_config")
+    if document.data.get("api_provider") != "offline" or not isinstance(model, Mapping):
+        return []
+    wanted = {"model_name": OFFLINE_MODEL, "base_url": None, "endpoint": None}
+    return [
+        Problem(
+            document.where(("model_config", name)),
+            f"`model_config.{name}`: the offline provider answers by rules that are called {OFFLINE_MODEL}; "
+            + ("it can stand for no LLM" if only else "they are asked nowhere"),
+        )
+        for name, only in wanted.items()
+        if name in model and model[name] not in {only, None}
+    ]
 
 
 READING = 1
@@ -120,10 +191,7 @@ def identity_parts(config: PerspectivesConfig, *, inputs: str, draw: int) -> dic
 
 def recorded_config(config: PerspectivesConfig) -> dict[str, Json]:
     """``config`` as JSON and YAML have it, without secrets."""
-    found = public(config)
-    # `reading: null` is part of the form, and what an agent did not do is worth reading.
-    found["agent_perspectives"] = [each.model_dump() for each in config.agent_perspectives]
-    return found
+    return public(config)
 
 
 def recorded_settings(config: PerspectivesConfig) -> dict[str, Json]:

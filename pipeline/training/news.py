@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tracker.catalogue import Row
+from tracker.errors import reason
 from tracker.sweeps import point
 
 
@@ -33,10 +34,3 @@ def _what(run: Row) -> str:
         return f"{done}, {UNTRAINED}" if run["best_step"] == 0 else done
     why = "" if run["error"] is None else f": {reason(run['error'])}"
     return f"{status} at {at}{why}"
-
-
-def reason(error: str) -> str:
-    """The line of a recorded error that says what went wrong; after an Error's message comes what to do about it."""
-    lines = error.strip().splitlines() or ["no reason was recorded"]
-    is_last = lines[0].startswith("Traceback") or lines[-1].startswith("Its process")
-    return lines[-1 if is_last else 0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from cli.side_by_side import beside, hanging, wrapped
+from cli.side_by_side import MOST_CHARACTERS, beside, hanging, wrapped
 from tests import perspectives
 from tests.llm_server import running_server
 from tests.perspectives import agent, offline, pairs, served, write_config, write_inputs
@@ -151,7 +151,13 @@ def test_what_is_not_there_is_said(built: Path, arguments: list[str], said: str)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["show"], ["show", FIRST, "--input", "1", "--samples", "1"], ["show", FIRST, "--input", "0"], ["compare", FIRST]],
+    [
+        ["show"],
+        ["show", FIRST, "--failed", "--samples", "1"],
+        ["show", FIRST, "--input", "1", "--samples", "1"],
+        ["show", FIRST, "--input", "0"],
+        ["compare", FIRST],
+    ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(built: Path, arguments: list[str]) -> None:
     assert ask(built, *arguments, code=2).startswith("Usage: synthtrack perspectives ")
@@ -294,11 +300,20 @@ def test_failures_and_what_is_left_are_shown_with_the_next_command(tmp_path: Pat
         assert execute(root, "perspectives", "--test", "config.json", "--no-mlflow").code == 1
         out = ask(root, "list", "-v")
         assert "⚠️ unfinished" in out
-        assert "Responses: 9 of 12 (4 inputs x 3 perspectives), 3 failed" in out
+        assert "Responses: 9 of 12 (4 inputs x 3 conditions), 3 failed" in out
         assert "File: none yet, responses are missing" in out
         out = ask(root, "show", "translation", "--input", "3")
         assert "Next: synthtrack perspectives config.json --test\n" in out
         assert "❌ HTTP 500" in out
+        # The table counts what the line above it counts, and knows no more.
+        [line] = [line for line in out.splitlines() if line.startswith("Original  ")][:1]
+        assert line.split()[1:] == ["3", "1", "-", "-", "-", "-", "-"]
+        compared = ask(root, "compare", "translation", "translation")
+        assert re.search(r"Original +answered +3 +3 +0\n +failed +1 +1 +0\nNoted", compared)
+        shown = json.loads(ask(root, "show", "translation", "--json"))
+        assert [(each["n_responses"], each["n_failed"], each["mean_words"]) for each in shown["conditions"]] == [
+            (3, 1, None)
+        ] * 3
         again = ("perspectives", "--test", "config.json", "--no-mlflow", "--accept-partial")
         assert execute(root, *again).code == 0
     out = ask(root, "show", "translation", "--input", "3")
@@ -307,6 +322,55 @@ def test_failures_and_what_is_left_are_shown_with_the_next_command(tmp_path: Pat
     assert re.search(r"⚡ 2 runs\n.*made, partial, 3 failed", out)
     conditions = [line.split() for line in out.splitlines() if line.startswith("Original  ")]
     assert conditions[0][1:3] == ["3", "1"]
+    assert "-" not in conditions[0]
+    name = next(iter((root / "data/agents").iterdir())).stem
+    assert f"💾 What failed: synthtrack perspectives show {name} --failed\n" in out
+    failed = ask(root, "show", "translation", "--failed")
+    assert "Failed: 3 of 12 responses\nTo try them again: synthtrack perspectives config.json --test\n" in failed
+    told = [line.split(": ")[0] for line in failed.splitlines() if line.startswith("❌")]
+    assert told == [f"❌ Input 3, {each['condition']}" for each in perspectives.PERSPECTIVES]
+    [only] = json.loads(ask(root, "show", "translation", "--failed", "--condition", "noted", "--json"))
+    assert (only["number"], only["condition"], only["error"][:8]) == (3, "Noted", "HTTP 500")
+    assert json.loads(ask(root, "show", "translation", "--failed", "--input", "1", "--json")) == []
+
+
+def test_where_nothing_was_answered_is_marked_and_not_meant(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "workspace")
+    with running_server() as server:
+        write_config(root, served(server.base_url, model_config__model_name="no-such-model"), "wrong.json")
+        assert call(root, "perspectives", "wrong.json", "--no-mlflow").code == 8
+    assert "Status: ⚠️ unfinished, nothing answered\n" in ask(root, "list")
+    out = ask(root, "show", "translation")
+    assert "Responses: 0 of 12 (4 inputs x 3 conditions)\n" in out
+    # What to do about it is said, and what it is: the hint is not all.
+    [why] = [line for line in out.splitlines() if "❌" in line]
+    assert "no-such-model" in why
+    assert "Check" not in why
+    write_config(root, offline())
+    ask(root, "config.json", "--no-mlflow")
+    assert "Status: complete\n" in ask(root, "show", "translation")
+
+
+def test_another_draw_is_said_to_be_one(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "workspace")
+    write_config(root, offline())
+    for arguments in ((), ("--fresh",)):
+        ask(root, "config.json", "--no-mlflow", *arguments)
+    assert [line.rpartition("Model: ")[2] for line in ask(root, "list").splitlines() if "Model: " in line] == [
+        "rules-v1, temperature 0.7", "rules-v1, temperature 0.7, draw 1"
+    ]  # fmt: skip
+    second = json.loads(ask(root, "list", "--json"))[1]["name"]
+    assert "\nDraw: 1 " in ask(root, "show", second)
+
+
+def test_a_name_stays_in_one_piece_where_its_agent_reads_first(tmp_path: Path) -> None:
+    root = new_root(tmp_path / "workspace")
+    names = ("Original with Notes", "Score Mismatch", "Unfounded Harshness")
+    write_config(root, offline(agent_perspectives=[agent(name, reading="Read.") for name in names]))
+    ask(root, "config.json", "--no-mlflow")
+    out = ask(root, "show", "translation")
+    assert all(f"\n{name} *  " in out for name in names)
+    assert out.count("* reads first, and answers with its notes\n") == 1
 
 
 def test_who_makes_it_now_is_shown(tmp_path: Path) -> None:
@@ -324,7 +388,7 @@ def test_who_makes_it_now_is_shown(tmp_path: Path) -> None:
             process.kill()
             process.communicate()
     out = ask(root, "list")
-    assert "Status: ⚠️ unfinished\n" in out
+    assert "Status: ⚠️ unfinished, nothing answered\n" in out
     assert "Next: synthtrack perspectives config.json\n" in ask(root, "show", "translation")
 
 
@@ -352,6 +416,18 @@ def test_real_pairs_are_compared(tmp_path: Path) -> None:
     assert re.search(r"Original: \d+\.\d and \d+\.\d; (no difference|the difference of \d+\.\d points) ", out)
     assert "corrected for 3 tests (Holm)" in " ".join(out.split())
     assert "🔍 Input 117\n" in out
+
+
+def test_of_a_very_long_text_the_beginning_is_shown_and_how_much_more_there_is() -> None:
+    text = "word " * (MOST_CHARACTERS // 5)
+    more = f"{text}and 16 chars more"
+    assert "more characters" not in "\n".join(wrapped(text, 80))
+    assert wrapped(more, 80) == [*wrapped(text, 80), "... 17 more characters; --json shows all"]
+    assert " ".join(wrapped(text, 77)) == text.rstrip()
+    assert wrapped(more, 80, 2) == [*wrapped(text, 80)[:1], f"{'word ' * 15}w ..."]
+    lines = beside([["A", "x" * 5_000_000, "y"]], 80)
+    assert len(lines) < 3_000
+    assert "4,900,000 more" in " ".join(lines[-3:])
 
 
 def test_texts_are_wrapped_at_blanks_and_in_words_that_are_too_long() -> None:

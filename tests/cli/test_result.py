@@ -556,6 +556,8 @@ def test_names_do_not_steer_the_terminal(
 @pytest.mark.parametrize(
     ("difference", "p", "words"),
     [
+        (0.0004, 0.53, "the difference of less than 0.05 points may well be chance (p = 0.53)"),
+        (-0.0004, 0.0003, "the difference of less than 0.05 points is more than chance explains (p < 0.001)"),
         (0.03, 0.549, "the difference of 3.0 points may well be chance (p = 0.55)"),
         (-0.09, 0.0123, "the difference of 9.0 points is more than chance explains (p = 0.012)"),
         (0.2, 1e-9, "the difference of 20.0 points is more than chance explains (p < 0.001)"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,10 @@ def test_every_kind_of_copy_gives_the_same_bytes(
     assert found.content.decode().startswith(
         '[\n  {\n    "input": "Satz 5, schön.",\n    "reference": "Sentence 5."\n  },\n'
     )
-    assert found.digest == "57fd1087058716bd7ca3a95a92710f4832248ba92363402e40261c4d993ea487"
+    digest = "57fd1087058716bd7ca3a95a92710f4832248ba92363402e40261c4d993ea487"
+    assert hashlib.sha256(found.content).hexdigest() == digest
+    assert found.lines.decode().startswith('{"input": "Satz 5, schön.", "reference": "Sentence 5."}\n{"input"')
+    assert found.lines.count(b"\n") == 5
 
 
 def test_articles_keep_their_lines(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from mlflow import MlflowClient
@@ -22,11 +23,11 @@ from pipeline.asking import Progress
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Options, prepare_settings
 from tests import perspectives
-from tests.agent_rows import FAILED, claim, make, wanted
+from tests.agent_rows import FAILED, claim, finish, make, wanted
 from tests.databases import KINDS, empty_workspace, rows
 from tests.llm_server import running_server
 from tests.mlflow_reading import artifact, artifacts, client_of, inputs, only
-from tracker import outbox
+from tracker import agents, outbox
 from tracker.agent_report import RUN_TAG, condition_keys
 from tracker.agents import OUTBOX
 from tracker.catalogue import reading
@@ -35,6 +36,7 @@ from tracker.errors import Interrupted
 from tracker.mlflow_log import Drained, drain
 from tracker.mlflow_ui import AGENT_RUN, comparisons
 from tracker.paths import Workspace
+from tracker.store import Totals
 
 HOSTILE = ["a/b", "a_b", "50% off", "Émile", "..", "x" * 100]
 ASKED = [perspectives.agent(name, reading="Take notes." if name == ".." else None) for name in HOSTILE]
@@ -151,7 +153,8 @@ def test_without_references_there_is_no_chrf_and_the_same_columns(logged: Logged
 def test_the_settings_are_parameters_and_tell_two_runs_apart(logged: Logged) -> None:
     made, warmer = (logged.shown(uuid).data.params for uuid in (logged.made, logged.warmer))
     different = {name for name in made.keys() | warmer.keys() if made.get(name) != warmer.get(name)}
-    assert different == {"model_config.temperature", "run.fingerprint"}
+    # The compare page draws what differs: nothing that always does is a parameter.
+    assert different == {"model_config.temperature"}
     assert warmer["model_config.temperature"] == "1.5"
     assert made["conditions"] == ", ".join(["Reference", *HOSTILE])
     assert made["agent_perspectives.50_off.strategy"] == "Do as 50% off would."
@@ -259,10 +262,14 @@ def test_the_user_interface_links_the_runs_that_made_data_sets_of_a_task(logged:
         assert logged.shown(uuid).info.run_id in found.url
     assert logged.shown(logged.reused).info.run_id not in found.url
     experiment = logged.shown(logged.made).info.experiment_id
-    listed = logged.client.search_runs(
-        [experiment], "tags.`synthtrack.agent_run` != '' AND tags.`synthtrack.outcome` != 'reused'"
-    )
-    assert {run.data.tags[RUN_TAG] for run in listed} == {logged.made, logged.warmer}
+    assert f"/experiments/{experiment}/runs?" in found.samples_url
+    assert beside(logged.client, experiment, found.samples_url) == {logged.made, logged.warmer}
+
+
+def beside(client: MlflowClient, experiment: str, link: str) -> set[str]:
+    """The runs (uuids) that MLflow finds by the filter in a link."""
+    [chosen] = parse_qs(link.partition("?")[2])["searchFilter"]
+    return {run.data.tags[RUN_TAG] for run in client.search_runs([experiment], chosen)}
 
 
 def test_a_deleted_mlruns_comes_back_the_same(logged: Logged) -> None:
@@ -296,13 +303,26 @@ def test_on_both_databases_runs_that_ended_are_logged_and_linked_and_one_that_go
             make(database)
             make(database, references=True, name="other")
             make(database, (("Hello", FAILED), ("Bye", "See you")), name="partial", draw=1)
+            # A failure of its own, and one after which the data set is what it was.
+            finish(database, claim(database, wanted(database, name="partial", draw=1)), "failed")
+            refused = claim(database, wanted(database, name="refused", draw=3))
+            agents.finish(database, refused, Totals(), status="failed", error="HTTP 404")
             going = claim(database, wanted(database, name="going", draw=2))
             row = {"kind": "agent_run", "agent_run_id": going.run_id, "created_at": "now"}
             with database.writing() as connection:
                 database.insert_new(connection, OUTBOX, [row])
         with reading(workspace) as reader:
-            assert len(outbox.pending(reader)) == len(outbox.pending(reader, everything=True)) == 3
+            assert len(outbox.pending(reader)) == len(outbox.pending(reader, everything=True)) == 5
         drained = drain(workspace)
-        assert (drained.logged, drained.errors) == (3, [])
+        assert (drained.logged, drained.errors) == (5, [])
         (found,) = comparisons(workspace, "http://host")
         assert (found.kind, found.n_runs) == (AGENT_RUN, 3)
+        client = client_of(workspace)
+        [experiment] = [each for each in client.search_experiments() if each.name == "perspectives_translation"]
+        made = [str(row["uuid"]) for row in rows(workspace, "SELECT uuid FROM agent_run ORDER BY id LIMIT 3")]
+        assert beside(client, experiment.experiment_id, found.samples_url) == set(made)
+        assert {only(client, RUN_TAG, uuid).info.run_id for uuid in made} == compared(found.url)
+
+
+def compared(link: str) -> set[str]:
+    return set(json.loads(parse_qs(link.partition("?")[2])["runs"][0]))

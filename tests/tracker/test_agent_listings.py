@@ -113,6 +113,42 @@ def test_tells_who_makes_it_now_and_what_that_costs_at_no_known_price(tmp_path: 
     assert [run["status"] for run in runs] == ["running"]
 
 
+def test_the_responses_of_what_is_not_finished_are_counted_by_condition(study: Study, reader: Reader) -> None:
+    of = agent_listings.conditions(reader, [study.review.dataset_id, study.second.dataset_id])
+    unfinished = of[study.review.dataset_id]
+    assert [(each["n_responses"], each["n_failed"]) for each in unfinished] == [(1, 1), (2, 0)]
+    assert {each[name] for each in unfinished for name in ("mean_words", "mean_characters", "chrf")} == {None}
+    # A data set that is finished has what was recorded.
+    assert [(each["n_responses"], each["n_failed"]) for each in of[study.second.dataset_id]] == [(2, 0), (2, 0), (1, 1)]
+
+
+def test_conditions_of_what_is_made_anew_are_counted_as_they_stand(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database:
+        first = make(database, (("Hello", None), GOOD[1]), references=True)
+        claimed = claim(database, wanted(database, references=True))
+        answer(database, claimed, GOOD)
+        with reading(workspace) as reader:
+            found = agent_listings.conditions(reader, [first.dataset_id])[first.dataset_id]
+            row = agent_listings.dataset(reader, workspace, "translation")
+    assert [(each["n_responses"], each["n_failed"]) for each in found] == [(2, 0), (2, 0), (2, 0)]
+    assert row["n_responses"] == sum(each["n_responses"] for each in found if not each["is_reference"])
+
+
+def test_what_was_never_answered_stands_in_nobodys_way(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database:
+        empty = claim(database, wanted(database, name="translation_m_20261120_000000", draw=1))
+        with reading(workspace) as reader:
+            # Alone it is meant all the same.
+            assert {find(reader, workspace, ref) for ref in ("translation", "_m_2026")} == {empty.dataset_id}
+        good = make(database)
+    with reading(workspace) as reader:
+        assert {find(reader, workspace, ref) for ref in ("translation", "_m_2026", "2026112")} == {good.dataset_id}
+        assert find(reader, workspace, "translation_m_20261120_000000") == empty.dataset_id
+        assert find(reader, workspace, "_000000") == empty.dataset_id
+
+
 def test_a_run_without_a_process_is_interrupted(study: Study, reader: Reader) -> None:
     (run,) = agent_listings.runs(reader, [study.review.dataset_id])[study.review.dataset_id]
     assert (run["status"], run["outcome"]) == ("interrupted", "made")
@@ -125,6 +161,14 @@ def test_runs_are_listed_oldest_first_with_mlflows_id(study: Study, reader: Read
     assert [run["mlflow_run_id"] for run in found[ids[0]]] == ["0123456789abcdef" * 2]
     assert [(run["status"], run["mlflow_run_id"]) for run in found[ids[1]]] == [("partial", None)]
     assert found[ids[0]][0]["tokens_estimated"] is False
+
+
+def test_runs_have_the_same_columns_whatever_became_of_them(study: Study, reader: Reader) -> None:
+    found = agent_listings.runs(reader, [study.first.dataset_id, study.second.dataset_id, study.review.dataset_id])
+    every = [run for of in found.values() for run in of]
+    assert {run["status"] for run in every} == {"complete", "partial", "interrupted"}
+    assert len({frozenset(run) for run in every}) == 1
+    assert not {"heartbeat", "pid_started"} & set(every[0])
 
 
 @pytest.mark.parametrize(
@@ -178,8 +222,16 @@ def test_what_could_be_several_names_them(study: Study, reader: Reader, ref: str
         find(reader, study.workspace, ref)
     hint = str(caught.value.hint)
     assert hint.startswith("It could be:\n")
-    assert f"  {study.fingerprints[FIRST]}  {FIRST}" in hint.splitlines()
-    assert f"  {study.fingerprints[SECOND]}  {SECOND}" in hint.splitlines()
+    assert f"  {study.fingerprints[FIRST]}  {FIRST}  (2 x 2, temperature 0.7)" in hint.splitlines()
+    assert f"  {study.fingerprints[SECOND]}  {SECOND}  (2 x 2, temperature 0.7)" in hint.splitlines()
+
+
+def test_a_trial_is_meant_only_where_there_is_nothing_else(study: Study) -> None:
+    with open_database(study.workspace) as database, database.writing() as connection:
+        connection.execute(update(DATASET).where(DATASET.c.name == FIRST).values(is_trial=True))
+    with reading(study.workspace) as reader:
+        assert find(reader, study.workspace, "translation") == study.second.dataset_id
+        assert find(reader, study.workspace, FIRST) == study.first.dataset_id
 
 
 @pytest.mark.parametrize(

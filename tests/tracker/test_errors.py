@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tracker import errors
-from tracker.errors import ConfigError, Error, Problem, UnknownReference
+from tracker.errors import ConfigError, Error, Problem, UnknownReference, reason
 
 CLASSES = [
     each
@@ -50,3 +50,18 @@ def test_a_wrong_name_is_answered_with_close_ones(name: str, hint: str | None, e
     error = UnknownReference("batch", name, ["batch_temperature", "other"], hint=hint)
     assert str(error) == expected
     assert error.matches == (("batch_temperature",) if "mean" in expected else ())
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ("The loss is nan at step 3.\nUse a lower learning_rate.", "The loss is nan at step 3."),
+        ("Traceback (most recent call last):\n  File x\nValueError: no", "ValueError: no"),
+        ('  File "a.py", line 3, in f\n    g()\nValueError: no', "ValueError: no"),
+        ("Loading ...\nIts process ended with exit code 3.", "Its process ended with exit code 3."),
+        ("its process ended without a word", "its process ended without a word"),
+        ("", "no reason was recorded"),
+    ],
+)
+def test_the_reason_is_what_went_wrong_and_not_what_to_do_about_it(recorded: str, said: str) -> None:
+    assert reason(recorded) == said

@@ -228,7 +228,7 @@ RESPONSES: list[dict[str, Any]] = [
 
 
 def agents(**columns: Any) -> dict[str, Any]:
-    settings = {
+    settings: dict[str, Any] = {
         "task_type": "translation", "task_description": "", "api_provider": "openai", "add_references": True, "draw": 0,
         "model_config": {"model_name": "m", "endpoint": "e", "temperature": 0.7, "top_p": 1, "max_tokens": 50},
         "agent_perspectives": [
@@ -237,7 +237,14 @@ def agents(**columns: Any) -> dict[str, Any]:
         "data_config": {"inputs": "i"}, "reading": 1,
     }  # fmt: skip
     own = identify("agent_dataset", settings)
+    told = {name: value for name, value in settings.items() if name not in {"draw", "reading", "data_config"}}
+    data = {"input_data_path": "inputs.json"}
+    # What is not given stands in the settings and in no config.
+    flat = {f"model_config.{name}": value for name, value in settings["model_config"].items()}
+    flat |= {"data_config.input_data_path": "inputs.json", "data_config.sample_size": None, "seed": None}
+    flat |= {name: value for name, value in told.items() if name != "model_config"}
     return {
+        "config": json.dumps({**told, "data_config": data}), "settings": json.dumps(flat),
         "fingerprint": own.fingerprint, "digest": own.digest, "identity": own.canonical, "scheme": 1, "name": "t_m_1",
         "task_type": "translation", "task_description": "", "provider": "openai", "add_references": 1, "draw": 0,
         "model": "m", "endpoint": "e", "temperature": 0.7, "top_p": 1.0, "max_tokens": 50, "n_inputs": 2,
@@ -322,6 +329,35 @@ def test_what_contradicts_an_agent_data_set_is_said(change: dict[str, Any], what
     found = of_agents(**change)
     assert len(found) == len(what), found
     assert all(one.startswith(start) for one, start in zip(found, what, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("column", "before", "after", "what"),
+    [
+        ("config", '"seed": 3', '"seed": 4', ["`seed` of its config is not that of its settings"]),
+        ("config", '"inputs.json"', '"else.json"',
+         ["`data_config.input_data_path` of its config is not that of its settings"]),
+        ("config", '"temperature": 0.7', '"temperature": 0.8',
+         ["`model_config.temperature` of its config is not that of its identity"]),
+        ("config", ', "top_p": 1', "", ["`model_config.top_p` of its config is not that of its identity"]),
+        ("config", "Do.", "Do not.", ["`agent_perspectives` of its config is not that of its identity"]),
+        ("config", '{"task_type"', '{"stop": [], "task_type"', ["`stop` of its config is not that of its settings"]),
+        ("settings", '"seed": 3', '"seed": null', ["`seed` of its config is not that of its settings"]),
+        ("settings", '"model_config.top_p": 1', '"model_config.top_p": 2',
+         ["`model_config.top_p` of its settings is not that of its identity"]),
+        ("settings", '"model_config.top_p": 1, ', "",
+         ["`model_config.top_p` of its settings is not that of its identity"]),
+        ("config", "{", "", ["its config or its settings cannot be read"]),
+        ("settings", "{", "[", ["its config or its settings cannot be read"]),
+    ],
+)  # fmt: skip
+def test_a_config_or_settings_that_were_edited_are_said(column: str, before: str, after: str, what: list[str]) -> None:
+    row = agents()
+    row["config"] = json.dumps({**json.loads(row["config"]), "seed": 3})
+    row["settings"] = json.dumps({**json.loads(row["settings"]), "seed": 3})
+    assert of_agents(row) == []
+    assert before in row[column]
+    assert of_agents({**row, column: row[column].replace(before, after, 1)}) == what
 
 
 def test_of_what_is_being_made_only_what_is_there_is_checked() -> None:

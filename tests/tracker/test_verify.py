@@ -349,6 +349,15 @@ AGENTS_RECORD: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "UPDATE agent_dataset SET temperature = 0.8 WHERE id = 2",
         [("agent data set", "temperature is 0.8, in its identity 0")],
     ),
+    "config": (
+        "UPDATE agent_dataset SET config = REPLACE(config, 'inputs.json', 'else.json') WHERE id = 1",
+        [("agent data set", "`data_config.input_data_path` of its config is not that of its settings"),
+         ("tree", "edited")],
+    ),
+    "settings": (
+        "UPDATE agent_dataset SET settings = REPLACE(settings, 'rules-v1', 'rules-v2') WHERE id = 2",
+        [("agent data set", "`model_config.model_name` of its settings is not that of its identity")],
+    ),
     "condition": (
         "UPDATE agent_perspective SET condition = 'Else' WHERE agent_dataset_id = 1 AND position = 2",
         [("agent data set", "its conditions are not those of its identity"), ("tree", "edited")],

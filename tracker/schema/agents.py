@@ -29,6 +29,7 @@ class AgentDataset(SQLModel, table=True):
     top_p: float | None = None
     max_tokens: int | None = None
     draw: int = Field(default=0, description="0, or which --fresh draw of the same settings")
+    is_trial: bool = Field(default=False, description="only ever asked for with --test: few inputs and perspectives")
     add_references: bool = Field(description="whether the reference is the first agent")
     n_inputs: int
     n_perspectives: int = Field(description="without the reference")

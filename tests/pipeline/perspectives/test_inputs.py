@@ -92,6 +92,17 @@ def test_what_is_wrong_with_an_input_is_told_at_its_place(
     assert what.startswith(words)
 
 
+@pytest.mark.parametrize(("name", "form"), [("x.json", "[{}, {}]"), ("x.jsonl", "{}\n{}\n")])
+@pytest.mark.parametrize("key", ["input", "reference", "note"])
+def test_of_two_equal_keys_neither_wins(tmp_path: Path, name: str, form: str, key: str) -> None:
+    path = tmp_path / name
+    # What is in fields that nobody uses is nobody's affair.
+    good = '{"input": "x", "note": {"a": 1, "a": 2}}'
+    path.write_text(form.format(good, f'{{"input": "y", "{key}": "a", "other": 1, "{key}": "b"}}'), encoding="utf-8")
+    place = ", input 2" if name == "x.json" else ":2"
+    assert told(path) == [(place, f"the key {key!r} stands there twice")]
+
+
 def test_lines_are_counted_with_the_blank_ones(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('\n{"input": "a"}\n\nnonsense\n{"input": "\\ud800"}\n{"input": NaN}\n', encoding="utf-8")
@@ -104,6 +115,7 @@ def test_the_first_problems_are_told_and_the_number_of_the_rest(tmp_path: Path) 
     found = told(path)
     assert [where for where, _ in found[:-1]] == [f", input {number}" for number in range(1, 21)]
     assert found[-1] == ("", "and 3 more")
+    assert told(write(path, [{"input": ""}] * 21))[-1] == ("", "and 1 more")
     assert len(told(write(path, [{"input": ""}] * 20))) == 20
 
 
@@ -171,27 +183,25 @@ def test_more_inputs_than_there_are_is_told_with_how_many_there_are(tmp_path: Pa
     write(tmp_path / "inputs.json", RECORDS)
     with pytest.raises(DataError, match=rf"is {size:,}, and there are 2 inputs in .*inputs\.json") as caught:
         plan(tmp_path, data_config__sample_size=size)
-    assert caught.value.hint == "Lower it, or leave it out to use all."
-
-
-INDEXED = tuple(Input(str(number)) for number in range(100))
+    assert caught.value.hint == "Lower sample_size, or leave it out to use all."
 
 
 def test_a_sample_is_the_first_inputs_or_with_a_seed_drawn_in_the_order_of_the_file() -> None:
-    assert sampled(INDEXED, None, None) == sampled(INDEXED, 100, 3) == sampled(INDEXED, None, 3) == INDEXED
-    assert sampled(INDEXED, 7, None) == INDEXED[:7]
-    drawn = [int(each.text) for each in sampled(INDEXED, 7, 3)]
+    everything = list(range(100))
+    assert sampled(100, None, None) == sampled(100, 100, 3) == sampled(100, None, 3) == everything
+    assert sampled(100, 7, None) == everything[:7]
     # Known, so that a seed means the same for ever.
-    assert drawn == [8, 17, 22, 76, 79, 86, 97]
-    assert [int(each.text) for each in sampled(INDEXED, 7, 4)] != drawn
+    assert sampled(100, 7, 3) == [0, 20, 28, 31, 74, 76, 89]
+    assert sampled(100, 7, 4) != [0, 20, 28, 31, 74, 76, 89]
 
 
 @given(st.integers(1, 100), st.integers(0, 2**63 - 1))
-def test_a_drawn_sample_has_its_size_and_holds_nothing_twice(size: int, seed: int) -> None:
-    drawn = [int(each.text) for each in sampled(INDEXED, size, seed)]
+def test_a_drawn_sample_has_its_size_holds_nothing_twice_and_is_part_of_a_larger_one(size: int, seed: int) -> None:
+    drawn = sampled(100, size, seed)
     assert drawn == sorted(set(drawn))
     assert len(drawn) == size
-    assert sampled(INDEXED, size, seed) == sampled(INDEXED, size, seed)
+    assert sampled(100, size, seed) == drawn
+    assert set(drawn) <= set(sampled(100, min(100, size + 5), seed))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

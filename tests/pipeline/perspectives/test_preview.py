@@ -184,9 +184,10 @@ def test_many_inputs_are_estimated_as_if_all_were_counted(root: Path) -> None:
     write_config(root, offline(agent_perspectives=[agent("A", "Do."), agent("B", "Do it.", "Read.")]))
     found = preview(root)
     assert found["n_calls"] == 3 * 1050
-    # "Do." and "Do it." with an input are 13 and 16 bytes, "Read." 15; notes are 1 token.
-    exact = 1050 * ((4 + 4) + (4 + 4 + 1 + 4) + (4 + 4))
-    assert abs(found["prompt_tokens"] - exact) <= 0.2 * exact
+    # With an input "Do.", "Do it." and "Read." are 4 tokens each and a message 4 more; notes are 1 token.
+    assert found["prompt_tokens"] == 1050 * (8 + (8 + 1) + 8)
+    # An input is 2 tokens, and so is each response.
+    assert found["completion_tokens"] == 1050 * (2 + 1 + 2)
 
 
 def test_several_configs_are_told_of_one_after_the_other(root: Path) -> None:

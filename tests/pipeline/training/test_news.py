@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.training.news import news, reason
+from pipeline.training.news import news
 
 
 def run(run_id: int, status: str, **columns: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def test_each_change_is_said_once() -> None:
     before = [run(0, "running"), run(1, "running"), run(2, "running"), run(3, "stopped"), run(4, "running")]
     now = [
         run(0, "complete", accuracy=0.762),
-        run(1, "failed", error="Traceback\n  ...\nLoss is not finite.\n"),
+        run(1, "failed", error="Traceback (most recent call last):\n  ...\nLoss is not finite.\n"),
         run(2, "interrupted"),
         run(3, "running", n_resumed=1),
         run(4, "running", step=41),
@@ -46,9 +46,3 @@ def test_a_training_that_led_nowhere_is_no_success() -> None:
     assert said.endswith("accuracy 50.0%, which is the untrained model's: no step lowered the loss on dev")
     [said] = news([run(0, "running")], [run(0, "complete", accuracy=0.5, best_step=4)])
     assert said.endswith("accuracy 50.0%")
-
-
-def test_the_reason_is_what_went_wrong_and_not_what_to_do_about_it() -> None:
-    assert reason("The loss is nan at step 3.\nUse a lower learning_rate.") == "The loss is nan at step 3."
-    assert reason("Traceback (most recent call last):\n  File x\nValueError: no") == "ValueError: no"
-    assert reason("Loading ...\nIts process ended with exit code 3 without recording why.").startswith("Its process")

@@ -14,7 +14,7 @@ _FIELD = {"sqlite": "json_extract({line}, '$.{name}')", "postgresql": "(CAST({li
 VIEWS = {
     "agent_dataset_overview": """
         SELECT d.id, d.fingerprint, d.name, d.task_type, d.task_description, d.status, d.provider, d.endpoint, d.model,
-               d.temperature, d.top_p, d.max_tokens, d.draw, d.add_references, d.n_inputs, d.n_perspectives,
+               d.temperature, d.top_p, d.max_tokens, d.draw, d.is_trial, d.add_references, d.n_inputs, d.n_perspectives,
                d.n_responses, d.n_failed, d.n_calls, d.n_cached, d.estimated_prompt_tokens,
                d.estimated_completion_tokens, d.prompt_tokens, d.completion_tokens, d.cost_usd,
                CASE WHEN d.n_responses > 0 THEN d.cost_usd / d.n_responses END AS cost_per_response_usd,
@@ -22,14 +22,16 @@ VIEWS = {
                d.created_at, d.completed_at, d.data_digest, d.settings, s.origin, s.digest AS source_digest
         FROM agent_dataset d JOIN source_dataset s ON s.id = d.source_dataset_id""",
     "agent_perspective_overview": """
-        SELECT p.agent_dataset_id, d.fingerprint, d.name, d.task_type, d.status, d.model, d.temperature, p.position,
+        SELECT p.agent_dataset_id, d.fingerprint, d.name, d.task_type, d.status, d.model, d.temperature, d.draw, d.is_trial,
+               p.position,
                p.condition, p.is_reference, p.n_responses, p.n_failed, p.mean_words, p.mean_characters,
                p.mean_completion_tokens, p.mean_latency_s, p.chrf, p.reading, p.strategy
         FROM agent_perspective p JOIN agent_dataset d ON d.id = p.agent_dataset_id""",
     "agent_response_overview": """
-        SELECT r.agent_dataset_id, d.fingerprint, d.name, d.task_type, d.model, d.temperature, r.position,
+        SELECT r.agent_dataset_id, d.fingerprint, d.name, d.task_type, d.status AS dataset_status, d.model, d.temperature,
+               d.draw, d.is_trial, r.position,
                p.position AS perspective, p.condition, {input} AS input, {reference} AS reference, r.preparation,
-               r.response, r.status, r.error, t.prompt_tokens, t.completion_tokens, t.latency_s, t.cost_usd,
+               r.response, r.status, r.error, p.reading, p.strategy, t.prompt_tokens, t.completion_tokens, t.latency_s, t.cost_usd,
                r.reading_request_key, r.request_key
         FROM agent_response r JOIN agent_dataset d ON d.id = r.agent_dataset_id
         JOIN agent_perspective p ON p.agent_dataset_id = r.agent_dataset_id AND p.position = r.perspective
@@ -60,6 +62,7 @@ def upgrade() -> None:
         sa.Column("top_p", sa.Float(), nullable=True),
         sa.Column("max_tokens", sa.Integer(), nullable=True),
         sa.Column("draw", sa.Integer(), nullable=False),
+        sa.Column("is_trial", sa.Boolean(), nullable=False),
         sa.Column("add_references", sa.Boolean(), nullable=False),
         sa.Column("n_inputs", sa.Integer(), nullable=False),
         sa.Column("n_perspectives", sa.Integer(), nullable=False),
