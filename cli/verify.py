@@ -30,6 +30,9 @@ _NAMES = {
     "results": ("result directory", "result directories"),
 }
 
+_KEYS = {"agent data set": "agent_dataset"}
+"""Where SQL and MLflow write a kind's name otherwise than with underlines for its blanks."""
+
 
 @click.command()
 @click.argument("refs", nargs=-1, metavar="[REF]...")
@@ -47,7 +50,7 @@ def verify(workspace: Workspace, *, refs: tuple[str, ...], as_json: bool) -> Non
     with reading(workspace) as reader:
         found = verify_all(workspace, reader, _result_files, _rescore, _subject(reader, workspace, refs))
     if as_json:
-        checked = {kind.replace(" ", "_"): number for kind, number in found.counts.items()}
+        checked = {_KEYS.get(kind, kind.replace(" ", "_")): number for kind, number in found.counts.items()}
         render.show_json({"checked": checked, "findings": [asdict(each) for each in found.findings]})
     else:
         _show(found)

@@ -37,6 +37,32 @@ class _Data:
         """Its directory."""
         return workspace.data_dir / self.directory
 
+    def rebuilt(self, workspace: Workspace, reader: Reader) -> Changes:
+        """What was done, by paths relative to the workspace."""
+        done = self.rebuild(workspace, reader)
+
+        def placed(paths: Sequence[str]) -> tuple[str, ...]:
+            return tuple(_below_data(workspace, each) for each in paths)
+
+        return replace(
+            done,
+            directories=placed(done.directories),
+            files=placed(done.files),
+            aside=placed(done.aside),
+            leftovers=placed(done.leftovers),
+            stamps=placed(done.stamps),
+            unknown=placed(done.unknown),
+        )
+
+    def differences(self, workspace: Workspace, reader: Reader) -> list[Difference]:
+        """Where it differs from the record, by paths relative to the workspace."""
+        found = self.check(workspace, reader)
+        return [replace(each, path=_below_data(workspace, each.path)) for each in found]
+
+
+def _below_data(workspace: Workspace, path: str) -> str:
+    return workspace.relative(workspace.data_dir / path)
+
 
 def _data() -> tuple[_Data, ...]:
     from tracker import agent_view, pool_view
@@ -70,7 +96,7 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
 
     What was edited or stood in the way is moved to .trash, never deleted; unknown files are left alone. In the JSON
     what was done to the agents' files is under `agents`, to those of pools and benchmarks under `pools`, where there
-    are any.
+    are any, by paths relative to the workspace.
     """
     from tracker.view import rebuild as rebuild_view
 
@@ -79,7 +105,7 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
             return rebuild_view(workspace, reader, progress)
 
     trees = _data()
-    changes, *others = _each(workspace, tree, *(partial(each.rebuild, workspace) for each in trees))
+    changes, *others = _each(workspace, tree, *(partial(each.rebuilt, workspace) for each in trees))
     if as_json:
         with reading(workspace) as reader:
             of_data = {
@@ -94,7 +120,7 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
     _show_changes(workspace.synthetic_dir, changes, _OF_TREE)
     for each, done in zip(trees, others, strict=True):
         place = f" in {workspace.relative(each.place(workspace))}"
-        _show_changes(workspace.data_dir, done, each.counted, place=place)
+        _show_changes(workspace.root, done, each.counted, place=place)
 
 
 @view.command()
@@ -103,22 +129,22 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
 def check(workspace: Workspace, *, as_json: bool) -> None:
     """List where the tree, or a file in data, differs from the database; exit code 6 where it does. Changes nothing.
 
-    In the JSON a difference of the agents' files has `"tree": "agents"`, one of pools and benchmarks `"tree": "pools"`.
+    In the JSON the tree's differences have `"tree": "synthetic"` and paths within it, those of the agents' files
+    `"tree": "agents"` and those of pools and benchmarks `"tree": "pools"`, with paths relative to the workspace.
     """
     from tracker.view import check as check_view
 
     trees = _data()
     with reading(workspace) as reader:
         found = check_view(workspace, reader)
-        others = [each.check(workspace, reader) for each in trees]
+        others = [each.differences(workspace, reader) for each in trees]
         recorded = [each for each in trees if reader.rows(each.recorded)]
     named = list(zip(trees, others, strict=True))
     if as_json:
         of_data = [asdict(each) | {"tree": tree.name} for tree, differences in named for each in differences]
-        render.show_json([asdict(each) for each in found] + of_data)
+        render.show_json([asdict(each) | {"tree": "synthetic"} for each in found] + of_data)
     elif found or any(others):
-        data = workspace.relative(workspace.data_dir)
-        _show_differences([*found, *(replace(each, path=f"{data}/{each.path}") for own in others for each in own)])
+        _show_differences([*found, *(each for own in others for each in own)])
     else:
         words = [each.words.format(place=workspace.relative(each.place(workspace))) for each in recorded]
         are = _joined([workspace.relative(workspace.synthetic_dir), *words])

@@ -40,7 +40,7 @@ def test_where_nothing_differs_a_line_counts_what_was_checked(root: Path) -> Non
     done = call(root, "verify", "--json")
     assert json.loads(done.out) == {
         "checked": {
-            "experiment": 2, "agent_data_set": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
+            "experiment": 2, "agent_dataset": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
         },
         "findings": [],
     }  # fmt: skip
@@ -192,7 +192,7 @@ def test_it_is_a_command_of_its_own(root: Path) -> None:
 def test_agent_data_sets_are_counted_named_and_found(agents: Path) -> None:
     done = call(agents, "verify")
     assert (done.code, done.out) == (0, "✅ As recorded: 2 agent data sets, 1 source data set.\n")
-    assert json.loads(call(agents, "verify", "--json").out)["checked"]["agent_data_set"] == 2
+    assert json.loads(call(agents, "verify", "--json").out)["checked"]["agent_dataset"] == 2
     [(fingerprint, name)] = rows(agents, "SELECT fingerprint, name FROM agent_dataset WHERE id = 2")
     edit(agents, "UPDATE agent_dataset SET temperature = 1 WHERE id = 1")
     for ref in (fingerprint, fingerprint[:6], name, f"data/agents/{name}.json"):

@@ -88,8 +88,8 @@ def test_check_lists_differences_and_ends_with_code_6(here: Workspace, capsys: p
 def test_check_as_json_is_json_and_ends_with_code_6(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--root", str(here.root), "view", "check", "--json"]) == 6
     assert json.loads(capsys.readouterr().out) == [
-        {"path": Made().home, "what": "missing", "detail": ""},
-        {"path": "batch_a/Copa/temp07_topp10_gpt4o", "what": "missing", "detail": ""},
+        {"path": Made().home, "what": "missing", "detail": "", "tree": "synthetic"},
+        {"path": "batch_a/Copa/temp07_topp10_gpt4o", "what": "missing", "detail": "", "tree": "synthetic"},
     ]
 
 
@@ -144,9 +144,9 @@ def test_the_agents_files_are_rebuilt_with_the_tree_and_told_apart_from_it(
     assert capsys.readouterr().out == (
         "Wrote 1 file in data/agents.\n"
         f"Moved to {trash}, because the database says otherwise:\n"
-        f"  {FILES[0]}\n"
-        f"Unknown to the database and left alone in {both.data_dir}:\n"
-        "  agents/notes.txt\n"
+        f"  data/{FILES[0]}\n"
+        f"Unknown to the database and left alone in {both.root}:\n"
+        "  data/agents/notes.txt\n"
     )
     assert (trash / FILES[0]).read_text() == "by hand"
 
@@ -183,12 +183,12 @@ def test_the_agents_files_as_json(both: Workspace, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert run(["--root", str(both.root), "view", "check", "--json"]) == 6
     assert json.loads(capsys.readouterr().out) == [
-        {"path": f"{Made().home}/.fingerprint", "what": "missing", "detail": ""},
-        {"path": FILES[1], "what": "missing", "detail": "", "tree": "agents"},
+        {"path": f"{Made().home}/.fingerprint", "what": "missing", "detail": "", "tree": "synthetic"},
+        {"path": f"data/{FILES[1]}", "what": "missing", "detail": "", "tree": "agents"},
     ]
     assert run(["--root", str(both.root), "view", "rebuild", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["files"], found["agents"]["files"]) == ([f"{Made().home}/.fingerprint"], [FILES[1]])
+    assert (found["files"], found["agents"]["files"]) == ([f"{Made().home}/.fingerprint"], [f"data/{FILES[1]}"])
     assert found["agents"].keys() == found.keys() - {"agents"}
 
 
@@ -244,9 +244,9 @@ def test_the_pools_files_are_rebuilt_with_the_tree_and_told_apart_from_it(
     assert capsys.readouterr().out == (
         "Wrote 1 file in data.\n"
         f"Moved to {trash}, because the database says otherwise:\n"
-        "  exp1/statistics.json\n"
-        f"Unknown to the database and left alone in {pools.data_dir}:\n"
-        "  exp1/results\n"
+        "  data/exp1/statistics.json\n"
+        f"Unknown to the database and left alone in {pools.root}:\n"
+        "  data/exp1/results\n"
     )
     assert (trash / "exp1/statistics.json").read_text() == "by hand"
 
@@ -288,15 +288,15 @@ def test_where_there_is_everything_it_is_listed(pools: Workspace, capsys: pytest
     assert run(["--root", str(pools.root), "view", "check", "--json"]) == 6
     out, err = capsys.readouterr()
     assert json.loads(out) == [
-        {"path": f"{Made().home}/.fingerprint", "what": "missing", "detail": ""},
-        {"path": FILES[0], "what": "missing", "detail": "", "tree": "agents"},
-        {"path": "exp2", "what": "missing", "detail": "", "tree": "pools"},
+        {"path": f"{Made().home}/.fingerprint", "what": "missing", "detail": "", "tree": "synthetic"},
+        {"path": f"data/{FILES[0]}", "what": "missing", "detail": "", "tree": "agents"},
+        {"path": "data/exp2", "what": "missing", "detail": "", "tree": "pools"},
     ]
     where = f"{pools.synthetic_dir}, {pools.data_dir / 'agents'} and {pools.data_dir}"
     assert err.startswith(f"Error: 3 differences between the database and {where}.\n")
     assert run(["--root", str(pools.root), "view", "rebuild", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["agents"]["files"], found["pools"]["directories"]) == ([FILES[0]], ["exp2"])
+    assert (found["agents"]["files"], found["pools"]["directories"]) == ([f"data/{FILES[0]}"], ["data/exp2"])
     assert found["pools"].keys() == found.keys() - {"agents", "pools"}
 
 
