@@ -57,19 +57,22 @@ def claim(database: Database, columns: Row, process: Process) -> Claimed | Busy:
     return Claimed("made", new, own, columns["fingerprint"])
 
 
-def heartbeat(database: Database, claimed: Claimed) -> None:
-    """Says that this process lives, if nobody has taken its place."""
+def heartbeat(database: Database, claimed: Claimed) -> bool:
+    """Says that this process lives; False where another one has taken its place."""
     mine = (VALIDATION.c.id == claimed.id, VALIDATION.c.status == "running")
     with database.writing() as connection:
-        connection.execute(update(VALIDATION).where(*mine).values(heartbeat=_now()))
+        return bool(connection.execute(update(VALIDATION).where(*mine).values(heartbeat=_now())).rowcount)
 
 
 def reserve(database: Database, claimed: Claimed, *, total_usd: float, cap_usd: float) -> bool:
     """Allows this validation to have spent at most ``total_usd`` in all, if it then stays within ``cap_usd``.
 
-    Earlier goes at the same count with what they paid and what may have been billed to them without an answer.
+    Earlier goes at the same count with what they paid and what may have been billed to them without an answer. One that
+    another process has taken over gets nothing.
     """
     with database.writing() as connection:
+        if not is_running(connection, claimed.id, VALIDATION):
+            return False
         spent = func.coalesce(func.sum(VALIDATION.c.cost_usd), 0.0)
         at_risk = func.coalesce(func.sum(VALIDATION.c.at_risk_usd), 0.0)
         if connection.execute(select(spent + at_risk).where(*_earlier(claimed))).scalar_one() + total_usd > cap_usd:

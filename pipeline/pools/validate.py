@@ -159,8 +159,8 @@ class _Run(Asking[Sampled]):
             result = await asyncio.to_thread(sandboxed.run_code, code, raw["test"], raw["entry_point"])
         return {"extracted": result.what, "correct": result.passed}
 
-    def _beat(self) -> None:
-        pool_validations.heartbeat(self.database, self.claimed)
+    def _beat(self) -> bool:
+        return pool_validations.heartbeat(self.database, self.claimed)
 
     def _reserve(self, total: float) -> bool:
         assert self.max_cost is not None

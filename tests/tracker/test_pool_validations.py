@@ -138,7 +138,10 @@ def test_answers_at_no_known_price_are_counted_where_a_cap_is_to_hold(database: 
 
 def test_one_that_was_taken_over_keeps_what_it_paid_and_leaves_the_answers(database: Database) -> None:
     claimed = claim(database)
+    assert pool_validations.heartbeat(database, claimed)
     change(database, status="interrupted")
+    assert not pool_validations.heartbeat(database, claimed)
+    assert not pool_validations.reserve(database, claimed, total_usd=0.1, cap_usd=1.0)
     answer = {"pool_validation_id": claimed.id, "position": 0, "status": "failed", "error": "e"}
     with reading(database.workspace) as reader:
         mine = RunLedger(database, reader, claimed.id, VALIDATIONS)
@@ -150,7 +153,6 @@ def test_one_that_was_taken_over_keeps_what_it_paid_and_leaves_the_answers(datab
 
 def test_its_end_has_results_and_is_told_to_mlflow(database: Database) -> None:
     claimed = claim(database)
-    pool_validations.heartbeat(database, claimed)
     row = finish(database, claimed, n_calls=2)
     assert {name: row[name] for name in RESULTS} == RESULTS
     assert (row["status"], row["n_calls"], row["duration_s"] >= 0) == ("complete", 2, True)
