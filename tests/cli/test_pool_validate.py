@@ -102,7 +102,9 @@ def test_json_is_what_the_report_says(root: Path, server: Server) -> None:
 def test_a_dry_run_asks_and_writes_nothing(root: Path, server: Server) -> None:
     before = server.stats()["received"]
     done = ask(root, server, "--dry-run", *PRICED, OPENAI_API_KEY="")
-    assert matches_snapshot("pool_validate_dry_run", shown(done, root, server))
+    # How tokens are counted is the tokenizer's, where there is one.
+    text = re.sub(r"\b(Tokens|Cost): .*\d.*", r"\1: ...", shown(done, root, server))
+    assert matches_snapshot("pool_validate_dry_run", text)
     assert server.stats()["received"] == before
     assert rows(root, "SELECT * FROM pool_validation") == []
     ask(root, server, pool="two")
