@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import pytest
 from docs.generate import pools as configuration
 from pipeline.pools import difficulty
 from pipeline.pools.difficulty import SCORERS, top
+from tests.llm_server import Server, running_server
+from tests.pool_answers import record_answers
 from tests.test_docs import command, options, shapes
 from tests.test_pool_samples import full
 from tests.test_readme import README, SELECT, settled
@@ -34,16 +36,28 @@ CONFIG = {
 POOL: dict[str, Any] = {"name": "p", "benchmarks": ["bbh"], "n_total_tasks": 10}
 
 
-def outcome(words: list[str], here: Path) -> subprocess.CompletedProcess[str]:
+def outcome(words: list[str], here: Path, server: Server | None = None) -> subprocess.CompletedProcess[str]:
     if words[0] == "sqlite3" and shutil.which("sqlite3") is None:
         words = [sys.executable, "-c", SELECT, *words[1:]]
     environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(here)}
     environ["PYTHONPATH"] = str(REPOSITORY)
+    if server is not None:
+        environ |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test-key"}
     return subprocess.run(words, cwd=here, env=environ, capture_output=True, text=True, timeout=170, check=False)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Answers to the tasks of the sample pool."""
+    there = tmp_path_factory.mktemp("answers")
+    for words in (["init"], ["pool", "preprocess", "--config", SAMPLE], ["pool", "build", "sample", "--no-mlflow"]):
+        assert call(there, *words).code == 0
+    with running_server(recorded=record_answers(there, there / "recorded.jsonl")) as running:
+        yield running
+
+
 @pytest.mark.timeout(600)
-def test_everything_on_the_page_runs_in_its_order_and_prints_what_it_says(tmp_path: Path) -> None:
+def test_everything_on_the_page_runs_in_its_order_and_prints_what_it_says(tmp_path: Path, server: Server) -> None:
     here, ran = tmp_path, 0
     for block in BLOCK.finditer(PAGE):
         if block["kind"] == "console":
@@ -52,7 +66,7 @@ def test_everything_on_the_page_runs_in_its_order_and_prints_what_it_says(tmp_pa
                 if line.startswith("cd "):
                     here /= line.removeprefix("cd ")
                     continue
-                done = outcome(shlex.split(line), here)
+                done = outcome(shlex.split(line), here, server)
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
                 assert settled(done.stdout.replace(f"{tmp_path}/", "")) == settled(expected), line
                 ran += 1
