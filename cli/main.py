@@ -19,6 +19,7 @@ COMMANDS = {
     "config": ("cli.workspace:config", "Show every path and setting in force, and whether it is usable."),
     "generate": ("cli.generate:generate", "Make a synthetic data set, resume it, or find it already made."),
     "perspectives": ("cli.perspectives:perspectives", "Let agents under several conditions answer every input."),
+    "pool": ("cli.pool:pool", "Score benchmarks, and draw task pools of easy and hard tasks."),
     "data": ("cli.data:data", "Fetch inputs for agents from the hub."),
     "review": ("cli.review:review", "Checkpoint 1: approve or reject the first rephrased samples."),
     "annotate": ("cli.review:annotate", "Checkpoint 2: same or not the same, for the judge to learn and be tested."),

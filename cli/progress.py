@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipeline.asking import Display, Progress
 
 _WORDS = {
-    "accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested", "answered": "answered"
+    "accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested",
+    "answered": "answered", "graded": "graded", "ungraded": "not graded",
 }  # fmt: skip
 _BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
@@ -78,7 +79,7 @@ def _postfix(progress: Progress) -> str:
         whole = counters.cost_usd / made * (progress.total - progress.before) if made else None
         parts.append(render.usd(counters.cost_usd) + (f" of about {render.usd(whole)}" if whole is not None else ""))
     counts = progress.statuses
-    others = [status for status in ("undecided", "tested", "answered") if counts[status]]
+    others = [status for status in ("undecided", "tested", "answered", "graded", "ungraded") if counts[status]]
     shown = others or ["accepted", "rejected"]
     parts.append(", ".join(f"{counts[status]} {_WORDS[status]}" for status in shown if counts[status]) or "0 done")
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,22 @@ from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from tracker.findings import Finding
+    from tracker.pool_findings import Scored
     from tracker.verify import Subject, Verified
 
 _NAMES = {
     "experiment": ("experiment", None),
     "agent data set": ("agent data set", None),
+    "benchmark": ("benchmark", None),
+    "task pool": ("task pool", None),
     "source data": ("source data set", None),
     "training run": ("training run", None),
     "training data": ("directory of training data", "directories of training data"),
     "results": ("result directory", "result directories"),
 }
+
+_KEYS = {"agent data set": "agent_dataset"}
+"""Where SQL and MLflow write a kind's name otherwise than with underlines for its blanks."""
 
 
 @click.command()
@@ -34,16 +41,16 @@ _NAMES = {
 def verify(workspace: Workspace, *, refs: tuple[str, ...], as_json: bool) -> None:
     """Check everything, or what REF names, against the fingerprints and digests in the record. Changes nothing.
 
-    REF is an experiment, a training run, a sweep, an agent data set or a path. Fingerprints are derived anew from the
-    settings, digests from the records and files; accuracies and answers are counted anew. What differs is listed with
-    what to do; exit code 6 then.
+    REF is an experiment, a training run, a sweep, an agent data set, a task pool or a path. Fingerprints are derived
+    anew from the settings, digests from the records and files; accuracies, answers and tasks are counted anew, and
+    benchmarks scored anew. What differs is listed with what to do; exit code 6 then.
     """
     from tracker.verify import verify as verify_all
 
     with reading(workspace) as reader:
-        found = verify_all(workspace, reader, _result_files, _subject(reader, workspace, refs))
+        found = verify_all(workspace, reader, _result_files, _rescore, _subject(reader, workspace, refs))
     if as_json:
-        checked = {kind.replace(" ", "_"): number for kind, number in found.counts.items()}
+        checked = {_KEYS.get(kind, kind.replace(" ", "_")): number for kind, number in found.counts.items()}
         render.show_json({"checked": checked, "findings": [asdict(each) for each in found.findings]})
     else:
         _show(found)
@@ -61,20 +68,24 @@ def _subject(reader: Reader, workspace: Workspace, refs: tuple[str, ...]) -> Sub
     experiments = dict.fromkeys(each for one in named for each in one.experiment_ids)
     runs = dict.fromkeys(each for one in named for each in one.run_ids)
     datasets = dict.fromkeys(each for one in named for each in one.agent_dataset_ids)
-    return Subject(tuple(experiments), tuple(runs), tuple(datasets))
+    pools = dict.fromkeys(each for one in named for each in one.pool_ids)
+    return Subject(tuple(experiments), tuple(runs), tuple(datasets), tuple(pools))
 
 
 def _named(reader: Reader, workspace: Workspace, ref: str) -> Subject:
     """What one REF means. Raises UnknownReference with what could be meant in any place."""
-    has_agents = bool(reader.rows("SELECT id FROM agent_dataset LIMIT 1"))
+    kinds = {"experiment": _experiment, "training run": _training, "sweep": _training}
+    # What is not there cannot be meant.
+    kinds |= {"agent data set": _agents} if reader.rows("SELECT id FROM agent_dataset LIMIT 1") else {}
+    kinds |= {"task pool": _pool} if reader.rows("SELECT id FROM task_pool LIMIT 1") else {}
     hints: dict[str, None] = {}
-    for find in (_experiment, _training, *([_agents] if has_agents else [])):
+    for find in dict.fromkeys(kinds.values()):
         try:
             return find(reader, workspace, ref)
         except UnknownReference as error:
             hints |= dict.fromkeys((error.hint or "").splitlines())
-    what = "experiment, training run, sweep or agent data set" if has_agents else "experiment, training run or sweep"
-    raise UnknownReference(what, ref, hint="\n".join(hints))
+    *others, last = kinds
+    raise UnknownReference(f"{', '.join(others)} or {last}", ref, hint="\n".join(hints))
 
 
 def _experiment(reader: Reader, workspace: Workspace, ref: str) -> Subject:
@@ -100,6 +111,19 @@ def _agents(reader: Reader, workspace: Workspace, ref: str) -> Subject:
     from tracker.verify import Subject
 
     return Subject(agent_dataset_ids=(agent_references.find(reader, workspace, ref),))
+
+
+def _pool(reader: Reader, workspace: Workspace, ref: str) -> Subject:
+    from tracker import pool_listings
+    from tracker.verify import Subject
+
+    return Subject(pool_ids=(pool_listings.find(reader, workspace, ref),))
+
+
+def _rescore(benchmark: Row, tasks: Sequence[Row]) -> Scored | None:
+    from pipeline.pools.preprocess import rescore
+
+    return rescore(benchmark, tasks)
 
 
 def _result_files(run: Row) -> tuple[str, ...]:

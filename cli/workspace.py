@@ -52,6 +52,7 @@ def _examples(workspace: Workspace) -> list[Path]:
             ("stage1", workspace.configs_dir / "stage1"),
             ("stage2", workspace.configs_dir / "stage2"),
             ("perspectives", workspace.configs_dir / "perspectives"),
+            ("pools", workspace.configs_dir / "pools"),
             ("sample", workspace.original_dir),
             ("inputs", workspace.data_dir / "inputs"),
         ):

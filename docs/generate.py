@@ -1,7 +1,7 @@
 """Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
 
 schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`),
-training.md (of `train`) and perspectives_configuration.md from the specs.
+training.md (of `train`), perspectives_configuration.md and pool-configuration.md (of `pool`) from the specs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import PydanticUndefined
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
 import tracker.schema
 from cli.main import COMMANDS, LazyGroup, cli
 from pipeline.perspectives.specs import AgentModelSpec, DataConfigSpec, PerspectivesConfig, PerspectiveSpec
+from pipeline.pools.specs import BenchmarksConfig, BenchmarkSpec, MixingSpec, PoolConfig, StreamSpec
 from pipeline.specs import (
     DatasetSpec,
     ExperimentSpec,
@@ -92,6 +92,13 @@ through something that is part of the fingerprint:
 - *through the endpoint*: an address is part of it unless `endpoint` gives the service a name.
 
 All others change how, not what."""
+POOLS = """\
+How these are used is in [pools.md](pools.md). The first four groups are the benchmarks' configuration,
+`configs/pools/data_config.yaml`; the last one is a pool's, `configs/pools/NAME.yaml`.
+
+Keys that shape a benchmark or a pool are part of its fingerprint: another value is another one. Of `path` that is the
+data, not where it is. What a pool says itself goes before what the benchmarks' configuration says, and the
+value in force is what counts."""
 READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
 SPECS: dict[str, type[Spec]] = {
     "top level": GenerationConfig,
@@ -114,6 +121,23 @@ PERSPECTIVES_SPECS: dict[str, type[Spec]] = {
     "agent_perspectives": PerspectiveSpec,
     "data_config": DataConfigSpec,
     "model_config.price": PriceSpec,
+}
+POOL_SPECS: dict[str, type[Spec]] = {
+    "benchmarks' configuration": BenchmarksConfig,
+    "benchmarks.NAME": BenchmarkSpec,
+    "stream_generation": StreamSpec,
+    "mixing_rules": MixingSpec,
+    "a pool": PoolConfig,
+}
+_OF_POOLS: dict[tuple[type[Spec], str], str] = {
+    (BenchmarksConfig, "benchmarks"): "see below",
+    (BenchmarksConfig, "stream_generation"): "see below",
+    (BenchmarksConfig, "mixing_rules"): "",
+    (BenchmarkSpec, "path"): "through the data",
+    (BenchmarkSpec, "split"): "of the benchmark",
+    (BenchmarkSpec, "configs"): "of the benchmark",
+    (MixingSpec, "exclude_combinations"): "",
+    (PoolConfig, "name"): "of the pool",
 }
 _THROUGH_SOURCE: dict[type[Spec], str] = dict.fromkeys((DatasetSpec, FilesSpec), "through the source")
 
@@ -201,6 +225,16 @@ def perspectives() -> str:
         lines += _header("key", "default", "shapes the data", "meaning")
         names = sorted(_ordered(spec), key=lambda name: name != "model")
         lines += [_row(spec, name, _shapes_agents(spec, name)) for name in names]
+    return "\n".join(lines)
+
+
+def pools() -> str:
+    """Every key of the configuration of benchmarks, and of a pool's config."""
+    lines = [HEAD, "# Configuration of `synthtrack pool`", "", POOLS, ""]
+    for title, spec in POOL_SPECS.items():
+        lines += [f"## {title}", "", str(inspect.getdoc(spec)), ""]
+        lines += _header("key", "default", "part of the fingerprint", "meaning")
+        lines += [_row(spec, name, _shapes_pool(spec, name)) for name in spec.model_fields]
         lines.append("")
     return "\n".join(lines)
 
@@ -208,6 +242,7 @@ def perspectives() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
     "training.md": training, "perspectives_configuration.md": perspectives,
+    "pool-configuration.md": pools,
 }  # fmt: skip
 
 
@@ -231,7 +266,7 @@ def main() -> int:
 def _row(spec: type[Spec], name: str, shapes: str) -> str:
     info = spec.model_fields[name]
     mark = marks(info)
-    default = "**required**" if info.default is PydanticUndefined else _default(info.default)
+    default = "**required**" if info.is_required() else _default(info.get_default(call_default_factory=True))
     deprecated = f" *Deprecated: {mark['deprecated']}.*" if mark.get("deprecated") else ""
     return f"| `{key_of(name, info)}` | {default} | {shapes} | {info.description}{deprecated} |"
 
@@ -262,6 +297,11 @@ def _shapes_model(spec: type[Spec], name: str) -> str:
     )
 
 
+def _shapes_pool(spec: type[Spec], name: str) -> str:
+    usual = "" if marks(spec.model_fields[name]).get("operational") else "of the pool"
+    return _OF_POOLS.get((spec, name), usual)
+
+
 def _has_effect(dotted: str, method: str, lora_rank: int | None) -> bool:
     given = {
         "model": "m", "task": "Copa", "method": method, "data": {"path": "d"},
@@ -274,7 +314,7 @@ def _has_effect(dotted: str, method: str, lora_rank: int | None) -> bool:
 def _default(value: Any) -> str:
     if isinstance(value, Spec):
         return "see below"
-    return "" if value is None or value in {"", ()} else f"`{value}`"
+    return "" if value in (None, "", (), {}) else f"`{value}`"
 
 
 def _ordered(spec: type[Spec]) -> list[str]:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.asking import taken_over
 from pipeline.connect import api_key
@@ -27,6 +28,8 @@ from tracker.fingerprint import bytes_digest
 from tracker.lease import Busy
 from tracker.paths import Workspace
 from tracker.store import Claimed, Wanted
+
+ClaimedT = TypeVar("ClaimedT")
 
 POLL_S = 1.0
 """Seconds between two looks whether what another process makes is there."""
@@ -75,7 +78,7 @@ def claim(
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
-    return _when_free(
+    return when_free(
         lambda: store.claim(database, wanted, process),
         f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
@@ -85,7 +88,7 @@ def claim(
 
 def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:
     """A run that tests a judge. Raises Conflict where another process asks the same judge now (or waits)."""
-    return _when_free(
+    return when_free(
         lambda: store.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
         f"The judge of {experiment['dataset']}/{experiment['name']} is being tested",
         "Run the same command later: what was answered is not paid for twice.",
@@ -93,14 +96,14 @@ def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Ca
     )
 
 
-def _when_free(
-    attempt: Callable[[], Claimed | Busy], what: str, hint: str, tell: Callable[[str], None] | None
-) -> Claimed:
+def when_free(
+    attempt: Callable[[], ClaimedT | Busy], what: str, hint: str, tell: Callable[[str], None] | None
+) -> ClaimedT:
     """What ``attempt`` claims, once nobody else holds it. Raises Conflict at once where nobody is to be told."""
     told: Busy | None = None
     while True:
         found = attempt()
-        if isinstance(found, Claimed):
+        if not isinstance(found, Busy):
             return found
         held = held_words(what, found)
         if tell is None:

@@ -16,7 +16,7 @@ from tracker import configs
 
 PATHS = sorted((REPOSITORY / "configs/perspectives").iterdir())
 READY = [path for path in PATHS if path.suffix == ".json"]
-INPUTS = sorted((REPOSITORY / "configs/inputs").iterdir())
+INPUTS = sorted((REPOSITORY / "configs/inputs").glob("*.json"))
 MANIPULATION = re.compile(
     r"exception|manipul|pretend|invent|exaggerat|mislead|flatter|does not contain|whether or not|as little effort|"
     r"do not let|not let it show|ignore|points (?:above|below)|negligible|(?:un)?favourable|leave out|change one",

@@ -16,6 +16,7 @@ import pytest
 from cli.main import COMMANDS
 from pipeline.perspectives.specs import PerspectivesConfig
 from pipeline.plan import make_plan
+from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.records import Source
 from pipeline.specs import GenerationConfig, resolve
 from pipeline.training.specs import grid
@@ -45,7 +46,8 @@ def settled(text: str) -> str:
     another order.
     """
     text = re.sub(r"\b[0-9a-f]{8}\b", "<run>", text)
-    text = re.sub(r"\d{8}_\d{6}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
+    text = re.sub(r"\d{8}_\d{6}", "<time>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<moment>", text)
     text = re.sub(r"\d+\.\d%", "<share>", text)
     text = re.sub(r"^(\S+\|\d+)\|0\.\d+$", r"\1|<share>", text, flags=re.MULTILINE)
     text = re.sub(r"\b[0-9a-f]{12}\b", "<fingerprint>", text)
@@ -60,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.mark.timeout(600)  # fifty processes, of which four train a model
+@pytest.mark.timeout(600)  # sixty processes, of which four train a model
 def test_every_command_of_the_readme_prints_what_it_says(server: Server, tmp_path: Path) -> None:
     environ = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -116,6 +118,10 @@ def test_every_config_that_is_shown_can_be_used(page: Path) -> None:
         document = parse(text, page.name)
         if "method" in document.data:
             assert grid(document).points
+            continue
+        if "benchmarks" in document.data:
+            is_of_benchmarks = isinstance(document.data["benchmarks"], dict)
+            assert validate(BenchmarksConfig if is_of_benchmarks else PoolConfig, document)
             continue
         config = resolve(validate(GenerationConfig, document), {})
         source = Source("Copa", "copa", "sample", tuple(json.dumps(record) for record in sample), ())

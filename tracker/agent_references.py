@@ -102,7 +102,8 @@ def _rows(reader: Reader, where: str, **of: str) -> list[Row]:
     # What is not UTF-8 in a path is in no name.
     known = {name: value.encode(errors="replace").decode() for name, value in of.items()}
     return reader.rows(
-        f"""SELECT id, fingerprint, name, model, temperature, n_inputs, n_perspectives, draw, is_trial, status <> 'unfinished' OR EXISTS (
+        f"""SELECT id, fingerprint, name, temperature, n_inputs, n_perspectives, draw, is_trial,
+            status <> 'unfinished' OR EXISTS (
                 SELECT 1 FROM agent_response r WHERE r.agent_dataset_id = agent_dataset.id AND r.status = 'answered'
             ) AS is_begun FROM agent_dataset WHERE {where} ORDER BY id DESC""",
         **known,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -377,14 +377,16 @@ def _problem(spec: type[Spec], document: Document, item: Any, location: Location
 
 def _fields(spec: type[BaseModel], location: Location) -> Mapping[str, FieldInfo]:
     """What may stand at a location, under the keys of the file."""
-    fields = _keys(spec)
+    fields, is_name = _keys(spec), False
     for part in location:
-        if isinstance(part, int):  # the group's place in a list
+        if is_name or isinstance(part, int):  # the group's name among others, its place in a list
+            is_name = False
             continue
-        nested = _group(fields[part].annotation) if part in fields else None
+        annotation = fields[part].annotation if part in fields else None
+        nested = _group(annotation)
         if nested is None:
             return {}
-        fields = _keys(nested)
+        fields, is_name = _keys(nested), get_origin(annotation) is dict
     return fields
 
 

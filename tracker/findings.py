@@ -17,6 +17,7 @@ from tracker.catalogue import Row
 from tracker.fingerprint import Json, bytes_digest, canonical_json, identified, identify
 
 EXPERIMENT, RUN, AGENTS = "experiment", "training run", "agent data set"
+BENCHMARK, POOL = "benchmark", "task pool"
 SOURCE, DATA, RESULTS, TREE = "source data", "training data", "results", "tree"
 RESTORE = "The database was changed by hand or damaged: restore it from a backup."
 
@@ -24,8 +25,18 @@ _MISSING = object()
 _STATUSES = ("answered", "failed")
 _OF_THE_IDENTITY = ("data_config.inputs", "reading", "draw")
 """What no config says."""
-_KINDS = {EXPERIMENT: "shared_experiment", RUN: "training_run", AGENTS: "agent_dataset"}
-_WHERE = {EXPERIMENT: "{dataset}/{name}", RUN: "{directory} ({fingerprint})", AGENTS: "{name} ({fingerprint})"}
+_KINDS = {
+    EXPERIMENT: "shared_experiment",
+    RUN: "training_run",
+    AGENTS: "agent_dataset",
+    BENCHMARK: "benchmark",
+    POOL: "task_pool",
+}
+_NAMED = "{name} ({fingerprint})"
+WHERE = {
+    EXPERIMENT: "{dataset}/{name}", RUN: "{directory} ({fingerprint})", AGENTS: _NAMED, BENCHMARK: _NAMED, POOL: _NAMED,
+}  # fmt: skip
+"""How a row is named."""
 REPEATED: Mapping[str, Mapping[str, str]] = {
     EXPERIMENT: {
         "dataset": "dataset.name", "record_limit": "record_limit", "draw": "draw",
@@ -45,6 +56,11 @@ REPEATED: Mapping[str, Mapping[str, str]] = {
         "provider": "api_provider", "model": "model_config.model_name",
         **{name: f"model_config.{name}" for name in ("endpoint", "temperature", "top_p", "max_tokens")},
     },
+    BENCHMARK: {"name": "name", "source_digest": "source"},
+    POOL: {
+        "wanted_name": "name", "n_wanted": "n_total_tasks", "random_seed": "random_seed",
+        "with_replacement": "sample_with_replacement",
+    },
 }  # fmt: skip
 """Columns that say what the identity says, under its name there."""
 
@@ -60,8 +76,8 @@ class Finding:
 
 
 def identity_findings(kind: str, row: Row) -> Iterator[Finding]:
-    """What does not follow from the identity that is stored with an experiment or a training run."""
-    where = _WHERE[kind].format_map(row)
+    """What does not follow from the identity that is stored with a row."""
+    where = WHERE[kind].format_map(row)
 
     def finding(what: str) -> Finding:
         return Finding(kind, what, where, RESTORE)
@@ -159,7 +175,7 @@ def agent_findings(
     """
 
     def finding(what: str) -> Finding:
-        return Finding(AGENTS, what, _WHERE[AGENTS].format_map(dataset), RESTORE)
+        return Finding(AGENTS, what, WHERE[AGENTS].format_map(dataset), RESTORE)
 
     yield from map(finding, _unlike_identity(dataset, perspectives, inputs))
     astray = sum(not row["is_input"] for row in responses)

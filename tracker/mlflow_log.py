@@ -24,11 +24,13 @@ from tracker import (
     agent_report,
     clock,
     outbox,
+    pool_report,
     run_artifacts,
     run_report,
     sweep_report,
     training_artifacts,
     training_report,
+    validation_report,
 )
 from tracker.catalogue import Reader, reading
 from tracker.errors import StorageError
@@ -83,6 +85,8 @@ _KINDS = {
     "training_run": _Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
     "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
     "agent_run": _Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),
+    "task_pool": _Kind(pool_report.POOL_TAG, pool_report.mlflow_run, may_end_anew=False),
+    "pool_validation": _Kind(validation_report.VALIDATION_TAG, validation_report.mlflow_run, may_end_anew=False),
 }
 
 

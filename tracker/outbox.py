@@ -29,7 +29,14 @@ _PENDING = """
     UNION ALL
     SELECT o.id, o.kind, o.created_at, r.id, r.uuid, 'perspectives_' || d.task_type, '' FROM mlflow_outbox o
     JOIN agent_run r ON r.id = o.agent_run_id JOIN agent_dataset d ON d.id = r.agent_dataset_id
-    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running'"""
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND r.status <> 'running'
+    UNION ALL
+    SELECT o.id, o.kind, o.created_at, p.id, p.uuid, 'pools', '' FROM mlflow_outbox o
+    JOIN task_pool p ON p.id = o.task_pool_id WHERE (o.logged_at IS NULL OR :everything = 1)
+    UNION ALL
+    SELECT o.id, o.kind, o.created_at, v.id, v.uuid, 'pools', '' FROM mlflow_outbox o
+    JOIN pool_validation v ON v.id = o.pool_validation_id
+    WHERE (o.logged_at IS NULL OR :everything = 1) AND v.status <> 'running'"""
 _LAST = "training_sweep"
 
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tracker import agent_view, view
+from tracker import agent_view, pool_view, view
 from tracker.catalogue import Reader, Row
 from tracker.findings import (
     AGENTS,
+    BENCHMARK,
     DATA,
     EXPERIMENT,
+    POOL,
     REPEATED,
     RESTORE,
     RESULTS,
@@ -33,6 +35,7 @@ from tracker.findings import (
     source_findings,
 )
 from tracker.paths import Workspace
+from tracker.pool_findings import Rescore, benchmark_findings, pool_findings
 from tracker.view_plan import Difference
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -65,19 +68,32 @@ _RESPONSES = """
     FROM agent_response r JOIN source_record c ON c.id = r.source_record_id
     JOIN source_split p ON p.id = c.source_split_id WHERE r.agent_dataset_id = :id ORDER BY r.position, r.perspective"""
 
+_BENCHMARKS = "SELECT * FROM benchmark ORDER BY id"
+_TASKS = """
+    SELECT part, difficulty_score, raw_score, scorer_metadata, raw_data FROM benchmark_task WHERE benchmark_id = :id
+    ORDER BY position"""
+_SCORES = "SELECT difficulty_score FROM benchmark_task WHERE benchmark_id = :id"
+_POOLS = "SELECT * FROM task_pool :only ORDER BY id"
+_PARTS = """
+    SELECT c.*, b.name AS benchmark, b.digest AS benchmark_digest
+    FROM task_pool_benchmark c JOIN benchmark b ON b.id = c.benchmark_id
+    WHERE c.task_pool_id = :id ORDER BY c.position"""
+_POOL_TASKS = "SELECT * FROM task_pool_task_overview WHERE task_pool_id = :id ORDER BY position"
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The experiments, training runs and agent data sets (ids) that are to be checked."""
+    """The experiments, training runs, agent data sets and pools (ids) that are to be checked."""
 
     experiment_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
     agent_dataset_ids: tuple[int, ...] = ()
+    pool_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked, and what is not as it was recorded; ``counts`` by kind."""
+    """What was checked, and what is not as it was recorded; ``counts`` by kind, without benchmarks where none are."""
 
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
@@ -87,18 +103,23 @@ def verify(
     workspace: Workspace,
     reader: Reader,
     result_files: Callable[[Row], Collection[str]],
+    rescore: Rescore,
     subject: Subject | None = None,
 ) -> Verified:
     """Checks everything, or what ``subject`` names; ``result_files`` are the names that a complete run's row promises.
 
-    Raises StorageError where the tree cannot be read.
+    ``rescore`` gives what the scorers that ship make of a benchmark. Raises StorageError where the tree cannot be read.
     """
-    made, trained, answered = (
-        (None, None, None) if subject is None else (subject.experiment_ids, subject.run_ids, subject.agent_dataset_ids)
+    made, trained, answered, drawn = (
+        (None, None, None, None)
+        if subject is None
+        else (subject.experiment_ids, subject.run_ids, subject.agent_dataset_ids, subject.pool_ids)
     )
     experiments = _rows(reader, _EXPERIMENTS, "id", made)
     sources = reader.rows(_SOURCES) if subject is None else []
     datasets = _rows(reader, _AGENTS, "id", answered)
+    benchmarks = reader.rows(_BENCHMARKS) if subject is None else []
+    pools = _rows(reader, _POOLS, "id", drawn)
     runs = _rows(reader, _RUNS, "id", trained)
     data = _rows(reader, _DATA, "d.training_run_id", trained)
     data_of = {run_id: list(rows) for run_id, rows in groupby(data, key=lambda row: row["id"])}
@@ -111,7 +132,12 @@ def verify(
         findings += _source(reader, row)
     for row in datasets:
         findings += _agents(reader, row)
-    findings += _trees(workspace, reader, made, answered)
+    for row in benchmarks:
+        findings += identity_findings(BENCHMARK, row)
+        findings += benchmark_findings(row, reader.rows(_TASKS, id=row["id"]), rescore)
+    for row in pools:
+        findings += _pool(reader, row)
+    findings += _trees(workspace, reader, made, answered, drawn)
     for row in runs:
         findings += identity_findings(RUN, row)
         findings += data_findings(row, data_of.get(row["id"], []))
@@ -123,6 +149,7 @@ def verify(
         EXPERIMENT: len(experiments), AGENTS: len(datasets), SOURCE: len(sources), RUN: len(runs),
         DATA: len({row["directory"] for row in data}), RESULTS: len(complete),
     }  # fmt: skip
+    counts |= {kind: len(rows) for kind, rows in ((BENCHMARK, benchmarks), (POOL, pools)) if rows}
     return Verified(counts, tuple(findings))
 
 
@@ -149,12 +176,27 @@ def _agents(reader: Reader, dataset: Row) -> Iterator[Finding]:
     yield from agent_findings(dataset, reader.rows(_PERSPECTIVES, id=dataset["id"]), responses, inputs)
 
 
+def _pool(reader: Reader, pool: Row) -> Iterator[Finding]:
+    yield from identity_findings(POOL, pool)
+    parts = reader.rows(_PARTS, id=pool["id"])
+    scores = {
+        part["benchmark_id"]: [row["difficulty_score"] for row in reader.rows(_SCORES, id=part["benchmark_id"])]
+        for part in parts
+    }
+    yield from pool_findings(pool, parts, reader.rows(_POOL_TASKS, id=pool["id"]), scores)
+
+
 def _trees(
-    workspace: Workspace, reader: Reader, made: Sequence[int] | None, answered: Sequence[int] | None
+    workspace: Workspace,
+    reader: Reader,
+    made: Sequence[int] | None,
+    answered: Sequence[int] | None,
+    drawn: Sequence[int] | None,
 ) -> Iterator[Finding]:
     data = workspace.relative(workspace.data_dir)
     found = [(each, each.path) for each in view.check(workspace, reader, made)]
     found += [(each, f"{data}/{each.path}") for each in agent_view.check(workspace, reader, answered)]
+    found += [(each, f"{data}/{each.path}") for each in pool_view.check(workspace, reader, drawn)]
     yield from (_of_tree(each, where) for each, where in found if each.what != "unknown")
 
 

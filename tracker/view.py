@@ -115,6 +115,13 @@ class Part:
             return tree.apply(self.changes, self.content, self.mtime_ns)
         return self.changes
 
+    def bring(self, root: Path, tree: Tree | None) -> Changes:
+        """What is to be done, and done where there is a ``tree``; without one wrong times alone are mended."""
+        if tree is not None:
+            return self.apply(tree)
+        stamp(root, self.changes.stamps, self.mtime_ns)
+        return self.changes
+
 
 def _bring(
     root: Path, record: Record, ids: Sequence[int], tree: Tree | None, problems: list[Difference], *, deep: bool
@@ -128,20 +135,14 @@ def _bring(
         if tree is None and home in glance.directories:
             done.append(Changes(directories=(home,)))
             continue
-        for part in _experiment(root, record, experiments[home], problems):
-            if tree is not None:
-                done.append(part.apply(tree))
-                continue
-            done.append(part.changes)
-            stamp(root, part.changes.stamps, part.mtime_ns)
+        done += [part.bring(root, tree) for part in _experiment(root, record, experiments[home], problems)]
     try:
         links = record.links(ids)
     except Corrupt as error:
         problems.append(Difference("batch links", "contradiction", error.message))
         links = {}
     tree_of_links = look(root, links)
-    part = Part(plan(Wanted(links=links), tree_of_links), tree_of_links)
-    done.append(part.changes if tree is None else part.apply(tree))
+    done.append(Part(plan(Wanted(links=links), tree_of_links), tree_of_links).bring(root, tree))
     return union(done)
 
 

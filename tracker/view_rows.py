@@ -143,8 +143,12 @@ def is_finished(experiment: Row) -> bool:
 
 def completed_ns(experiment: Row) -> int:
     """The moment that the experiment's files bear as their time, nanoseconds since the epoch."""
-    moment = datetime.fromisoformat(experiment["completed_at"] or experiment["created_at"])
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    return nanoseconds(experiment["completed_at"] or experiment["created_at"])
+
+
+def nanoseconds(stored: str) -> int:
+    """A time as the record has it, in nanoseconds since the epoch."""
+    return (datetime.fromisoformat(stored) - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _glance(experiment: Row, sizes: Mapping[str, int | None]) -> dict[str, Expected]:

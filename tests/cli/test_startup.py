@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pool_rows import populate
 from tests.records import temperature_study
 from tests.training_rows import Study, training_study
 from tests.two_stage import OFFLINE, drafted
@@ -25,6 +26,13 @@ OF_AGENTS: tuple[list[str], ...] = (
     ["perspectives", "list", "--verbose"],
     ["perspectives", "show", "translation"],
     ["perspectives", "compare", "translation", "translation", "--tested", "0"],
+)
+OF_POOLS: tuple[list[str], ...] = (
+    ["pool", "--help"],
+    ["pool", "list", "--verbose"],
+    ["pool", "show", "exp1"],
+    ["pool", "stats", "exp1"],
+    ["pool", "compare", "exp1", "exp2", "--json"],
 )
 LOADED = f"""
 import sys
@@ -92,6 +100,11 @@ def agents_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def pools_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return populate(Workspace(tmp_path_factory.mktemp("pools") / "workspace", environ={})).root
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
     assert start(root, *arguments).stderr == "0 []\n"
@@ -112,6 +125,15 @@ def test_looking_at_trainings_loads_nothing_heavy(trained: Study, arguments: lis
 @pytest.mark.parametrize("arguments", OF_AGENTS, ids=" ".join)
 def test_looking_at_agent_data_sets_loads_nothing_heavy(agents_root: Path, arguments: list[str]) -> None:
     assert start(agents_root, *arguments).stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("arguments", OF_POOLS, ids=" ".join)
+def test_looking_at_pools_loads_nothing_heavy(pools_root: Path, arguments: list[str]) -> None:
+    assert start(pools_root, *arguments).stderr == "0 []\n"
+
+
+def test_verifying_a_pool_loads_nothing_heavy(pools_root: Path) -> None:
+    assert start(pools_root, "verify", "exp1").stderr == "0 []\n"
 
 
 def test_verifying_loads_nothing_heavy_before_it_looks_at_data(tmp_path: Path) -> None:

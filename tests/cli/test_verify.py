@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pool_rows import populate
 from tests.tracker.test_verify import NAME, SHARED, agents, asked, made
 from tests.workspaces import call, execute, rows
+from tracker.paths import Workspace
 
 __all__ = ["agents", "asked", "made"]
 FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "1_3_train.out", "1_3_train.err", "model")
@@ -38,7 +40,7 @@ def test_where_nothing_differs_a_line_counts_what_was_checked(root: Path) -> Non
     done = call(root, "verify", "--json")
     assert json.loads(done.out) == {
         "checked": {
-            "experiment": 2, "agent_data_set": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
+            "experiment": 2, "agent_dataset": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
         },
         "findings": [],
     }  # fmt: skip
@@ -116,6 +118,62 @@ def test_what_names_nothing_is_answered_with_what_could(root: Path) -> None:
     assert "synthtrack training status --all" in done.err
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return populate(Workspace(tmp_path_factory.mktemp("drawn") / "workspace", environ={})).root
+
+
+@pytest.fixture
+def pools(drawn: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(drawn, tmp_path / "drawn"))
+
+
+def test_benchmarks_and_pools_are_counted_where_there_are_any(pools: Path) -> None:
+    done = call(pools, "verify")
+    assert (done.code, done.out) == (0, "✅ As recorded: 3 benchmarks, 3 task pools.\n")
+    checked = json.loads(call(pools, "verify", "--json").out)["checked"]
+    assert {name: number for name, number in checked.items() if number} == {"benchmark": 3, "task_pool": 3}
+
+
+def test_what_differs_in_benchmarks_and_pools_is_listed(pools: Path) -> None:
+    edit(pools, "UPDATE task_pool SET n_easy = 1234 WHERE id = 1")
+    in_no_pool = "SELECT MIN(id) FROM benchmark_task WHERE id NOT IN (SELECT benchmark_task_id FROM task_pool_task)"
+    edit(pools, f"UPDATE benchmark_task SET scorer_metadata = '{{}}' WHERE id = ({in_no_pool})")
+    (pools / "data/exp2/statistics.json").unlink()
+    [[own]] = rows(pools, "SELECT fingerprint FROM task_pool WHERE id = 1")
+    [[scored]] = rows(pools, "SELECT fingerprint FROM benchmark WHERE id = 1")
+    done = call(pools, "verify")
+    assert done.code == 6
+    assert (
+        done.out
+        == f"""\
+❌ benchmark gsm8k ({scored}): 1 of its rows of features are not what its scorer gives
+   The database was changed by hand or damaged: restore it from a backup.
+❌ task pool exp1 ({own}): n_easy is 1,234, its rows give 6
+   The database was changed by hand or damaged: restore it from a backup.
+❌ tree data/exp2/statistics.json: missing
+   `synthtrack view rebuild` mends the tree.
+❌ tree data/benchmarks/full/gsm8k_full.jsonl: edited
+   `synthtrack view rebuild` mends the tree.
+Checked: 3 benchmarks, 3 task pools.
+"""
+    )
+
+
+def test_a_pool_is_named_as_elsewhere(pools: Path) -> None:
+    edit(pools, "UPDATE task_pool SET n_easy = 9 WHERE id = 1")
+    [[own]] = rows(pools, "SELECT fingerprint FROM task_pool WHERE id = 2")
+    for ref in ("exp2", own, own[:5], "data/exp2", "data/exp2/task_pool.jsonl"):
+        assert call(pools, "verify", ref).out == "✅ As recorded: 1 task pool.\n"
+    done = call(pools, "verify", "exp1", "exp2", "data/exp2")
+    assert (done.code, done.out.splitlines()[-1]) == (6, "Checked: 2 task pools.")
+    done = call(pools, "verify", "exq1")
+    assert (done.code, done.out) == (4, "")
+    assert "No experiment, training run, sweep or task pool 'exq1'." in done.err
+    assert "Did you mean exp1" in done.err
+    assert "synthtrack pool list" in done.err
+
+
 def test_without_a_workspace_there_is_nothing_to_check(tmp_path: Path) -> None:
     done = call(tmp_path, "verify")
     assert (done.code, "No workspace" in done.err) == (4, True)
@@ -134,7 +192,7 @@ def test_it_is_a_command_of_its_own(root: Path) -> None:
 def test_agent_data_sets_are_counted_named_and_found(agents: Path) -> None:
     done = call(agents, "verify")
     assert (done.code, done.out) == (0, "✅ As recorded: 2 agent data sets, 1 source data set.\n")
-    assert json.loads(call(agents, "verify", "--json").out)["checked"]["agent_data_set"] == 2
+    assert json.loads(call(agents, "verify", "--json").out)["checked"]["agent_dataset"] == 2
     [(fingerprint, name)] = rows(agents, "SELECT fingerprint, name FROM agent_dataset WHERE id = 2")
     edit(agents, "UPDATE agent_dataset SET temperature = 1 WHERE id = 1")
     for ref in (fingerprint, fingerprint[:6], name, f"data/agents/{name}.json"):

@@ -18,16 +18,16 @@ def test_init_makes_a_workspace_with_examples_that_run(tmp_path: Path) -> None:
     assert (tmp_path / "tracker.db").exists()
     shipped = {
         path.relative_to(REPOSITORY)
-        for part in ("stage1", "stage2", "perspectives")
+        for part in ("stage1", "stage2", "perspectives", "pools")
         for path in (REPOSITORY / "configs" / part).rglob("*.*")
     }
     assert {path.suffix for path in shipped} == {".yaml", ".json"}
     assert shipped <= {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
     assert "sample data under Data/original/ and data/inputs/\n" in done.out
-    inputs = sorted((REPOSITORY / "configs/inputs").iterdir())
-    assert [(tmp_path / "data/inputs" / path.name).read_bytes() for path in inputs] == [
-        path.read_bytes() for path in inputs
-    ]
+    inputs = REPOSITORY / "configs/inputs"
+    assert {path.suffix for path in inputs.rglob("*.*")} == {".json", ".jsonl"}
+    for path in inputs.rglob("*.*"):
+        assert (tmp_path / "data/inputs" / path.relative_to(inputs)).read_bytes() == path.read_bytes()
     commands = [line.partition("synthtrack ")[2].split() for line in done.out.splitlines()[-2:]]
     assert [command[0] for command in commands] == ["generate", "perspectives"]
     for command in commands:
@@ -51,6 +51,7 @@ def test_init_follows_the_variables_that_place_configs_and_data(tmp_path: Path) 
     assert "Data/original/ and d/inputs/" in done.out
     assert (tmp_path / "d/inputs/translation.json").is_file()
     assert (tmp_path / "c/perspectives/translation.json").is_file()
+    assert (tmp_path / "c/pools/sample.yaml").is_file()
 
 
 def test_init_as_json_names_what_was_written(tmp_path: Path) -> None:

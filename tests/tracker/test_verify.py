@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.pools.preprocess import rescore
 from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
 from tests import perspectives
@@ -77,7 +78,7 @@ def root(made: Path, tmp_path: Path) -> Path:
 def checked(root: Path, subject: Subject | None = None) -> Verified:
     here = Workspace(root, environ={})
     with reading(here) as reader:
-        return verify(here, reader, lambda _: FILES, subject)
+        return verify(here, reader, lambda _: FILES, rescore, subject)
 
 
 def found(root: Path, subject: Subject | None = None) -> list[Finding]:

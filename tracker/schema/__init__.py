@@ -39,6 +39,15 @@ from tracker.schema.generation import (
 from tracker.schema.outbox import (
     MlflowOutbox,
 )
+from tracker.schema.pools import (
+    Benchmark,
+    BenchmarkTask,
+    PoolAnswer,
+    PoolValidation,
+    TaskPool,
+    TaskPoolBenchmark,
+    TaskPoolTask,
+)
 from tracker.schema.training import (
     Prediction,
     TrainingData,
@@ -56,6 +65,8 @@ __all__ = [
     "Attempt",
     "Batch",
     "BatchMembership",
+    "Benchmark",
+    "BenchmarkTask",
     "ChatMessage",
     "Checkpoint",
     "CostReservation",
@@ -65,6 +76,8 @@ __all__ = [
     "JudgeTest",
     "JudgeTestSample",
     "MlflowOutbox",
+    "PoolAnswer",
+    "PoolValidation",
     "Prediction",
     "Publication",
     "Request",
@@ -73,6 +86,9 @@ __all__ = [
     "SourceDataset",
     "SourceRecord",
     "SourceSplit",
+    "TaskPool",
+    "TaskPoolBenchmark",
+    "TaskPoolTask",
     "TrainingData",
     "TrainingMetric",
     "TrainingRun",

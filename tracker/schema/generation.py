@@ -232,6 +232,9 @@ class Attempt(SQLModel, table=True):
     agent_run_id: int | None = Field(
         default=None, foreign_key="agent_run.id", index=True, description="the run that paid, where it is of agents"
     )
+    pool_validation_id: int | None = Field(
+        default=None, foreign_key="pool_validation.id", index=True, description="likewise of a pool's validation"
+    )
 
 
 class Sample(SQLModel, table=True):

@@ -15,7 +15,9 @@ class MlflowOutbox(SQLModel, table=True):
     __table_args__ = (Index("ix_mlflow_outbox_pending", "logged_at", "id"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    kind: str = Field(description="generation_run, training_run, training_sweep or agent_run")
+    kind: str = Field(
+        description="generation_run, training_run, training_sweep, agent_run, task_pool or pool_validation"
+    )
     generation_run_id: int | None = Field(default=None, foreign_key="generation_run.id", unique=True)
     created_at: str
     logged_at: str | None = Field(default=None, description="NULL: still to be logged")
@@ -24,3 +26,5 @@ class MlflowOutbox(SQLModel, table=True):
     training_run_id: int | None = Field(default=None, foreign_key="training_run.id", index=True, unique=True)
     training_sweep_id: int | None = Field(default=None, foreign_key="training_sweep.id", index=True, unique=True)
     agent_run_id: int | None = Field(default=None, foreign_key="agent_run.id", index=True, unique=True)
+    task_pool_id: int | None = Field(default=None, foreign_key="task_pool.id", index=True, unique=True)
+    pool_validation_id: int | None = Field(default=None, foreign_key="pool_validation.id", index=True, unique=True)
