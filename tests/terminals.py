@@ -141,7 +141,9 @@ def session(
     """A command of synthtrack in a terminal of that size, on the workspace ``root``."""
     own, others = pty.openpty()
     _set_size(own, columns, lines)
-    changes = {"TERM": "xterm-256color", "NO_COLOR": None, "SYNTHTRACK_ROOT": str(root), **(environ or {})}
+    # pytest-xdist sets both variables, and they go before the terminal's own size.
+    sizes = {"COLUMNS": None, "LINES": None}
+    changes = {"TERM": "xterm-256color", "NO_COLOR": None, "SYNTHTRACK_ROOT": str(root), **sizes, **(environ or {})}
     process = subprocess.Popen(
         [sys.executable, "-c", _IN_TERMINAL, *arguments],
         cwd=root,
