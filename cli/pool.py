@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.config_files import is_new
 from cli.pool_browse import compare_pools, list_pools, pool_stats, show_pool
 from cli.pool_validate import validate_pool
 from cli.progress import command_line, log_to_mlflow
 from tracker.errors import ConfigError, Error, PartialResult, Problem
-from tracker.paths import Workspace
+from tracker.paths import Workspace, is_new
 
 if TYPE_CHECKING:
     from pipeline.pools.build import Built, PoolJob

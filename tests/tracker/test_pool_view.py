@@ -250,7 +250,8 @@ CONTRADICTIONS = {
     "task of a pool": ("UPDATE task_pool_task SET difficulty_bin = 'hard' WHERE task_pool_id = 1", ["exp1"]),
     "statistics": ("UPDATE task_pool SET statistics = '{' WHERE id = 1", ["exp1"]),
     "raw data": (
-        "UPDATE benchmark_task SET raw_data = REPLACE(raw_data, 'riddle', 'puzzle')", [f"{FULL}/riddles_full.jsonl", "exp1"],
+        "UPDATE benchmark_task SET raw_data = REPLACE(raw_data, 'riddle', 'puzzle')",
+        [f"{FULL}/riddles_full.jsonl", "exp1"],
     ),
     "config": (
         "UPDATE benchmark SET config = '[]' WHERE name = 'riddles'", [f"{FULL}/riddles_full.jsonl"],

@@ -131,3 +131,32 @@ def test_the_heart_beats_while_figures_are_made(root: Path, monkeypatch: pytest.
     job = prepare_settings(workspace, long_answers(root, 150), Options())
     asyncio.run(generate(workspace, job, display))
     assert len(beats) > 2
+
+
+def test_cancelled_while_its_end_is_written_it_has_ended_in_one_way(root: Path) -> None:
+    count = 60
+    workspace = Workspace(root, environ={})
+    job = prepare_settings(workspace, long_answers(root, count), Options())
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(generate(workspace, job))
+        answered = 0
+        while answered < 2 * count and not task.done():
+            await asyncio.sleep(0.01)
+            with contextlib.suppress(sqlite3.OperationalError):  # while there is no record yet
+                [(answered,)] = rows(root, "SELECT count(*) FROM agent_response")
+        with contextlib.closing(
+            sqlite3.connect(root / "tracker.db", isolation_level=None, check_same_thread=False)
+        ) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            # Figures are made, and then the end of the run waits to be written.
+            await asyncio.sleep(4)
+            for _ in range(2):
+                task.cancel()
+                await asyncio.sleep(0.1)
+            writer.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert states(root) in [[("complete", "complete", None)], [("unfinished", "interrupted", None)]]

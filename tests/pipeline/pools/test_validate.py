@@ -21,7 +21,6 @@ from pipeline.pools.run_code import check_system
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.pools.validate import Validation, validate
 from pipeline.pools.validation_plan import sampled
-from tracker.validation_results import Accuracy
 from pipeline.specs import ModelSpec, resolve_model
 from tests.databases import rows
 from tests.llm_server import Server, running_server
@@ -31,6 +30,7 @@ from tracker.catalogue import Row
 from tracker.configs import Document
 from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError, Unsupported
 from tracker.paths import Workspace
+from tracker.validation_results import Accuracy
 
 REPOSITORY = Path(__file__).parents[3]
 SAMPLES = 4
