@@ -27,7 +27,8 @@ CONDITION_FIGURES = ("chrf", "mean_words", "mean_characters", "mean_completion_t
 _RUN = """
     SELECT r.*, 'perspectives_' || d.task_type AS purpose, d.fingerprint, d.name, d.task_type, d.task_description,
            d.model, d.temperature, d.draw, d.is_trial, d.settings, d.n_inputs, d.n_perspectives,
-           d.status AS dataset_status, d.completed_at, d.data_digest, d.n_responses AS d_n_responses, d.n_failed AS d_n_failed, d.source_dataset_id,
+           d.status AS dataset_status, d.completed_at, d.data_digest, d.n_responses AS d_n_responses,
+           d.n_failed AS d_n_failed, d.source_dataset_id,
            s.digest AS source_digest, s.task_name AS source_name, s.origin AS source_origin, p.digest AS inputs_digest
     FROM agent_run r
     JOIN agent_dataset d ON d.id = r.agent_dataset_id
