@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from pipeline.asking import Display, taken_over
 from pipeline.execution import POLL_S, check_models, ended_as, held_words, register, versions
@@ -29,6 +30,8 @@ from tracker.store import Totals
 from tracker.view_plan import Changes
 
 Tell = Callable[[str], None]
+Found = TypeVar("Found")
+Given = ParamSpec("Given")
 
 
 _lock = threading.Lock()
@@ -83,7 +86,9 @@ async def generate(
         claimed = await _claimed(database, job, tell)
         if claimed.outcome == "reused":
             status = "partial" if claimed.partial else "complete"
-            run = await asyncio.to_thread(agents.finish, database, claimed, Totals(), status=status)
+            run, cancelled = await _to_its_end(agents.finish, database, claimed, Totals(), status=status)
+            if cancelled is not None:
+                raise cancelled
         else:
             try:
                 run = await _make(Run(workspace, database, job, claimed, display))
@@ -120,15 +125,7 @@ async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:
 
 async def _attempt(database: Database, plan: Plan, wanted: Wanted) -> Claimed | Busy:
     """One attempt at a claim, in a thread, for it may wait for the database. What is claimed too late is given back."""
-    claiming = asyncio.ensure_future(asyncio.to_thread(_exclusive, database, plan, wanted, clock.this_process()))
-    cancelled: asyncio.CancelledError | None = None
-    while not claiming.done():
-        try:
-            await asyncio.wait({claiming})
-        except asyncio.CancelledError as again:
-            # A thread cannot be cancelled: what it claims is known in a moment, however impatient the caller.
-            cancelled = again
-    found = claiming.result()
+    found, cancelled = await _to_its_end(_exclusive, database, plan, wanted, clock.this_process())
     if cancelled is None:
         return found
     if isinstance(found, Claimed):
@@ -138,6 +135,21 @@ async def _attempt(database: Database, plan: Plan, wanted: Wanted) -> Claimed | 
         if found.outcome != "reused":
             _making.pop(_place(database.workspace, plan), None)
     raise cancelled
+
+
+async def _to_its_end(
+    function: Callable[Given, Found], *given: Given.args, **named: Given.kwargs
+) -> tuple[Found, asyncio.CancelledError | None]:
+    """What ``function`` gives in a thread, and who cancelled us meanwhile: a thread cannot be cancelled."""
+    doing = asyncio.ensure_future(asyncio.to_thread(function, *given, **named))
+    cancelled: asyncio.CancelledError | None = None
+    while not doing.done():
+        try:
+            await asyncio.wait({doing})
+        except asyncio.CancelledError as again:
+            # What it writes is known in a moment, however impatient the caller.
+            cancelled = again
+    return doing.result(), cancelled
 
 
 def _exclusive(database: Database, plan: Plan, wanted: Wanted, process: Process) -> Claimed | Busy:
@@ -190,20 +202,21 @@ def _wanted(database: Database, job: Job) -> Wanted:
 
 async def _make(run: Run) -> Row:
     """Runs the engine over what is missing, and ends the run whatever happens."""
-    claimed, row = run.claimed, None
+    claimed = run.claimed
     try:
         if run.max_cost is not None:
             _check_cap(run)
         status = await run.drive()
-        row = await asyncio.to_thread(_finish, run, status, None)
+        row, cancelled = await _to_its_end(_finish, run, status, None)
     except BaseException as error:
         # Where even that cannot be written, the lease falls with this process.
         with contextlib.suppress(Error):
-            if row is None:
-                if claimed.partial:
-                    run.figures = figures(run)
-                _finish(run, *ended_as(error))
+            if claimed.partial:
+                run.figures = figures(run)
+            _finish(run, *ended_as(error))
         raise
+    if cancelled is not None:
+        raise cancelled
     if row["status"] == "interrupted":
         raise taken_over()
     return row
