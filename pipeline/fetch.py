@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import heapq
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
-from importlib.util import find_spec
-from logging import ERROR
 from pathlib import Path
 from typing import Any
 
+from pipeline import hub
 from tracker.errors import DataError, Problem
 
 
@@ -68,16 +65,14 @@ def filename(name: str, size: int, split: str = SPLIT) -> str:
 
 def fetch(name: str, *, size: int, seed: int, split: str = SPLIT, directory: Path | None = None) -> Fetched:
     """A sample of ORIGINS[name] from the hub, or from its copy in ``directory``. Raises DataError."""
-    import datasets
-
-    _quiet()
+    hub.quiet()
     origin = ORIGINS[name]
     where = str(directory or f"{origin.hub} ({origin.config})")
     try:
         rows = _split(_copy(directory, origin) if directory else _hub(origin), split, where)
         found = sample(pairs(rows, origin, where), size=size, seed=seed)
     # RuntimeError: a client that was closed.
-    except (OSError, ValueError, RuntimeError, TypeError, datasets.exceptions.DatasetsError, *_http_errors()) as error:
+    except hub.errors() as error:
         problem = Problem(where, str(error).partition("\n")[0] or type(error).__name__)
         if directory is not None:
             hint = "--from takes a directory of Parquet or JSON files, or what `save_to_disk` wrote."
@@ -120,24 +115,6 @@ def sample(found: Iterable[dict[str, str] | None], *, size: int, seed: int) -> F
 
     chosen = sorted(heapq.nsmallest(size, drawn()), key=lambda each: each[1])
     return Fetched(tuple(pair for _, _, pair in chosen), n_available, n_rows - n_available)
-
-
-def _quiet() -> None:
-    """Keep the hub's client from writing to the terminal: what goes wrong is told by our errors."""
-    import datasets
-    import huggingface_hub
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    for logging in (datasets.logging, huggingface_hub.logging):
-        logging.set_verbosity(ERROR)
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-        disable_progress_bars()
-
-
-def _http_errors() -> list[type[Exception]]:
-    """What the hub's client raises where there is no answer: which library it asks with depends on its version."""
-    return [import_module(name).HTTPError for name in ("httpx", "httpx2") if find_spec(name)]
 
 
 def _hub(origin: Origin) -> Any:

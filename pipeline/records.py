@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline import hub
 from pipeline.specs import DatasetSpec
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import Json, bytes_digest, canonical_json, content_key, identify
@@ -298,14 +299,14 @@ def _from_hub(dataset: DatasetSpec, field: str) -> Source:
     """A data set of the hub through ``datasets``, whose own cache keeps the download."""
     import datasets
 
+    hub.quiet()
     problem = ""
     for name, config in _hub_candidates(str(dataset.hub)):
         try:
             found = datasets.load_dataset(name, config)
             splits = {split: list(found[split]) for split in SPLITS if split in found}
             return source_of_splits(dataset, splits, field)
-        # RuntimeError: a data set that is a script, or a client that was closed.
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except hub.errors() as error:
             problem = problem or str(error).partition("\n")[0] or type(error).__name__
     raise DataError(
         "The data set cannot be had from the hub.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline import hub
 from pipeline.pools.difficulty import Record
 from pipeline.pools.specs import HUB, LOCAL, BenchmarkSpec
 from pipeline.records import is_file, read_json, read_lines
@@ -124,13 +125,12 @@ def _from_hub(spec: BenchmarkSpec) -> Iterator[Part]:
 
 def _load(spec: BenchmarkSpec, name: str, part: str | None) -> list[str]:
     import datasets
-    import httpx
 
+    hub.quiet()
     try:
         rows = datasets.load_dataset(name, part, split=spec.split or _SPLIT)
         return [json.dumps(row, ensure_ascii=False) for row in rows]
-    # RuntimeError: a data set that is a script, or a client that was closed. TypeError: dates, images, sounds.
-    except (OSError, ValueError, RuntimeError, TypeError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
+    except hub.errors() as error:
         # What is wrong, and in the second line what there is instead.
         what = " ".join(str(error.__cause__ or error).split("\n")[:2]) or type(error).__name__
         raise DataError(
