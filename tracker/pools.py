@@ -13,6 +13,7 @@ from tracker import clock
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
+from tracker.paths import name_problem
 from tracker.schema import table
 
 Row = Mapping[str, Any]
@@ -72,7 +73,8 @@ def register_pool(
     """A pool in the record, and in MLflow's outbox; one that is there already is left as it is.
 
     ``columns`` are values of task_pool's columns, ``benchmarks`` rows of task_pool_benchmark in their order, ``tasks``
-    rows of task_pool_task in theirs. Where another pool has its name it gets a suffix. Raises Corrupt.
+    rows of task_pool_task in theirs. Where another pool has its name it gets a suffix, a long one instead of its last
+    characters. Raises Corrupt.
     """
     with database.writing() as connection:
         found = _find(connection, POOL, identity)
@@ -108,7 +110,14 @@ def _free(connection: Connection, wanted: str) -> str:
     name, number = wanted, 1
     while connection.execute(select(POOL.c.id).where(POOL.c.name == name)).scalar() is not None:
         number += 1
-        name = f"{wanted}_{number}"
+        name = _numbered(wanted, number)
+    return name
+
+
+def _numbered(wanted: str, number: int) -> str:
+    """The name with a number, of as much of it as goes into a directory's name."""
+    while name_problem(name := f"{wanted}_{number}") is not None and len(wanted) > 1:
+        wanted = wanted[:-1]
     return name
 
 

@@ -14,7 +14,7 @@ from tracker import pools
 from tracker.database import Database, open_database
 from tracker.errors import Corrupt
 from tracker.fingerprint import Identity, identify
-from tracker.paths import Workspace
+from tracker.paths import Workspace, name_problem
 from tracker.pools import Registered
 
 
@@ -147,6 +147,16 @@ def test_a_name_that_is_taken_gets_the_next_number(here: Workspace, database: Da
     assert named == ["a", "a_3", "a_2", "a_4"]
     assert {row["wanted_name"] for row in rows(here, "SELECT wanted_name FROM task_pool")} == {"a", "a_3"}
     assert pool(database, source, "a", 3).name == "a_4"
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "ä" * 100, f"a{'ä' * 98} b", "a" * 198])
+def test_a_name_with_a_number_is_still_a_name(here: Workspace, database: Database, name: str) -> None:
+    source = benchmark(database).id
+    named = [pool(database, source, name, seed, ()).name for seed in range(12)]
+    assert len(set(named)) == 12
+    assert [name_problem(each) for each in named] == [None] * 12
+    assert all(each.rpartition("_")[2] == str(number) for number, each in enumerate(named[1:], 2))
+    assert [pool(database, source, name, seed, ()).name for seed in range(12)] == named
 
 
 def test_a_pool_of_no_tasks(here: Workspace, database: Database) -> None:
