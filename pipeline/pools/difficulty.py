@@ -37,7 +37,7 @@ LONG_QUESTION = 100
 """Words; a longer medical question counts as harder by itself."""
 
 _NUMBERED = re.compile(r"\s*(?:\d+\.|[A-Za-z]\))")
-_PROBLEM = re.compile(r"Problem_(\d{1,2})(?!\d)")
+_PROBLEM = re.compile(r"Problem_(\d{1,2})/?(?:[?#].*)?$")
 _SHOWN = 20
 
 
@@ -141,7 +141,7 @@ def amc(records: Sequence[Record]) -> Difficulty:
 
 def _problem_number(raw: Mapping[str, Json]) -> int | None:
     given = raw.get("number")
-    if given is None:
+    if given is None or (isinstance(given, str) and not given.strip()):
         found = _PROBLEM.search(str(raw.get("url") or ""))
         given = found[1] if found is not None else None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.job import has_record
 from pipeline.pools.difficulty import SCORERS, Difficulty, Scorer, scaled
@@ -190,19 +191,28 @@ def _scored(name: str, full: Full, scorer: Scorer) -> Difficulty:
     n = len(full.texts)
     try:
         found = scorer(full.records)
-        scores, features = [float(each) for each in found.scores], [dict(each) for each in found.features]
-        constants = dict(found.constants)
+        scores, features = [float(each) for each in found.scores], [_plain(dict(each)) for each in found.features]
+        constants = _plain(dict(found.constants))
         canonical_json([scores, features, constants])
-    except Error:
+    except (Error, KeyboardInterrupt):
         raise
     # A scorer of one's own can go wrong in any way, and the other benchmarks are to be had all the same.
-    except Exception as error:
+    except BaseException as error:
         what = f"its scorer failed: {type(error).__name__}: {error}"
         raise DataError("A benchmark cannot be scored.", [Problem(name, what)]) from error
     if not len(scores) == len(features) == n:
         what = f"its scorer gave {len(scores)} scores and {len(features)} rows of features for {n} tasks"
         raise DataError("A benchmark cannot be scored.", [Problem(name, what)])
     return Difficulty(scores, features, constants)
+
+
+def _plain(value: Any) -> Any:
+    """With numpy's numbers, which know what Python's they are, as these."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value.item() if hasattr(value, "dtype") and not getattr(value, "shape", ()) else value
 
 
 def _reason(before: Row | None, named: Identity, spec: BenchmarkSpec, full: Full, *, forced: bool) -> str:

@@ -284,6 +284,10 @@ def failing(records: Sequence[Record]) -> Difficulty:
     return Difficulty([record.raw["absent"] for record in records], [], {})
 
 
+def leaving(_: Sequence[Record]) -> Difficulty:
+    raise SystemExit(0)
+
+
 def result(scores: Sequence[Any], features: Sequence[Any], constants: Mapping[str, Any]) -> Callable[[Any], Difficulty]:
     return lambda _: Difficulty(scores, features, constants)
 
@@ -292,6 +296,7 @@ def result(scores: Sequence[Any], features: Sequence[Any], constants: Mapping[st
     ("scorer", "what"),
     [
         (failing, "its scorer failed: KeyError: 'absent'"),
+        (leaving, "its scorer failed: SystemExit: 0"),
         (lambda _: None, "its scorer failed: AttributeError: 'NoneType' object has no attribute 'scores'"),
         (result([1.0] * 7, [{}] * 8, {}), "its scorer gave 7 scores and 8 rows of features for 8 tasks"),
         (result([1.0] * 8, [], {}), "its scorer gave 8 scores and 0 rows of features for 8 tasks"),
@@ -314,12 +319,16 @@ def test_scores_of_numpy_are_numbers(here: Workspace) -> None:
 
     def scorer(records: Sequence[Record]) -> Difficulty:
         values = np.arange(len(records), dtype=np.float32)
-        return Difficulty(list(values), [{} for _ in values], {})
+        features = [{"n": np.int64(at), "of": {"long": [np.bool_(at > 3)]}} for at, _ in enumerate(values)]
+        return Difficulty(values, features, {"max": np.float32(1.5)})
 
     found = riddles(here, scorer)
-    assert found.status == "scored"
+    assert (found.status, found.error) == ("scored", None)
     (row,) = rows(here, "SELECT MAX(raw_score) AS raw, MAX(difficulty_score) AS score FROM benchmark_task")
     assert row == {"raw": 7.0, "score": 1.0}
+    first = rows(here, "SELECT scorer_metadata FROM benchmark_task ORDER BY position")[0]
+    assert json.loads(first["scorer_metadata"]) == {"n": 0, "of": {"long": [False]}}
+    assert json.loads(rows(here, "SELECT constants FROM benchmark")[0]["constants"]) == {"max": 1.5}
 
 
 def scorer_file(path: Path, text: str) -> Mapping[str, Scorer]:
