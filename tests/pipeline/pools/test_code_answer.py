@@ -27,6 +27,17 @@ ANSWERS = [
     f"1. Like this:\n\n   ```python\n   {WHOLE.replace(chr(10), chr(10) + '   ')}\n   ```",
     WHOLE.replace("\n", "\r\n"),
     f"```python\nimport os\n\nHALF = 2\n\n{WHOLE.replace('2', 'HALF')}```",
+    "Import:\n```python\nimport math\n```\nThen:\n```python\ndef f(n):\n    return math.floor(n / 2)\n```",
+    "```python\ndef half(n):\n    return n // 2\n```\n\n```python\ndef f(n):\n    return half(n)\n```",
+    "```python\ndef f(n):\n    return half(n)\n```\n\nwith\n\n```python\ndef half(n):\n    return n // 2\n```",
+    f"```python\n{WHOLE}```\nA naive alternative:\n```python\ndef f(n):\n    return n\n```",
+    f"Example:\n```python\nresult = f(4)\n```\n```python\n{WHOLE}```",
+    f"```bash\npip install numpy\n```\n```python\n{WHOLE}```",
+    f"```python\nfrom __future__ import annotations\n\n{WHOLE}```",
+    f"from __future__ import annotations\n\n{WHOLE}",
+    '```python\ndef f(n):\n    """Half.\n\n    ```\n    f(4)\n    ```\n    """\n    return n // 2\n```',
+    '```python\ndef f(n):\n    """Half.\n\n```\nf(4)\n```\n    """\n    return n // 2\n```',
+    '```python\ndef f(n):\n    """Half.\n\n    ```python\n    f(4)\n    ```\n    """\n    return n // 2\n```\nDone.',
 ]
 
 
@@ -45,6 +56,11 @@ def test_every_form_of_an_answer_is_a_program(answer: str) -> None:
     names: dict[str, Any] = {}
     exec(first_that_compiles(answer), names)
     assert names["f"](10) == 5
+
+
+def test_an_answer_has_one_try() -> None:
+    answer = f"```python\ndef f(n):\n    return n\n```\nOr:\n```python\n{WHOLE}```"
+    assert all(WHOLE not in code for code in programs(answer, PROMPT, "f"))
 
 
 def test_a_prompt_that_is_only_a_signature_is_completed() -> None:
