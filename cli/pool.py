@@ -63,6 +63,8 @@ def preprocess(
 
     benchmarks = load_benchmarks(workspace, config)
     own = {} if scorers is None else load_scorers(workspace.find(scorers))
+    for name in benchmarks.splits_of_files:
+        render.note(f"⚠️  {name}: `split` is of the hub's data sets alone, of a file it has no effect.")
     if is_new(workspace):
         render.note(f"💾 New workspace: {workspace.root}")
     found = run(workspace, benchmarks, names=names or None, force=force, scorers=own, tell=_telling())
@@ -135,7 +137,9 @@ def build(
     named = [load_pool(workspace, each, changes) for each in given]
     asked = named if named or found else [given_pool(changes)]
     others = [load_pool(workspace, each, changes) for each in found]
-    jobs = prepare_pools(workspace, asked, others, benchmarks=config, command=command_line())
+    # Ratios name benchmarks in any order, and the order is part of a pool.
+    in_order = chosen["ratios"] is not None and chosen["benchmarks"] is None
+    jobs = prepare_pools(workspace, asked, others, benchmarks=config, command=command_line(), in_order=in_order)
     for name, why in jobs.left_out:
         render.note(f"⚠️  {name} was left out: {why.message}")
     try:

@@ -22,7 +22,8 @@ def pool_changes(chosen: Mapping[str, Any]) -> dict[str, Any]:
         changes["difficulty_percentiles"] = {}
     if chosen["ratios"] is not None:
         changes["benchmark_ratios"] = _by_name("--ratios", chosen["ratios"], _number)
-        changes.setdefault("benchmarks", list(changes["benchmark_ratios"]))
+        if chosen["benchmarks"] is None:
+            changes["benchmarks"] = list(changes["benchmark_ratios"])
     if chosen["percentiles"] is not None:
         text = chosen["percentiles"]
         changes["difficulty_percentiles"] = (

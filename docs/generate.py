@@ -96,9 +96,9 @@ POOLS = """\
 How these are used is in [pools.md](pools.md). The first four groups are the benchmarks' configuration,
 `configs/pools/data_config.yaml`; the last one is a pool's, `configs/pools/NAME.yaml`.
 
-Keys that shape a benchmark or a pool are part of its fingerprint: another value is another one. Of `path` that is the
-data, not where it is. What a pool says itself goes before what the benchmarks' configuration says, and the
-value in force is what counts."""
+Keys that shape a benchmark or a pool are part of its fingerprint: another value is another one. Of `path`, `split` and
+`configs` that is the data, not where it is; of ratios, split and count it is how many tasks of each bin they come to.
+What a pool says itself goes before what the benchmarks' configuration says, and the value in force is what counts."""
 READING = "Read it with any SQLite tool, `sqlite3 tracker.db`, or Datasette; never write to it while a command runs."
 SPECS: dict[str, type[Spec]] = {
     "top level": GenerationConfig,
@@ -134,8 +134,8 @@ _OF_POOLS: dict[tuple[type[Spec], str], str] = {
     (BenchmarksConfig, "stream_generation"): "see below",
     (BenchmarksConfig, "mixing_rules"): "",
     (BenchmarkSpec, "path"): "through the data",
-    (BenchmarkSpec, "split"): "of the benchmark",
-    (BenchmarkSpec, "configs"): "of the benchmark",
+    (BenchmarkSpec, "split"): "through the data",
+    (BenchmarkSpec, "configs"): "through the data",
     (MixingSpec, "exclude_combinations"): "",
     (PoolConfig, "name"): "of the pool",
 }

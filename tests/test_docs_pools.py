@@ -160,7 +160,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "benchmarks.NAME.enabled": ({"benchmarks": {"bbh": {"enabled": True}}}, {}),
     "benchmarks.NAME.path": ({"benchmarks": {"bbh": {"path": "file:elsewhere"}}}, {}),
     "benchmarks.NAME.split": ({"benchmarks": {"bbh": {"split": "train"}}}, {}),
-    "benchmarks.NAME.configs": ({"benchmarks": {"bbh": {"configs": ["navigate"]}}}, {}),
+    "benchmarks.NAME.configs": ({"benchmarks": {"bbh": {"configs": None}}}, {}),
     "stream_generation.difficulty_percentiles": (
         {"stream_generation": {"difficulty_percentiles": {"bbh": [1, 2]}}},
         {},

@@ -63,7 +63,7 @@ def task_id(position: int, benchmark: str) -> str:
 
 
 def task_line(name: str, benchmark: str, task: Row, difficulty_bin: str) -> str:
-    """One line: the keys in their order, ``raw_data`` as its source wrote it."""
+    """One line: the keys in their order, ``raw_data`` as it is recorded."""
     head = {
         "task_id": name, "benchmark": benchmark, "difficulty_score": task["difficulty_score"],
         "difficulty_bin": difficulty_bin,

@@ -119,17 +119,31 @@ def _unlike_identity(pool: Row, parts: Sequence[Row]) -> Iterator[str]:
     try:
         settings = json.loads(pool["identity"])["identity"]
         wanted = settings["benchmarks"]
-        share = settings["easy_share"]
+        counts = {name: (easy, hard) for name, _, _, easy, hard in wanted}
     except (ValueError, TypeError, LookupError):
         return  # what is wrong with an identity has been said
     own = [
-        [each["benchmark"], each["benchmark_digest"], each["ratio"], [each["low_percentile"], each["high_percentile"]]]
+        [
+            each["benchmark"], each["benchmark_digest"], [each["low_percentile"], each["high_percentile"]],
+            *(each[f"n_{name}_wanted"] for name in BINS),
+        ]
         for each in parts
-    ]
+    ]  # fmt: skip
     if not _alike(own, wanted):
         yield "its benchmarks are not those of its identity"
-    if not _alike(_easy_share(pool["difficulty_split"]), share):
-        yield f"difficulty_split is {pool['difficulty_split']!r}, in its identity {share!r} are easy"
+    n, share = pool["n_wanted"], _easy_share(pool["difficulty_split"])
+    easy = sum(own for own, _ in counts.values())
+    if share is None or not _rounded(share * n, easy):
+        yield f"difficulty_split is {pool['difficulty_split']!r}, and {easy:,} of {n:,} were to be easy"
+    for each in parts:
+        own = sum(counts.get(each["benchmark"], (0, 0)))
+        if not _rounded(each["ratio"] * n, own):
+            yield f"the ratio of {each['benchmark']} is {each['ratio']}, and {own:,} of {n:,} were to be of it"
+
+
+def _rounded(exact: float, count: int) -> bool:
+    """Whether a share can come to a count: largest remainders are less than 1 away."""
+    return abs(exact - count) < 1 - _TOLERANCE
 
 
 def _easy_share(split: str) -> float | None:

@@ -56,15 +56,19 @@ class PoolJob:
 
     @cached_property
     def identity(self) -> Identity:
-        """What makes the pool itself."""
+        """What makes the pool itself: of ratios and split the counts that they come to."""
         return identify(
             "task_pool",
             {
                 "name": self.config.name,
                 "benchmarks": [
-                    [each.name, each.row["digest"], each.ratio, list(each.percentiles)] for each in self.sources
+                    [
+                        each.name, each.row["digest"], list(each.percentiles),
+                        *(self.wanted[each.name, of] for of in stream.BINS),
+                    ]
+                    for each in self.sources
                 ],
-                "easy_share": self.easy_share, "n_total_tasks": self.config.n_total_tasks,
+                "n_total_tasks": self.config.n_total_tasks,
                 "random_seed": self.config.random_seed, "sample_with_replacement": self.with_replacement,
                 "drawing": DRAWING,
             },

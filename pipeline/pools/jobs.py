@@ -23,12 +23,19 @@ class Jobs:
 
 
 def prepare_pools(
-    workspace: Workspace, asked: Sequence[Named], others: Iterable[Named], *, benchmarks: Path | None, command: str
+    workspace: Workspace,
+    asked: Sequence[Named],
+    others: Iterable[Named],
+    *,
+    benchmarks: Path | None,
+    command: str,
+    in_order: bool = False,
 ) -> Jobs:
     """Every pool that is ``asked`` for, and those of ``others`` (--all) whose benchmarks are preprocessed.
 
-    ``benchmarks`` is their file instead of what each config says; others of another file are none of ours then. Raises
-    WrongStep where one that is asked for is not ready, or none is.
+    ``benchmarks`` is their file instead of what each config says; others of another file are none of ours then.
+    ``in_order``: each pool's benchmarks in the order of their file. Raises WrongStep where one that is asked for is not
+    ready, or none is.
     """
     load = cache(lambda path: load_benchmarks(workspace, path))
 
@@ -36,7 +43,12 @@ def prepare_pools(
         path = benchmarks_of(workspace, each, benchmarks)
         usual = path == benchmarks_path(workspace)
         source = None if usual else shlex.quote(workspace.relative(path))
-        return prepare(workspace, load(path), each.config, path=each.path, command=command, source=source)
+        there, config = load(path), each.config
+        if in_order:
+            places = {name: at for at, name in enumerate(there.benchmarks)}
+            names = sorted(config.benchmarks, key=lambda name: places.get(name, len(places)))
+            config = config.model_copy(update={"benchmarks": tuple(names)})
+        return prepare(workspace, there, config, path=each.path, command=command, source=source)
 
     ready, left_out = [job(each) for each in asked], []
     for each in _ours(workspace, others, benchmarks):

@@ -17,7 +17,7 @@ from tracker.database import Database, open_database
 from tracker.errors import ConfigError, DataError, Error, Problem, UnknownReference
 from tracker.fingerprint import Identity, Json, canonical_json, content_key, identify
 from tracker.paths import Workspace
-from tracker.spec import identity, public
+from tracker.spec import public
 
 SCORING = 1
 """Part of the identity: to be raised when the same tasks would get other scores."""
@@ -123,11 +123,12 @@ def _one(
         return _cached(had, _as_had(had))
     full = read_full(name, spec, workspace.find) if had is None else _recorded(workspace, had)
     difficulty = None if is_known_scorer else _scored(name, full, scorer)
-    named = _identity(name, spec, full, difficulty)
+    named = _identity(name, full, difficulty)
     if before is not None and before["fingerprint"] == named.fingerprint and not force:
         if not is_same_entry:
             pools.register_benchmark(database, named, _entry_columns(name, spec), ())
-            return _cached(before, "its path has changed, its tasks have not")
+            changed = " and ".join(_changes(before, spec))
+            return _cached(before, f"its {changed} changed, its tasks did not")
         return _cached(before, "nothing has changed" if had is None else _as_had(had))
     difficulty = _scored(name, full, scorer) if difficulty is None else difficulty
     scores = scaled(difficulty.scores)
@@ -171,12 +172,13 @@ def _entry_columns(name: str, spec: BenchmarkSpec) -> dict[str, Json]:
     return {"name": name, "path": spec.path, "config": store.to_json(entry(spec))}
 
 
-def _identity(name: str, spec: BenchmarkSpec, full: Full, own: Difficulty | None) -> Identity:
-    """Of a scorer of one's own only what it gives is known: its text does not hold what it calls."""
-    settings = identity(spec)
-    settings.pop("path")
+def _identity(name: str, full: Full, own: Difficulty | None) -> Identity:
+    """Made of the tasks, not of where and how they are had: ``split`` and ``configs`` are in them.
+
+    Of a scorer of one's own only what it gives is known: its text does not hold what it calls.
+    """
     scorer = _known_scorer(name) if own is None else content_key([own.scores, own.features, own.constants])
-    return identify("benchmark", {"name": name, **settings, "source": full.digest, "scorer": scorer})
+    return identify("benchmark", {"name": name, "source": full.digest, "scorer": scorer})
 
 
 def _known_scorer(name: str) -> str:
@@ -206,6 +208,12 @@ def _scored(name: str, full: Full, scorer: Scorer) -> Difficulty:
     return Difficulty(scores, features, constants)
 
 
+def _changes(before: Row, spec: BenchmarkSpec) -> list[str]:
+    """The keys in which an entry of the config differs from the recorded one."""
+    was, now = json.loads(before["config"]), entry(spec)
+    return [key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)]
+
+
 def _plain(value: Any) -> Any:
     """With numpy's numbers, which know what Python's they are, as these."""
     if isinstance(value, Mapping):
@@ -218,8 +226,7 @@ def _plain(value: Any) -> Any:
 def _reason(before: Row | None, named: Identity, spec: BenchmarkSpec, full: Full, *, forced: bool) -> str:
     if before is None:
         return "new"
-    was = json.loads(before["config"])
-    changed = [key for key in dict.fromkeys([*was, *entry(spec)]) if was.get(key) != entry(spec).get(key)]
+    changed = _changes(before, spec)
     reasons = [f"{', '.join(changed)} changed in the config"] if changed else []
     if before["source_digest"] != full.digest:
         reasons.append("the source changed")

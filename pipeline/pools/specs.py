@@ -80,9 +80,12 @@ class BenchmarkSpec(Spec):
     path: Annotated[str, AfterValidator(_source)] = setting(
         help="datasets:NAME[/CONFIG] on the hub, or file:PATH of .jsonl, .jsonl.gz, .json or .parquet, or a directory"
     )
-    split: str | None = setting(None, min_length=1, help="of the hub's data set; default: test")
+    split: str | None = setting(
+        None, operational=True, min_length=1, help="of the hub's data set; default: test; of files without effect"
+    )
     configs: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = setting(
         None,
+        operational=True,
         min_length=1,
         help="the parts of a benchmark of several tasks, in this order; default: what the directory holds",
     )
@@ -111,6 +114,11 @@ class BenchmarksConfig(Spec):
     benchmarks: dict[DirectoryName, BenchmarkSpec] = setting(min_length=1, help="the benchmarks by name")
     stream_generation: StreamSpec = setting(StreamSpec(), help="how tasks are binned and drawn")
     mixing_rules: MixingSpec = setting(MixingSpec(), help="what may not be mixed")
+
+    @property
+    def splits_of_files(self) -> list[str]:
+        """The benchmarks that name a split of files, which have none."""
+        return [name for name, each in self.benchmarks.items() if each.split and each.path.startswith(LOCAL)]
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:

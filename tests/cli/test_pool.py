@@ -289,6 +289,25 @@ def test_every_option_changes_what_the_config_says(
     assert settings(made, name) == {"name": name, **plain, **changed}
 
 
+def test_ratios_are_of_benchmarks_in_the_order_of_their_file(made: Path) -> None:
+    options = ("--name", "typed", "--n", "6", "--json", "--ratios")
+    first = call(made, *BUILD, *options, "amc=0.5,gsm8k=0.5")
+    again = call(made, *BUILD, *options, "gsm8k=0.5,amc=0.5")
+    assert (first.code, again.code) == (0, 0)
+    assert json.loads(again.out) == [{**json.loads(first.out)[0], "outcome": "reused"}]
+    assert settings(made, "typed")["benchmarks"] == ["gsm8k", "amc"]
+    own = call(made, *BUILD, "--name", "typed", "--n", "6", "--json", "--benchmarks", "amc,gsm8k")
+    assert json.loads(own.out)[0]["name"] == "typed_2", "who names benchmarks orders them"
+
+
+def test_a_split_of_a_file_is_ignored_and_said(here: Path) -> None:
+    first = call(here, "pool", "preprocess", "gsm8k", "--json")
+    write_config(here, data_config(benchmarks={"gsm8k": {"split": "train"}}))
+    again = call(here, "pool", "preprocess", "gsm8k", "--json")
+    assert "⚠️  gsm8k: `split` is of the hub's data sets alone, of a file it has no effect.\n" in again.err
+    assert json.loads(again.out)[0]["fingerprint"] == json.loads(first.out)[0]["fingerprint"]
+
+
 def test_other_benchmarks_drop_the_ratios_and_percentiles_of_the_configs_own(made: Path) -> None:
     own = {"benchmark_ratios": {"humaneval": 0.1, "gsm8k": 0.9}, "difficulty_percentiles": {"gsm8k": [10, 90]}}
     assert build(made, "--benchmarks", "gsm8k,amc", name="dropped", **own).code == 0

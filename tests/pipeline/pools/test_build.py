@@ -64,6 +64,8 @@ def test_a_pool_is_made_once_and_found_again(made: Path) -> None:
         {"difficulty_split": "1:1"},
         {"difficulty_split": [50, 50]},
         {"benchmark_ratios": {"gsm8k": 0.5, "humaneval": 0.5}},
+        {"benchmark_ratios": {"gsm8k": 0.5000001, "humaneval": 0.4999999}},
+        {"difficulty_split": "50.0000001:50"},
         {"difficulty_percentiles": {"gsm8k": [20, 80]}},
         {"sample_with_replacement": False},
         {"n_total_tasks": "12"},

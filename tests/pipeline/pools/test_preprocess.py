@@ -106,7 +106,13 @@ def test_the_order_of_tasks_is_part_of_a_source(here: Workspace) -> None:
 
 def test_a_changed_entry_is_named(here: Workspace) -> None:
     one(here, "bbh")
-    assert one(here, "bbh", split="test") == ("scored", "split changed in the config")
+    before = current(here)
+    assert one(here, "bbh", split="test") == ("cached", "its split changed, its tasks did not")
+    assert one(here, "bbh", configs=["navigate", "web_of_lies"], split="test") == (
+        "cached",
+        "its configs changed, its tasks did not",
+    )
+    assert current(here) == before
     assert one(here, "bbh", configs=["web_of_lies", "navigate"]) == (
         "scored",
         "split, configs changed in the config; the source changed",
@@ -118,7 +124,7 @@ def test_a_benchmark_that_moved_is_the_same_and_its_pools_can_be_drawn(here: Wor
     one(here, "gsm8k")
     first = current(here)
     (here.root / "tasks/gsm8k.jsonl").rename(here.root / "moved.jsonl")
-    moved = ("cached", "its path has changed, its tasks have not")
+    moved = ("cached", "its path changed, its tasks did not")
     assert one(here, "gsm8k", path="file:moved.jsonl") == moved
     (row,) = rows(here, "SELECT * FROM benchmark")
     assert (row["path"], json.loads(row["config"])["path"]) == ("file:moved.jsonl", "file:moved.jsonl")
@@ -222,7 +228,7 @@ def test_data_of_the_hub_is_scored_anew_without_the_hub(
 def test_a_local_copy_of_what_the_hub_had_is_the_same(here: Workspace, hub: Path) -> None:
     one(here, "gsm8k", path=f"datasets:{hub.parent}")
     before = current(here)
-    assert one(here, "gsm8k", path=f"file:{hub}") == ("cached", "its path has changed, its tasks have not")
+    assert one(here, "gsm8k", path=f"file:{hub}") == ("cached", "its path changed, its tasks did not")
     assert current(here) == before
 
 
