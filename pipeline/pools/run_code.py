@@ -14,6 +14,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -47,7 +48,9 @@ class CodeResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may take; ``n_processes`` are all of its processes and threads."""
+    """What a program may take; ``memory_bytes`` are each process's and include its files, ``n_processes`` all of its
+    processes and threads.
+    """
 
     timeout_s: float = 10.0
     memory_bytes: int = 512 * 2**20
@@ -92,8 +95,8 @@ def _run(programs: list[str], test: str, entry_point: str, limits: Limits) -> Co
     if "refused" in found:
         raise Unsupported(
             f"Code that a model wrote is not run here, because it cannot be confined: {found['refused']}.",
-            hint="It takes Linux 5.12 with namespaces that this user may make (in a container: --privileged, or a "
-            "profile that allows unshare and mount). Without --run-code the other benchmarks are graded.",
+            hint="It takes Linux 5.12 on x86_64 or aarch64 with namespaces that this user may make (in a container: "
+            "--privileged, or a profile that allows unshare and mount). Without --run-code the others are graded.",
         )
     if found["passed"]:
         return CodeResult(passed=True, what="passed")
@@ -141,8 +144,9 @@ def _python() -> str:
 
 
 def _shown() -> list[str]:
-    """What a Python needs of the file system: itself, its library and the system's."""
-    own = {str(Path(sys.base_prefix).resolve()), str(Path(_python()).parent.parent)}
-    paths = [*(each for each in _SHOWN if Path(each).exists()), *sorted(own - {"/"})]
+    """What a Python needs of the file system: itself, its library and the system's; of a home it may lie in no more."""
+    base = Path(sys.base_prefix).resolve()
+    own = {_python(), str(base / "lib"), str(base / sys.platlibdir), str(sysconfig.get_config_var("LIBDIR"))}
+    paths = [each for each in (*_SHOWN, *sorted(own)) if Path(each).is_absolute() and Path(each).exists()]
     inside = [each for each in paths if any(each.startswith(f"{other}/") for other in paths)]
     return [each for each in dict.fromkeys(paths) if each not in inside]

@@ -5,18 +5,20 @@
                solution without any right, reads what it says, tells the verdict; with it everything inside ends
     solution   what the model wrote, then its tests
 
-Kernel interfaces: namespaces(7), mount_setattr(2) (Linux 5.12), pivot_root(2), prctl(2), setrlimit(2).
+Kernel interfaces: namespaces(7), mount_setattr(2) (Linux 5.12), pivot_root(2), prctl(2), setrlimit(2), seccomp(2).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import math
 import os
 import resource
 import select
 import signal
+import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -28,8 +30,20 @@ _APART = _NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 0x1000, 0x4000, 0x40000, 2
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_FORBIDDEN = {
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "perf_event_open": (298, 241), "bpf": (321, 280), "add_key": (248, 217),
+    "request_key": (249, 218), "keyctl": (250, 219), "ptrace": (101, 117),
+}  # fmt: skip
+"""Calls that hold memory which no limit of a process counts, or look into others; numbers on x86_64 and aarch64."""
+_SECCOMP_MODE_FILTER, _SECCOMP_KILL, _SECCOMP_ERRNO, _SECCOMP_ALLOW = 2, 0x80000000, 0x50000, 0x7FFF0000
+_BPF_LOAD, _BPF_EQUAL, _BPF_AT_LEAST, _BPF_RETURN = 0x20, 0x15, 0x35, 0x06
+_X32 = 0x40000000
+"""From here on numbers are those of x86's x32 mode."""
 _NEW_ROOT = "/proc"
 """Any directory that every Linux has, and that nothing is taken from once the new root lies over it."""
 _INSIDE, _HOME = "inside", "tmp"
@@ -123,7 +137,10 @@ def _new_root(shown: list[str]) -> None:
         if Path(path).is_symlink():
             place.symlink_to(Path(path).readlink())
             continue
-        place.mkdir(exist_ok=True)
+        if Path(path).is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            place.touch()
         _mount(path, str(place), None, _MS_BIND | _MS_REC)
     home = Path(_NEW_ROOT, _INSIDE, _HOME)
     home.mkdir(parents=True, exist_ok=True)
@@ -225,13 +242,15 @@ def _become_solution(job: Mapping[str, Any], given: int, output: int, token: int
         cpu = math.ceil(job["timeout_s"]) + 1
         for which, most in (
             (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_AS, job["memory_bytes"]),
+            # Its files are in memory as well.
+            (resource.RLIMIT_AS, job["memory_bytes"] - _WORK_BYTES),
             (resource.RLIMIT_FSIZE, _WORK_BYTES),
             (resource.RLIMIT_NOFILE, 64),
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_NPROC, job["n_processes"]),
         ):
             resource.setrlimit(which, (most, most))
+        _filter_calls()
         python = job["python"]
         # Sets in the same order each time: the same code gets the same verdict.
         os.execve(python, [python, "-PsSB", "-X", "utf8", "-c", _HARNESS], {"PYTHONHASHSEED": "0"})  # noqa: S606
@@ -239,6 +258,27 @@ def _become_solution(job: Mapping[str, Any], given: int, output: int, token: int
         os.write(2, f"not started: {error}".encode())
     finally:
         os._exit(127)
+
+
+def _filter_calls() -> None:
+    """What is forbidden gives EPERM from now on; a call of another mode of the processor is the end."""
+    machine = os.uname().machine
+    numbers = [each[list(_AUDIT_ARCH).index(machine)] for each in _FORBIDDEN.values()]
+    rules = [
+        (_BPF_LOAD, 0, 0, 4),
+        (_BPF_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
+        (_BPF_RETURN, 0, 0, _SECCOMP_KILL),
+        (_BPF_LOAD, 0, 0, 0),
+        (_BPF_AT_LEAST, len(numbers) + 1, 0, _X32),
+        *((_BPF_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)),
+        (_BPF_RETURN, 0, 0, _SECCOMP_ALLOW),
+        (_BPF_RETURN, 0, 0, _SECCOMP_ERRNO | errno.EPERM),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *rule) for rule in rules))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(rules), ctypes.addressof(code)))
+    unused = ctypes.c_ulong(0)
+    mode = ctypes.c_ulong(_SECCOMP_MODE_FILTER)
+    _call("seccomp", _libc.prctl(_PR_SET_SECCOMP, mode, ctypes.byref(program), unused, unused))
 
 
 def _die_with_parent() -> None:

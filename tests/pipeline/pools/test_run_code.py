@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +19,9 @@ import psutil
 import pytest
 
 from pipeline.pools.code_answer import programs
-from pipeline.pools.run_code import CodeResult, Limits, check_system, run_code
+from pipeline.pools.run_code import CodeResult, Limits, run_code
 from tests.pipeline.pools.benchmark_files import real
-from tracker.errors import Unsupported
+from tests.pipeline.pools.confinement import WAYS, needs_confinement, prefix
 
 REPOSITORY = Path(__file__).parents[3]
 TEST = "def check(candidate):\n    assert candidate() == 1\n"
@@ -26,10 +29,7 @@ TEST = "def check(candidate):\n    assert candidate() == 1\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def confined() -> None:
-    try:
-        check_system()
-    except Unsupported as error:
-        pytest.skip(error.message)
+    needs_confinement()
 
 
 def ran(body: str, *, timeout_s: float = 10.0, n_processes: int = 1) -> CodeResult:
@@ -287,3 +287,167 @@ def test_a_system_that_cannot_confine_it_is_told_so() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert "Code that a model wrote is not run here, because it cannot be confined" in done.stdout
     assert "--run-code" in done.stdout
+
+
+RUN = (
+    "import sys\n"
+    "from pipeline.pools.run_code import Limits, check_system, run_code\n"
+    "check_system(); print('ready', flush=True)\n"
+    "print(run_code(sys.argv[1], sys.argv[2], 'f', Limits(timeout_s=float(sys.argv[3]))).what, flush=True)"
+)
+
+
+def run_in(
+    way: str, code: str, *, timeout_s: float = 20.0, python: str | Path = sys.executable
+) -> subprocess.Popen[str]:
+    """A process that runs that code, confined in that way; it prints what became of it."""
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    words = [*prefix(way), str(python), "-c", RUN, code, TEST, str(timeout_s)]
+    return subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True)
+
+
+def found_in(way: str, body: str, **others: float | str | Path) -> str:
+    """What came of a function with that body."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    needs_confinement(way)
+    return run_in(way, f"def f():\n{lines}", **others).communicate()[0].removeprefix("ready\n").strip()  # type: ignore[arg-type]  # by name
+
+
+HELD = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype, libc.shmat.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+libc.shmdt.argtypes, libc.shmget.argtypes = (ctypes.c_void_p,), (ctypes.c_int, ctypes.c_size_t, ctypes.c_int)
+MIB, held = 2**20, 0
+def segment(n_mib):
+    there = libc.shmat(libc.shmget(0, n_mib * MIB, 0o1600), None, 0)
+    if there in (None, 2**64 - 1):
+        return 0
+    ctypes.memset(there, 1, n_mib * MIB)
+    libc.shmdt(there)
+    return n_mib
+def unnamed(n_mib):
+    try:
+        return os.write(os.memfd_create("x"), bytes(n_mib * MIB)) // MIB
+    except OSError:
+        return 0
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["segment(200) for _ in range(6)", "unnamed(15) for _ in range(55)"])
+def test_memory_that_is_in_no_address_space_cannot_be_had(kind: str, way: str) -> None:
+    assert found_in(way, f"{HELD}\nraise ValueError(sum({kind}))") == "ValueError: 0"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_calls_that_hold_memory_in_the_kernel_or_look_into_others_are_refused(way: str) -> None:
+    asked = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "def errno(*call):\n    libc.syscall(*call)\n    return ctypes.get_errno()\n"
+        "there = {'x86_64': (64, 68, 240, 323, 425, 298, 321, 250, 248, 101),"
+        " 'aarch64': (190, 186, 180, 282, 425, 241, 280, 219, 217, 117)}[os.uname().machine]\n"
+        "raise ValueError({errno(number, 0, 0, 0, 0, 0) for number in (*there, 447)})"
+    )
+    assert found_in(way, asked) == "ValueError: {1}"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code is that of x86")
+def test_the_calls_of_the_processors_other_mode_are_no_way_round() -> None:
+    other = (
+        "import ctypes, mmap\n"
+        "page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)\n"
+        "page.write(b'\\xb8\\x14\\x00\\x00\\x00\\xcd\\x80\\xc3')\n"
+        "ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()\n"
+        "return 1"
+    )
+    assert ran(other).what == "ended by SIGSYS"
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def solution(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """What the kernel says of a solution that runs, in /proc."""
+    needs_confinement(request.param)
+    with run_in(request.param, "import time\ntime.sleep(1000)", timeout_s=60) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            inside: list[psutil.Process] = []
+            while not inside and process.poll() is None:
+                children = psutil.Process(process.pid).children(recursive=True)
+                inside = [each for each in children if "-PsSB" in each.cmdline()]
+            assert inside, process.communicate()[0]
+            yield Path(f"/proc/{inside[0].pid}")
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", ["mnt", "ipc", "net", "uts", "pid"])
+def test_it_is_in_a_namespace_of_its_own(kind: str, solution: Path) -> None:
+    assert (solution / "ns" / kind).readlink() != Path("/proc/self/ns", kind).readlink()
+
+
+def test_it_has_no_route_to_anywhere(solution: Path) -> None:
+    assert (solution / "net/route").read_text().splitlines()[1:] == []
+
+
+LIMITS = {
+    "Max cpu time": 61,
+    "Max address space": (512 - 16) * 2**20,
+    "Max file size": 16 * 2**20,
+    "Max open files": 64,
+    "Max core file size": 0,
+    "Max processes": 1,
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_its_limit_is_in_force(name: str, solution: Path) -> None:
+    [line] = [each for each in (solution / "limits").read_text().splitlines() if each.startswith(name)]
+    assert line.removeprefix(name).split()[:2] == [str(LIMITS[name])] * 2
+
+
+def test_it_has_no_right_and_a_filter_of_calls(solution: Path) -> None:
+    status = dict(line.split(":\t") for line in (solution / "status").read_text().splitlines() if ":\t" in line)
+    assert {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {
+        "CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapAmb": 0,
+    }  # fmt: skip
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_its_mounts_are_few_and_all_but_its_directory_read_only(solution: Path) -> None:
+    mounts = [line.split() for line in (solution / "mountinfo").read_text().splitlines()]
+    writable = [each[4] for each in mounts if "rw" in each[5].split(",")]
+    assert writable == ["/tmp"]
+    assert all({"nosuid", "nodev"} <= set(each[5].split(",")) for each in mounts)
+    assert len(mounts) < len(Path("/proc/self/mountinfo").read_text().splitlines()) + 10
+    assert not {"proc", "sysfs", "devtmpfs", "cgroup2"} & {each[each.index("-") + 1] for each in mounts}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_root_and_user_see_the_same_little(way: str) -> None:
+    asked = "import os\nraise ValueError([os.path.exists(p) for p in ('/proc/self', '/etc', '/home', '/sys', '/dev')])"
+    assert found_in(way, asked) == "ValueError: [False, False, False, False, False]"
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that is not below the one that a program has for its own, as pytest's are."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+        yield Path(path)
+
+
+def test_a_python_in_a_home_directory_does_not_show_that_home(home: Path) -> None:
+    library = Path(sysconfig.get_path("stdlib"))
+    here = home / library.relative_to(Path(sys.base_prefix).resolve())
+    shutil.copytree(library, here, ignore=shutil.ignore_patterns("site-packages", "test", "__pycache__", "config-*"))
+    for shared in library.parent.glob("libpython*.so*"):
+        shutil.copy(shared, here.parent)
+    python = home / "bin" / f"python3.{sys.version_info.minor}"
+    python.parent.mkdir()
+    shutil.copy(Path(sys.executable).resolve(), python)
+    (home / "bin/key").write_text("secret")
+    (home / "key").write_text("secret")
+    for path in (home / "key", home / "bin/key"):
+        found = found_in("root" if os.geteuid() == 0 else "user", f"return open({str(path)!r}).read()", python=python)
+        assert "No such file" in found
