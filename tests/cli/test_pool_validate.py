@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.pools.run_code import PROTECTION, check_system
+from pipeline.pools.run_code import PROTECTION
 from tests.llm_server import Server, running_server
+from tests.pipeline.pools.confinement import needs_confinement
 from tests.pool_answers import easy_ones, record_answers
 from tests.workspaces import Done, call, environment, matches_snapshot, rows, steady
 from tracker.errors import Unsupported
@@ -67,13 +68,6 @@ def shown(done: Done, root: Path, server: Server) -> str:
 def found(done: Done) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(done.out)
     return result
-
-
-def confined() -> None:
-    try:
-        check_system()
-    except Unsupported as error:
-        pytest.skip(error.message)
 
 
 def test_the_report_and_the_same_again(root: Path, server: Server) -> None:
@@ -147,7 +141,7 @@ def test_tasks_without_an_answer_make_it_partial_and_are_asked_again(built: Path
 
 
 def test_programs_are_run_only_where_that_is_asked_for_and_that_is_said(built: Path, root: Path) -> None:
-    confined()
+    needs_confinement()
     with running_server(recorded=built / "easy_ones.jsonl") as server:
         without = ask(root, server)
         assert "⚠️  humaneval: 8 tasks not asked, because answers are programs" in without.out

@@ -17,18 +17,18 @@ import pytest
 from pipeline.pools import grading
 from pipeline.pools.build import build, prepare
 from pipeline.pools.preprocess import preprocess
-from pipeline.pools.run_code import check_system
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.pools.validate import Validation, validate
 from pipeline.pools.validation_plan import sampled
 from pipeline.specs import ModelSpec, resolve_model
 from tests.databases import rows
 from tests.llm_server import Server, running_server
+from tests.pipeline.pools.confinement import needs_confinement
 from tests.workspaces import write_lines
 from tracker import configs
 from tracker.catalogue import Row
 from tracker.configs import Document
-from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError, Unsupported
+from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError
 from tracker.paths import Workspace
 from tracker.validation_results import Accuracy
 
@@ -271,10 +271,7 @@ def test_programs_are_neither_asked_for_nor_run_unless_that_is_wanted(workspace:
 
 
 def test_programs_are_graded_by_running_them(workspace: Workspace) -> None:
-    try:
-        check_system()
-    except Unsupported as error:
-        pytest.skip(error.message)
+    needs_confinement()
     of = pool(workspace, "humaneval")
     with running_server(recorded=recording(workspace)) as server:
         found = go(workspace, of, model(server), run_code=True)
