@@ -63,7 +63,7 @@ def question(benchmark: str, raw: Raw) -> str:
         prompt = str(raw.get("prompt", "")).strip("\n")
         return (
             "Complete the following Python function. Give the whole function, with its imports, in one block of code "
-            f"(```python); do not call it.\n\n```python\n{prompt}\n```"
+            f"(```python); use the standard library alone, and do not call it.\n\n```python\n{prompt}\n```"
         )
     task = _task(benchmark, raw)
     return f"{_shown(task, raw)}\n\n{_form(task)}"

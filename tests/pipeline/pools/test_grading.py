@@ -279,6 +279,7 @@ def test_a_question_says_in_what_form_the_answer_is_to_be_given() -> None:
     assert "(A, B, C)" in question("bbh", DATE)
     assert '"Answer: True" or "Answer: False"' in question("bbh", LOGIC)
     assert "```python\ndef f():\n```" in question("humaneval", {"prompt": "\ndef f():\n"})
+    assert "standard library alone" in question("humaneval", {"prompt": "def f():"})
 
 
 def test_a_question_does_not_hold_its_answer() -> None:
