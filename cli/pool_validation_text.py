@@ -21,7 +21,7 @@ _COLUMNS = (
 )
 _LEGEND = (
     "Shares of right answers and their difference with 95 % intervals; p: Fisher's exact test of easy against hard;\n"
-    "rank correlation: Spearman's, of difficulty with error."
+    "rank correlation: Spearman's, of difficulty with error; of all: the mean, weighted by graded answers."
 )
 
 

@@ -24,9 +24,13 @@ _NAMES = "SELECT id, name, fingerprint FROM task_pool ORDER BY name"
 _POOL = "SELECT * FROM task_pool WHERE id = :id"
 _PARTS = "SELECT * FROM task_pool_benchmark_overview WHERE task_pool_id = :id ORDER BY position"
 _DRAWN = """
-    SELECT t.position, t.difficulty_bin, t.benchmark_task_id, k.difficulty_score, k.part, b.name AS benchmark
+    SELECT t.position, t.difficulty_bin, t.benchmark_task_id, k.difficulty_score, b.name AS benchmark
     FROM task_pool_task t JOIN benchmark_task k ON k.id = t.benchmark_task_id JOIN benchmark b ON b.id = k.benchmark_id
     WHERE t.task_pool_id = :id ORDER BY t.position"""
+_CONTENT = """
+    SELECT t.difficulty_bin, k.part, k.raw_data, b.name AS benchmark
+    FROM task_pool_task t JOIN benchmark_task k ON k.id = t.benchmark_task_id JOIN benchmark b ON b.id = k.benchmark_id
+    WHERE t.task_pool_id = :id"""
 _SAMPLE = "SELECT * FROM task_pool_task_overview WHERE task_pool_id = :id AND position < :n ORDER BY position"
 _VALIDATIONS = """
     SELECT uuid, fingerprint, model, temperature, status, n_samples, random_seed, run_code, n_tasks, n_graded, n_failed,
@@ -37,6 +41,10 @@ _SCORES = """
     SELECT k.difficulty_score FROM benchmark_task k JOIN benchmark b ON b.id = k.benchmark_id
     WHERE b.fingerprint = :fingerprint ORDER BY k.position"""
 _BENCHMARKS = "SELECT * FROM benchmark_overview WHERE is_current ORDER BY name"
+
+
+_Task = tuple[str, str | None, str]
+"""Benchmark, part and content, which stay where a benchmark has been read anew."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def full_scores(reader: Reader, fingerprint: str) -> list[float]:
 
 
 def overlap(reader: Reader, first: Row, second: Row) -> Overlap:
-    """What two pools, as ``pool`` gives them, share. Tasks of other data are other tasks."""
+    """What two pools, as ``pool`` gives them, share. A task is itself in whatever data of its benchmark it is."""
     settings = [row["settings"] | {"data": _data(row)} for row in (first, second)]
     same, different = compare_settings(settings)
     own = [_bins(reader, row["id"]) for row in (first, second)]
@@ -122,9 +130,10 @@ def overlap(reader: Reader, first: Row, second: Row) -> Overlap:
     return Overlap(same, different, counts, len(ids[0]), len(ids[1]), len(ids[0] & ids[1]))
 
 
-def _bins(reader: Reader, pool_id: int) -> set[tuple[str, str, int]]:
+def _bins(reader: Reader, pool_id: int) -> set[tuple[str, str, _Task]]:
     return {
-        (row["benchmark"], row["difficulty_bin"], row["benchmark_task_id"]) for row in reader.rows(_DRAWN, id=pool_id)
+        (row["benchmark"], row["difficulty_bin"], (row["benchmark"], row["part"], row["raw_data"]))
+        for row in reader.rows(_CONTENT, id=pool_id)
     }
 
 

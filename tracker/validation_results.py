@@ -34,7 +34,7 @@ class Results:
     """What came of one benchmark, or of all; None where nothing was graded that would tell.
 
     ``rank_correlation`` is Spearman's, of difficulty with error: above 0 where what is scored as harder goes wrong more
-    often.
+    often. Of several benchmarks, whose scores cannot be compared, it is the mean of theirs, weighted by graded answers.
     """
 
     easy: Accuracy
@@ -76,20 +76,32 @@ def results(answers: Iterable[Row]) -> Results:
     return Results(
         easy=Accuracy(len(easy), sum(easy)),
         hard=Accuracy(len(hard), sum(hard)),
-        rank_correlation=spearman(
-            [row["difficulty_score"] for row in graded], [float(not row["correct"]) for row in graded]
-        ),
+        rank_correlation=_rank_correlation(graded),
         n_failed=sum(row["status"] == "failed" for row in rows),
         n_ungraded=sum(row["status"] == "ungraded" for row in rows),
     )
 
 
+def _rank_correlation(graded: Sequence[Row]) -> float | None:
+    """The mean over the benchmarks that have one."""
+    total, n = 0.0, 0
+    for rows in _of_each(graded).values():
+        own = spearman([row["difficulty_score"] for row in rows], [float(not row["correct"]) for row in rows])
+        if own is not None:
+            total, n = total + own * len(rows), n + len(rows)
+    return total / n if n else None
+
+
 def by_benchmark(answers: Iterable[Row]) -> dict[str, Results]:
     """The same for each benchmark, in the order in which they come."""
+    return {name: results(rows) for name, rows in _of_each(answers).items()}
+
+
+def _of_each(answers: Iterable[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in answers:
         found.setdefault(row["benchmark"], []).append(row)
-    return {name: results(rows) for name, rows in found.items()}
+    return found
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -57,6 +57,25 @@ def test_the_rank_correlation_has_ties_at_their_mean_rank() -> None:
     assert spearman([], []) is None
 
 
+def test_the_rank_correlation_of_all_is_the_mean_of_the_benchmarks() -> None:
+    """Together these rise with the score, although none does so within its own benchmark."""
+    low = [answer("easy", score, correct=True, benchmark="low") for score in (0.0, 0.1)]
+    low += [answer("hard", 0.2, correct=True, benchmark="low")]
+    falling = [
+        answer("easy", 0.7, correct=False),
+        answer("easy", 0.8, correct=False),
+        answer("hard", 0.9, correct=True),
+    ]
+    rising = [answer("easy", 0.0, correct=True, benchmark="bbh"), answer("hard", 1.0, correct=False, benchmark="bbh")]
+    assert results(low).rank_correlation is None
+    assert results([*low, *falling]).rank_correlation == results(falling).rank_correlation
+    own = results(falling).rank_correlation
+    assert own is not None
+    assert own < 0
+    assert results([*low, *falling, *rising]).rank_correlation == pytest.approx((3 * own + 2 * 1) / 5)
+    assert results([]).rank_correlation is None
+
+
 VALUES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1)), min_size=2, max_size=60)
 
 

@@ -134,7 +134,10 @@ class PoolValidation(SQLModel, table=True):
     easy_accuracy: float | None = None
     hard_accuracy: float | None = None
     accuracy_gap: float | None = Field(default=None, description="easy_accuracy - hard_accuracy")
-    rank_correlation: float | None = Field(default=None, description="Spearman's, of difficulty with error")
+    rank_correlation: float | None = Field(
+        default=None,
+        description="Spearman's, of difficulty with error; mean of the benchmarks', weighted by graded answers",
+    )
     n_calls: int = 0
     n_cached: int = 0
     n_retried: int = 0
