@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline.pools.stated import choice_in, number_in, number_of, plain, text_in
+from pipeline.pools.stated import choice_in, number_in, plain, text_in
+from pipeline.pools.stated_number import number_of
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import Json
 
@@ -31,6 +32,7 @@ _FINAL = re.compile(r"####\s*(.+?)\s*\Z")
 _LISTED = re.compile(r"^\s*\(([A-Z])\)\s*(.+?)\s*$", re.MULTILINE)
 _LETTER = re.compile(r"\(?([A-Z])\)?")
 _WORD_PAIRS = (("yes", "no"), ("true", "false"), ("valid", "invalid"))
+_IS = re.compile(r"\A(?:so |therefore,? )?(?:the|it|that|this)\b(?: \w+){0,3} (?:is|are|was|were):? ", re.IGNORECASE)
 _STEPS = "Think step by step, then give"
 
 
@@ -88,7 +90,9 @@ def extracted(benchmark: str, answer: str, raw: Raw) -> str | None:
         case "word":
             return text_in(answer, task.words)
         case _:
-            return text_in(answer)
+            found = text_in(answer)
+            # "The date is 03/04/2021" says no more than what is right, where that is no sentence.
+            return found if found is None or _IS.match(task.right) else _IS.sub("", found, count=1)
 
 
 def is_correct(benchmark: str, answer: str, raw: Raw) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pools.grading import expected, extracted, is_correct, question
-from pipeline.pools.stated import number_of
+from pipeline.pools.stated_number import number_of
 from tests.pipeline.pools.benchmark_files import real
 from tracker.errors import DataError
 
@@ -103,6 +103,47 @@ NUMBERS = [
     ("The answer is unclear.", None),
     ("First she sells 9, then 12, then 27 eggs.", None),
 ]
+HEDGED = [
+    *("18 or 20", "between 18 and 20", "more than 18", "<18", "18+", "18k", "18 K", "18e3", "18x + 3", "18²", "18½"),
+    *("18√2", "18:00", "18,5", "18, 20", "18 and 20", "18/20", "at least 18", "$18\\sqrt{2}$", "$18\\pi$", "18 to 20"),
+    *(
+        "$\\sqrt{18}$",
+        "not 18",
+        "either 18 or 20",
+        "18 eggs or 20 eggs",
+        "$18^2$",
+        "\\boxed{18\\pi}",
+        "18-20",
+        "\\frac{18}{\\pi}",
+    ),
+]
+NUMBERS += [
+    ("Answer: 70 000", "70000"),
+    ("Answer: 70k", "70000"),
+    ("Answer: 1.8e1", "18"),
+    ("Answer: minus 5", "-5"),
+    ("Answer: ½", "1/2"),
+    ("Answer: 2½", "5/2"),
+    ("Answer: 18 = 9*2", "18"),
+    ("Answer: 2 groups of 9, so 18", "18"),
+    ("Answer: 18, so 7 are left over", "18"),
+    ("The answer is not 17 but 18", "18"),
+    ("Answer: 18 cm", "18"),
+    ("Answer: 18cm", "18"),
+    ("Answer: $45^\\circ$", "45"),
+    ("Answer: 18\n\nThe right number of eggs is 16 per day.", "18"),
+    ("#### 18\n\nThe right number of eggs is 16 per day.", "18"),
+    ("$\\boxed{18}$\n\nThe right number of eggs is 16 per day.", "18"),
+    ("#### 3. The total\nShe pays 15.\nThe answer is 15.", "15"),
+    ("Answer: Let us see.\nThere are 3 apples and 4 pears. The answer is 7.", "7"),
+    ("Answer: 18 because 9 and 9 make 18", "18"),
+    ("Answer: 18-inch", "18"),
+    ("Answer: 18 ft^2", "18"),
+    ("Answer: 18€", "18"),
+    ("<answer>18</answer>", "18"),
+    ("Answer: 7 * 10^4", "70000"),
+    ("Answer: $7 \\times 10^{4}$", "70000"),
+]
 CHOICES = [
     *[(form.format("D"), "D") for form in ("{}", "({})", "{}.", "**{}**", "Answer: {}", "Answer: ({})", "#### {}")],
     ("Answer: D.", "D"),
@@ -143,6 +184,33 @@ CHOICES = [
     ("Answer: a fracture", None),
     ("", None),
 ]
+E_CASE = {"question": "Which?", "answer_idx": "E", "options": {each: f"drug {each.lower()}" for each in "ABCDE"}}
+RIGHTS_E = [
+    "Option A is wrong, and E is the correct answer.",
+    "While A is plausible, E is the best answer.",
+    "A is tempting but E is correct.",
+    "Answer: E\n\nA urinary agent is the best choice for this.",
+    "Answer: E\nA patient like this is best treated at home.",
+    "Answer: E\n\n(Option D is the right choice in Lyme disease.)",
+    "Answer: E\n\nWhy not the others: B is correct for gonorrhea.",
+    "[E]",
+    "<E>",
+    "Answer: [E]",
+    "Answer: <E>",
+    "Answer: Most likely E",
+    "Answer: It is E.",
+    "Answer: I think E",
+    "The answer is not A but E.",
+    "Answer: E, because B and C are too weak.",
+    "Answer: E and not D",
+    "Option E (drug e) is the correct answer.",
+    "Answer: E) drug e, not drug d",
+    "Answer: The best drug is drug e",
+]
+HEDGED_E = [
+    *("Answer: E or D", "Answer: E and D", "Answer: E/D", "E or D", "E and D", "E/D", "Answer: (E) or (D)"),
+    *("Answer: E (drug e) or D", "Answer: E, D", "The answer is E or D.", "Answer: A patient like this is sick."),
+]
 WORDS: list[tuple[dict[str, Any], str, str | None]] = [
     (LOGIC, "False", "false"),
     (LOGIC, "Answer: False", "false"),
@@ -162,6 +230,10 @@ WORDS: list[tuple[dict[str, Any], str, str | None]] = [
     (LIES, "The answer is that there is no way to know.", None),
     (LIES, "There is no way to tell.", None),
     (LIES, "Answer: No", "no"),
+    (LIES, "Answer: Yes/No", None),
+    (LIES, "Yes/No", None),
+    (LIES, "Answer: Yes or No", None),
+    (LIES, "Answer: No\n\nThe right answer is yes in other riddles.", "no"),
     (NAVIGATE, "So the answer is No.", "no"),
     (NAVIGATE, "Answer: No, you do not return.", "no"),
     (NAVIGATE, "- No", "no"),
@@ -175,6 +247,11 @@ OTHERS: list[tuple[str, dict[str, Any], str, bool]] = [
     ("bbh", DATE, "The answer is 12/11/1937.", False),
     ("bbh", DATE, "12/25/1937", True),
     ("bbh", DATE, "The correct date is **12/25/1937**, option (B).", True),
+    ("bbh", DATE, "(A) is wrong, (B) is correct.", True),
+    ("bbh", DATE, "Answer: (B)\n\n(C) is correct only in leap years.", True),
+    ("bbh", DATE, "(C) is correct only in leap years.", False),
+    ("bbh", DATE, "Answer: The date is 12/25/1937", True),
+    ("bbh", {"input": "Which date?", "target": "03/04/2021"}, "Answer: The date is 03/04/2021", True),
     ("bbh", COUNT, "The answer is -50.", True),
     ("bbh", COUNT, "The answer is 50.", False),
     ("bbh", SORT, "Answer: apple, fig, pear", True),
@@ -200,6 +277,22 @@ def test_a_number_is_read_from_what_is_said_of_it(answer: str, found: str | None
 @pytest.mark.parametrize(("answer", "found"), CHOICES)
 def test_a_letter_is_read_from_what_is_said_of_it(answer: str, found: str | None) -> None:
     assert extracted("medical_qa", answer, CASE) == found
+
+
+@pytest.mark.parametrize("form", ["{}", "Answer: {}", "The answer is {}."])
+@pytest.mark.parametrize("hedged", HEDGED)
+def test_a_number_that_is_hedged_or_goes_on_is_not_right(hedged: str, form: str) -> None:
+    assert not is_correct("gsm8k", form.format(hedged), {"question": "How many?", "answer": "#### 18"})
+
+
+@pytest.mark.parametrize("answer", RIGHTS_E)
+def test_the_letter_that_is_meant_is_read_and_no_other(answer: str) -> None:
+    assert extracted("medical_qa", answer, E_CASE) == "E"
+
+
+@pytest.mark.parametrize("answer", HEDGED_E)
+def test_of_two_letters_none_is_the_answer(answer: str) -> None:
+    assert extracted("medical_qa", answer, E_CASE) is None
 
 
 @pytest.mark.parametrize(("raw", "answer", "found"), WORDS)
@@ -335,7 +428,7 @@ def test_a_number_said_last_is_found_whatever_was_said_before(value: int, before
 
 @given(st.sampled_from("ABCD"), st.sampled_from(["({})", "{}", "**{}**", "{}.", "\\boxed{{{}}}", "{}) it is"]))
 def test_a_letter_said_last_is_found(letter: str, form: str) -> None:
-    said = f"Answer: B\nThat was too fast; D is rare.\nThe answer is {form.format(letter)}"
+    said = f"The answer is B.\nThat was too fast; D is rare.\nThe answer is {form.format(letter)}"
     assert extracted("medical_qa", said, CASE) == letter
 
 
