@@ -149,7 +149,7 @@ def test_what_differs_in_benchmarks_and_pools_is_listed(pools: Path) -> None:
         == f"""\
 ❌ benchmark gsm8k ({scored}): 1 of its rows of features are not what its scorer gives
    The database was changed by hand or damaged: restore it from a backup.
-❌ task pool exp1 ({own}): n_easy is 1,234, its rows give 6
+❌ task pool exp1 ({own}): n_easy is 1,234, its rows give 5
    The database was changed by hand or damaged: restore it from a backup.
 ❌ tree data/exp2/statistics.json: missing
    `synthtrack view rebuild` mends the tree.
