@@ -345,8 +345,8 @@ def test_calls_that_hold_memory_in_the_kernel_or_look_into_others_are_refused(wa
     asked = (
         "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         "def errno(*call):\n    libc.syscall(*call)\n    return ctypes.get_errno()\n"
-        "there = {'x86_64': (64, 68, 240, 323, 425, 298, 321, 250, 248, 101),"
-        " 'aarch64': (190, 186, 180, 282, 425, 241, 280, 219, 217, 117)}[os.uname().machine]\n"
+        "there = {'x86_64': (29, 30, 319, 64, 68, 240, 323, 425, 298, 321, 250, 248, 101),"
+        " 'aarch64': (194, 196, 279, 190, 186, 180, 282, 425, 241, 280, 219, 217, 117)}[os.uname().machine]\n"
         "raise ValueError({errno(number, 0, 0, 0, 0, 0) for number in (*there, 447)})"
     )
     assert found_in(way, asked) == "ValueError: {1}"
@@ -422,6 +422,20 @@ def test_its_mounts_are_few_and_all_but_its_directory_read_only(solution: Path) 
     assert all({"nosuid", "nodev"} <= set(each[5].split(",")) for each in mounts)
     assert len(mounts) < len(Path("/proc/self/mountinfo").read_text().splitlines()) + 10
     assert not {"proc", "sysfs", "devtmpfs", "cgroup2"} & {each[each.index("-") + 1] for each in mounts}
+
+
+ROOT_OF = (
+    "import ctypes, os, sys\n"
+    "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
+    "assert ctypes.CDLL(None).setns(fd, 0) == 0\n"
+    "print(os.listdir('/'))"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may enter")
+def test_the_root_of_the_system_is_not_below_its_own(solution: Path) -> None:
+    words = [sys.executable, "-c", ROOT_OF, str(solution / "ns/mnt")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "['inside']\n"
 
 
 @pytest.mark.parametrize("way", WAYS)
