@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tracker.catalogue import Reader, reading
@@ -17,6 +17,7 @@ from tracker.paths import Workspace
 from tracker.view import Part, refuse
 from tracker.view_plan import (
     DIRECTORY,
+    FILE,
     Changes,
     Difference,
     Entry,
@@ -46,6 +47,8 @@ class Files:
     """Files whose content is had for nothing, so that they are compared by it at every glance."""
     is_settled: bool = True
     """Whether what was made at its time is what would be made now."""
+    was_made: Callable[[str, bytes], bool] = lambda _path, _data: False
+    """Whether the record once said this of a path: nobody edited it, and nothing is lost where it is replaced."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,14 @@ def _made(root: Path, files: Files, problems: list[Difference]) -> Iterator[Part
     else:
         found = look(root, expected, read=expected)
         tree = {files.home: _HERE, **{path: found[path] for path in expected if path in found}}
-    yield Part(plan(Wanted({files.home: expected}), tree), tree, content, files.mtime_ns)
+    yield Part(_own(root, files, plan(Wanted({files.home: expected}), tree), tree), tree, content, files.mtime_ns)
+
+
+def _own(root: Path, files: Files, changes: Changes, tree: Mapping[str, Entry]) -> Changes:
+    """The changes without moving aside what was made by the view itself."""
+    found = [path for path in changes.aside if path in files.paths and tree[path].kind == FILE]
+    own = {path for path in found if files.was_made(path, (root / path).read_bytes())}
+    return replace(changes, aside=tuple(path for path in changes.aside if path not in own))
 
 
 def _expected(data: bytes, mtime_ns: int) -> Expected:

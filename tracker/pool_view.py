@@ -29,6 +29,7 @@ _POOLS = "SELECT id, name, created_at FROM task_pool ORDER BY id"
 _POOL = "SELECT * FROM task_pool WHERE id = :id"
 _POOL_TASKS = "SELECT * FROM task_pool_task_overview WHERE task_pool_id = :id ORDER BY position"
 _BENCHMARKS = "SELECT * FROM benchmark WHERE is_current ORDER BY name"
+_OF_NAME = "SELECT * FROM benchmark WHERE name = :name ORDER BY id DESC"
 _TASKS = "SELECT * FROM benchmark_task WHERE benchmark_id = :id ORDER BY position"
 
 
@@ -112,6 +113,12 @@ def _benchmark(reader: Reader, benchmark: Row) -> Files:
             raise Corrupt(f"The tasks of {benchmark['name']} are not those that were read.", hint=RESTORE)
         return {tasks: full_file(benchmark, rows), meta: _meta(benchmark)}
 
+    def was_made(path: str, data: bytes) -> bool:
+        rows = reader.rows(_OF_NAME, name=benchmark["name"])
+        if path == meta:
+            return any(_is_meta_of(row, data) for row in rows)
+        return any(full_file(row, reader.rows(_TASKS, id=row["id"])) == data for row in rows)
+
     return Files(
         FULL,
         (tasks, meta),
@@ -119,6 +126,7 @@ def _benchmark(reader: Reader, benchmark: Row) -> Files:
         content,
         # The entry of the config can change while the tasks, and their time, stay.
         known=_readable(meta, benchmark),
+        was_made=was_made,
     )
 
 
@@ -127,6 +135,15 @@ def _readable(path: str, benchmark: Row) -> Mapping[str, bytes]:
         return {path: _meta(benchmark)}
     except Corrupt:  # which is said where the files are made
         return {}
+
+
+def _is_meta_of(benchmark: Row, data: bytes) -> bool:
+    """Whether a file was made of a row, whatever the row's entry of the config then was."""
+    try:
+        found, own = json.loads(data), json.loads(_meta(benchmark))
+        return bool(found | {name: own[name] for name in ("path", "split", "configs")} == own)
+    except (Corrupt, ValueError, TypeError):
+        return False
 
 
 def _meta(benchmark: Row) -> bytes:

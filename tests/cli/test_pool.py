@@ -127,6 +127,30 @@ def test_an_edited_file_is_moved_aside(here: Path) -> None:
     assert [kept.read_text() for kept in here.glob(".trash/**/gsm8k_full.jsonl")] == ["edited\n"]
 
 
+def test_what_it_made_itself_is_replaced_without_a_word(here: Path) -> None:
+    call(here, "pool", "preprocess")
+    full = here / "data/benchmarks/full"
+    before = full.joinpath("gsm8k_full.jsonl").read_bytes()
+    content = (here / "tasks/gsm8k.jsonl").read_bytes()
+    write_tasks(here / "tasks/gsm8k.jsonl", benchmark_tasks.gsm8k(41))
+    changed = call(here, "pool", "preprocess")
+    assert (changed.code, changed.err) == (0, "")
+    assert len(read_tasks(full / "gsm8k_full.jsonl")) == 41
+    (here / "tasks/gsm8k.jsonl").write_bytes(content)
+    again = call(here, "pool", "preprocess")
+    assert (again.code, again.err) == (0, "")
+    assert full.joinpath("gsm8k_full.jsonl").read_bytes() == before
+    (here / "tasks/amc.jsonl").rename(here / "tasks/moved.jsonl")
+    write_config(here, data_config(benchmarks={"amc": {"path": "file:tasks/moved.jsonl"}}))
+    moved = call(here, "pool", "preprocess")
+    assert (moved.code, moved.err) == (0, "")
+    assert json.loads((full / "amc_full_meta.json").read_text())["path"] == "file:tasks/moved.jsonl"
+    assert not (here / ".trash").exists()
+    meta = full / "bbh_full_meta.json"
+    meta.write_text(meta.read_text().replace('"n_tasks": 30', '"n_tasks": 31'))
+    assert "bbh_full_meta.json was not what the record says" in call(here, "pool", "preprocess").err
+
+
 def test_a_configuration_elsewhere(here: Path) -> None:
     (here / "configs/pools/data_config.yaml").rename(here / "mine.yaml")
     done = call(here, "pool", "preprocess")
