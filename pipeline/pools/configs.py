@@ -81,7 +81,9 @@ def _named(document: Document, path: str | None, changes: Mapping[str, Json]) ->
         data["difficulty_percentiles"] = dict.fromkeys(names, percentiles[EVERY])
     places = {place: where for place, where in document.places.items() if not place or place[0] not in changes}
     config = configs.validate(PoolConfig, Document(data, document.source, places))
-    problem = f"{config.name} is where other things lie" if config.name in RESERVED else name_problem(config.name)
+    problem = (
+        f"{config.name} is where other things lie" if config.name.casefold() in RESERVED else name_problem(config.name)
+    )
     if problem is not None:
         raise ConfigError("A pool cannot be named so.", [Problem(document.where(("name",)), problem)])
     return Named(path, config)

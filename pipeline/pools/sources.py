@@ -40,7 +40,7 @@ class Full:
 
 def read_full(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Full:
     """The full data of a benchmark; ``find`` makes a path of what a config says. Raises DataError."""
-    parts = _from_hub(spec) if spec.path.startswith(HUB) else _from_files(spec, find)
+    parts = _from_hub(spec) if spec.path.startswith(HUB) else _from_files(name, spec, find)
     texts: list[str] = []
     of: list[str | None] = []
     problems: list[Problem] = []
@@ -65,7 +65,7 @@ def read_full(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Fu
 Part = tuple[str | None, str, Iterator[str] | Sequence[str]]
 
 
-def _from_files(spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Part]:
+def _from_files(name: str, spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Part]:
     path = find(spec.path.removeprefix(LOCAL))
     if _is_directory(path):
         for each in _of_directory(path, spec):
@@ -79,7 +79,7 @@ def _from_files(spec: BenchmarkSpec, find: Callable[[str], Path]) -> Iterator[Pa
         yield None, str(path), read_lines(path)
     else:
         raise DataError(
-            "A benchmark is missing.",
+            f"The benchmark {name} is missing.",
             [Problem(str(path), "no such file or directory")],
             hint="Correct its path: absolute, or relative to the current directory or the workspace.",
         )

@@ -76,7 +76,7 @@ def test_preprocess_json(here: Path) -> None:
         {"benchmark": "humaneval", "status": "scored", "reason": "new", "n_tasks": 20, "exit_code": 0},
         {
             "benchmark": "gsm8k", "status": "failed", "n_tasks": 0, "fingerprint": None, "exit_code": 12,
-            "reason": f"A benchmark is missing.\n  {here}/tasks/gsm8k.jsonl: no such file or directory",
+            "reason": f"The benchmark gsm8k is missing.\n  {here}/tasks/gsm8k.jsonl: no such file or directory",
         },
     ]  # fmt: skip
 
@@ -497,3 +497,10 @@ def test_the_command_itself(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("✅ tiny: made\n")
     assert rows(root, "SELECT kind, logged_at FROM mlflow_outbox") == [("task_pool", None)]
+
+
+@pytest.mark.parametrize("name", ["inputs", "Inputs", "BENCHMARKS"])
+def test_a_pool_is_not_called_as_what_lies_there_in_any_case(made: Path, name: str) -> None:
+    done = call(made, *BUILD, "--name", name, "--benchmarks", "gsm8k", "--n", "2")
+    assert (done.code, done.out) == (3, "")
+    assert f"{name} is where other things lie" in done.err

@@ -189,7 +189,7 @@ def test_a_path_that_no_system_has(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_said_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^A benchmark is missing\.") as caught:
+    with pytest.raises(DataError, match=r"^The benchmark mine is missing\.") as caught:
         read(tmp_path / "none.jsonl")
     assert caught.value.hint == "Correct its path: absolute, or relative to the current directory or the workspace."
 
