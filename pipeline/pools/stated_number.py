@@ -33,7 +33,8 @@ FUNCTION = re.compile(r"\\(?:sqrt|pi|log|ln|sin|cos|tan|binom|[dt]?frac)(?![A-Za
 # What may follow a number: the end, a mark with nothing numeric behind it, a unit with or without a blank.
 _TAIL = re.compile(
     r"\s*\Z|[ \t]*[%°$€£\u2014\"'\u2019)\]}>]|[.,;:!?]+(?![\d.,])(?![ \t]*(?:or|and)\b|[ \t]*[$-]?\d)|[ \t]*[\n;(]"
-    r"|-[A-Za-z]|[ \t]*(?:[-\u2013\u2014]{1,2}|[<>≈≤≥])[ \t]|[ \t]+(?=[A-Za-z])|(?=[A-Za-z])(?![xyzabknipqre](?![A-Za-z]))"
+    r"|-[A-Za-z]|[ \t]*(?:[-\u2013\u2014]{1,2}|[<>≈≤≥])[ \t]|[ \t]+(?=[A-Za-z])"
+    r"|(?=[A-Za-z])(?![xyzabknipqre](?![A-Za-z]))"
 )
 _NO_UNIT = re.compile(r"[ \t]*(?:or|and|to|x|y|z|n|plus|minus|times|divided)\b(?![ \t]*so\b)", re.IGNORECASE)
 _SECOND = re.compile(r"[^.,;\d\n=]{0,40}?\b(?:or|and)\b[ \t]+[^\w.,;\n-]{0,3}(-?[\d.]+)", re.IGNORECASE)

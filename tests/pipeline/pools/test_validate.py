@@ -242,6 +242,16 @@ def test_answers_that_fail_are_counted_and_asked_for_again(workspace: Workspace)
         assert (again.status, again.row["n_calls"]) == ("complete", found.row["n_failed"])
 
 
+def test_an_answer_that_was_cut_off_is_not_graded(workspace: Workspace) -> None:
+    of = pool(workspace, "gsm8k")
+    faults = {"fault_rate": 0.5, "faults": "truncated"}
+    with running_server(recorded=recording(workspace), **faults) as server:
+        found = go(workspace, of, model(server, max_retries=0))
+    cut = rows(workspace, "SELECT extracted, correct, error FROM pool_answer WHERE status = 'failed'")
+    assert len(cut) == found.row["n_failed"] > 0
+    assert all((row["extracted"], row["correct"]) == (None, None) and "cut off" in row["error"] for row in cut)
+
+
 def test_an_answer_that_states_nothing_is_wrong(workspace: Workspace) -> None:
     of = pool(workspace, "medical_qa")
     with running_server() as server:
