@@ -140,6 +140,7 @@ def build(
     # Ratios name benchmarks in any order, and the order is part of a pool.
     in_order = chosen["ratios"] is not None and chosen["benchmarks"] is None
     jobs = prepare_pools(workspace, asked, others, benchmarks=config, command=command_line(), in_order=in_order)
+    _note_changes(workspace, jobs.ready)
     for name, why in jobs.left_out:
         render.note(f"⚠️  {name} was left out: {why.message}")
     try:
@@ -149,6 +150,15 @@ def build(
             log_to_mlflow(workspace)
     if strict:
         _refuse(short, [name for name, _ in jobs.left_out])
+
+
+def _note_changes(workspace: Workspace, jobs: Sequence[PoolJob]) -> None:
+    from pipeline.pools.preprocess import changed_since
+
+    for row in {each.name: each.row for job in jobs for each in job.sources}.values():
+        what = changed_since(workspace, row)
+        if what is not None:
+            render.note(f"⚠️  {row['name']}: {what} since `synthtrack pool preprocess`, which brings it up to date.")
 
 
 def _refuse(short: list[str], left_out: list[str]) -> None:

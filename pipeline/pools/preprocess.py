@@ -82,6 +82,21 @@ def current(workspace: Workspace, name: str) -> Row | None:
     return rows[0] if rows else None
 
 
+def changed_since(workspace: Workspace, benchmark: Row) -> str | None:
+    """What is not as it was when a benchmark (its row) was preprocessed, or None; local files are read for it."""
+    name, spec = benchmark["name"], BenchmarkSpec.model_validate(json.loads(benchmark["config"]))
+    scorer = str(_scorer_of(benchmark))
+    if scorer.startswith(f"{name} ") and scorer != _known_scorer(name):
+        return "its scorer changed"
+    if spec.path.startswith(HUB):
+        return None
+    try:
+        found = read_full(name, spec, workspace.find)
+    except (DataError, ConfigError):
+        return "its source cannot be read any more"
+    return "its source changed" if found.digest != benchmark["source_digest"] else None
+
+
 def rescore(benchmark: Row, tasks: Sequence[Row]) -> Difficulty | None:
     """What a benchmark's scorer gives for its tasks (rows of both); None where it is not one that ships.
 

@@ -504,3 +504,16 @@ def test_a_pool_is_not_called_as_what_lies_there_in_any_case(made: Path, name: s
     done = call(made, *BUILD, "--name", name, "--benchmarks", "gsm8k", "--n", "2")
     assert (done.code, done.out) == (3, "")
     assert f"{name} is where other things lie" in done.err
+
+
+def test_a_source_that_changed_since_is_said_and_the_record_is_drawn_from(here: Path) -> None:
+    assert call(here, "pool", "preprocess").code == 0
+    options = (*BUILD, "--name", "p", "--benchmarks", "gsm8k,amc", "--n", "4", "--json")
+    first = call(here, *options)
+    assert (first.code, first.err) == (0, "")
+    write_tasks(here / "tasks/gsm8k.jsonl", benchmark_tasks.gsm8k(41))
+    (here / "tasks/amc.jsonl").write_text("oops")
+    again = call(here, *options)
+    since = "since `synthtrack pool preprocess`, which brings it up to date."
+    assert again.err == (f"⚠️  gsm8k: its source changed {since}\n⚠️  amc: its source cannot be read any more {since}\n")
+    assert json.loads(again.out) == [{**json.loads(first.out)[0], "outcome": "reused"}]
