@@ -216,7 +216,8 @@ RECORD: dict[str, Damage] = {
     ),
     "what was wanted": (
         "UPDATE task_pool_benchmark SET n_easy_wanted = 14 WHERE task_pool_id = 3",
-        [(P, "its benchmarks are not those of its identity"), (P, "n_wanted is 30, its rows give 29"), (P, "n_short is "), (P, "its statistics are not")],
+        [(P, "its benchmarks are not those of its identity"), (P, "n_wanted is 30, its rows give 29"),
+         (P, "n_short is "), (P, "its statistics are not")],
     ),
     "contribution": (
         "UPDATE task_pool_benchmark SET n_hard = 1 WHERE task_pool_id = 3",

@@ -324,9 +324,10 @@ def test_scores_of_numpy_are_numbers(here: Workspace) -> None:
     import numpy as np
 
     def scorer(records: Sequence[Record]) -> Difficulty:
-        values = np.arange(len(records), dtype=np.float32)
+        values: Any = np.arange(len(records), dtype=np.float32)
         features = [{"n": np.int64(at), "of": {"long": [np.bool_(at > 3)]}} for at, _ in enumerate(values)]
-        return Difficulty(values, features, {"max": np.float32(1.5)})
+        constants: dict[str, Any] = {"max": np.float32(1.5)}
+        return Difficulty(values, features, constants)
 
     found = riddles(here, scorer)
     assert (found.status, found.error) == ("scored", None)
