@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tracker.paths import Workspace, is_new
 if TYPE_CHECKING:
     from pipeline.pools.build import Built, PoolJob
     from pipeline.pools.preprocess import Preprocessed
+    from pipeline.pools.specs import BenchmarksConfig
 
 benchmarks_config = click.option(
     "--config",
@@ -67,7 +68,7 @@ def preprocess(
         render.note(f"⚠️  {name}: `split` is of the hub's data sets alone, of a file it has no effect.")
     if is_new(workspace):
         render.note(f"💾 New workspace: {workspace.root}")
-    found = run(workspace, benchmarks, names=names or None, force=force, scorers=own, tell=_telling())
+    found = run(workspace, benchmarks, names=names or None, force=force, scorers=own, tell=_telling(benchmarks))
     with reading(workspace) as reader:
         changes = pool_view.refresh(workspace, reader, full=True)
     for moved in changes.aside:
@@ -165,7 +166,7 @@ def _refuse(short: list[str], left_out: list[str]) -> None:
     if short:
         raise PartialResult(
             f"Fewer tasks than wanted in {', '.join(short)}.",
-            hint="Use --with-replacement, wider percentiles, or fewer tasks.",
+            hint="Use --with-replacement, percentiles closer to the middle (--percentiles 30:70), or fewer tasks.",
         )
     if left_out:
         raise PartialResult(f"Left out: {', '.join(left_out)}.", hint="Preprocess their benchmarks.")
@@ -174,7 +175,7 @@ def _refuse(short: list[str], left_out: list[str]) -> None:
 def _build_all(workspace: Workspace, jobs: Sequence[PoolJob], *, as_json: bool) -> list[str]:
     """Builds one pool after the other; gives the names of those that are short of tasks."""
     from pipeline.pools.build import build as run
-    from tracker import pool_view
+    from tracker import pool_listings, pool_view
     from tracker.catalogue import reading
 
     found, short = [], []
@@ -183,11 +184,12 @@ def _build_all(workspace: Workspace, jobs: Sequence[PoolJob], *, as_json: bool) 
             built = run(workspace, job)
             with reading(workspace) as reader:
                 changes = pool_view.refresh(workspace, reader, [built.pool["id"]], deep=True)
+                parts = pool_listings.pool(reader, workspace, built.pool["name"])["benchmarks"]
             for moved in changes.aside:
                 render.note(f"⚠️  {moved} was not what the record says; it was moved to {changes.trash}.")
             found.append(_built_json(workspace, built))
             if not as_json:
-                _show_built(workspace, job, built)
+                _show_built(workspace, job, built, sum(part["n_distinct"] for part in parts))
             for each in built.shortfalls:
                 render.note(
                     f"⚠️  {built.pool['name']}: {each.benchmark} has {each.got:,} {each.bin} tasks, "
@@ -201,8 +203,15 @@ def _build_all(workspace: Workspace, jobs: Sequence[PoolJob], *, as_json: bool) 
     return short
 
 
-def _telling() -> Any:
-    return (lambda name: render.note(f"Reading {name} ...")) if render.is_terminal() else (lambda _: None)
+def _telling(benchmarks: BenchmarksConfig) -> Callable[[str], None]:
+    def tell(name: str) -> None:
+        # The hub takes its time, above all where it cannot be reached.
+        if benchmarks.benchmarks[name].path.startswith("datasets:"):
+            render.note(f"Reading {name} from the hub ...")
+        elif render.is_terminal():
+            render.note(f"Reading {name} ...")
+
+    return tell
 
 
 def _preprocessed_json(each: Preprocessed) -> dict[str, Any]:
@@ -236,7 +245,7 @@ def _built_json(workspace: Workspace, built: Built) -> dict[str, Any]:
     }
 
 
-def _show_built(workspace: Workspace, job: PoolJob, built: Built) -> None:
+def _show_built(workspace: Workspace, job: PoolJob, built: Built, n_distinct: int) -> None:
     row = built.pool
     reused = "already drawn, nothing to do" if built.outcome == "reused" else "made"
     render.show(f"{'⚡' if built.outcome == 'reused' else '✅'} {row['name']}: {reused}")
@@ -247,6 +256,8 @@ def _show_built(workspace: Workspace, job: PoolJob, built: Built) -> None:
         f"   Tasks: {row['n_tasks']:,} of {row['n_wanted']:,} ({row['n_easy']:,} easy, {row['n_hard']:,} hard) "
         f"from {', '.join(each.name for each in job.sources)}"
     )
+    if row["with_replacement"]:
+        render.show(f"   Drawn with replacement: {n_distinct:,} different tasks")
     render.show(f"   Files: {workspace.relative(workspace.data_dir / row['name'])}/")
 
 

@@ -68,6 +68,8 @@ def pool_stats(place: Workspace, *, ref: str, plot: str | None, force: bool, as_
             from tracker.pool_plots import distribution, panels
 
             path = expanded(plot, "--plot")
+            if path.suffix.lower() != ".png":
+                raise click.BadParameter(f"{plot!r} is no name of a PNG: it must end in .png.", param_hint="--plot")
             write_output(path, distribution(row["name"], panels(reader, row)), force=force)
             note(f"📊 {path}")
         if as_json:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import cached_property
 
 from pipeline.execution import versions
@@ -119,7 +120,10 @@ def prepare(
     entries = {name: entry(benchmarks.benchmarks[name]) for name in config.benchmarks}
     changed = [name for name, each in entries.items() if json.loads(rows[name]["config"]) != each]
     if changed:
-        raise WrongStep(f"The config of {', '.join(changed)} is not the one that was preprocessed.", hint=hint)
+        raise WrongStep(
+            f"The config of {', '.join(changed)} is not the one that was preprocessed.",
+            hint=f"{hint} Where another file's benchmarks are meant, name it with --config.",
+        )
     general = benchmarks.stream_generation
     ratios = config.benchmark_ratios or dict.fromkeys(config.benchmarks, 1.0 / len(config.benchmarks))
     percentiles = {**general.difficulty_percentiles, **config.difficulty_percentiles}
@@ -219,9 +223,15 @@ def _contribution(job: PoolJob, source: Source, drawn: Drawn) -> Row:
 
 def _unknown(benchmarks: BenchmarksConfig, config: PoolConfig) -> list[str]:
     known: Mapping[str, Json] = benchmarks.benchmarks
-    found = [f"no benchmark {name!r}; there are {', '.join(known)}" for name in config.benchmarks if name not in known]
+    found = [_no_benchmark(name, list(known)) for name in config.benchmarks if name not in known]
     off = [name for name in config.benchmarks if name in known and not benchmarks.benchmarks[name].enabled]
     return [*found, *(f"benchmark {name!r} is disabled (benchmarks.{name}.enabled)" for name in off)]
+
+
+def _no_benchmark(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    return f"no benchmark {name!r}; {advice}"
 
 
 def _excluded(benchmarks: BenchmarksConfig, config: PoolConfig) -> list[str]:

@@ -94,7 +94,9 @@ def _path(workspace: Workspace, given: str) -> Path:
     found = [each for each in (workspace.find(given), *named) if is_file(each)]
     if not found:
         known = [Path(each).stem for each in all_pools(workspace)]
-        raise UnknownReference("pool config", given, known, hint=f"There are: {', '.join(known) or 'none'}.")
+        none = "There are none; `synthtrack init` brings examples, or give --name and --benchmarks."
+        hint = f"There are: {', '.join(known)}." if known else none
+        raise UnknownReference("pool config", given, known, hint=hint)
     return found[0]
 
 

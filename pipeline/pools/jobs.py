@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.pools.build import PoolJob, prepare
 from pipeline.pools.configs import Named, benchmarks_of, benchmarks_path, load_benchmarks
-from tracker.errors import WrongStep
+from tracker.errors import ConfigError, Error, WrongStep
 from tracker.paths import Workspace
 
 
@@ -19,7 +19,7 @@ class Jobs:
     """Pools that are ready to be drawn, and the names of those that are not, each with why."""
 
     ready: tuple[PoolJob, ...]
-    left_out: tuple[tuple[str, WrongStep], ...]
+    left_out: tuple[tuple[str, Error], ...]
 
 
 def prepare_pools(
@@ -31,11 +31,11 @@ def prepare_pools(
     command: str,
     in_order: bool = False,
 ) -> Jobs:
-    """Every pool that is ``asked`` for, and those of ``others`` (--all) whose benchmarks are preprocessed.
+    """Every pool that is ``asked`` for, and those of ``others`` (--all) that can be and whose benchmarks are ready.
 
     ``benchmarks`` is their file instead of what each config says; others of another file are none of ours then.
-    ``in_order``: each pool's benchmarks in the order of their file. Raises WrongStep where one that is asked for is not
-    ready, or none is.
+    ``in_order``: each pool's benchmarks in the order of their file. Raises WrongStep or ConfigError where one that is
+    asked for is not ready or cannot be, or none is.
     """
     load = cache(lambda path: load_benchmarks(workspace, path))
 
@@ -54,7 +54,7 @@ def prepare_pools(
     for each in _ours(workspace, others, benchmarks):
         try:
             ready.append(job(each))
-        except WrongStep as error:
+        except (WrongStep, ConfigError) as error:
             left_out.append((each.config.name, error))
     if left_out and not ready:
         raise left_out[0][1]

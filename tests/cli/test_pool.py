@@ -269,7 +269,8 @@ def test_what_is_missing_is_a_warning_and_an_error_under_strict(made: Path) -> N
     strict = call(made, *BUILD, "short", "--strict")
     assert strict.code == 1
     assert strict.err.endswith(
-        "Error: Fewer tasks than wanted in short.\nUse --with-replacement, wider percentiles, or fewer tasks.\n"
+        "Error: Fewer tasks than wanted in short.\n"
+        "Use --with-replacement, percentiles closer to the middle (--percentiles 30:70), or fewer tasks.\n"
     )
     assert call(made, *BUILD, "short", "--strict", "--with-replacement").code == 0
 

@@ -86,6 +86,17 @@ def test_all_leaves_out_a_pool_of_which_one_benchmark_is_missing(workspace: Path
     assert "exp5 was left out: Not preprocessed yet: bbh, amc, medical_qa." in err
 
 
+def test_all_leaves_out_a_pool_that_cannot_be(workspace: Path) -> None:
+    usual(workspace)
+    path = workspace / "configs/pools/data_config.yaml"
+    with path.open("a", encoding="utf-8") as config:
+        config.write("\nmixing_rules: {exclude_combinations: [[humaneval, amc]]}\n")
+    code, made, err = build(workspace, "--all")
+    assert (code, made) == (0, ["exp1", "exp2", "exp3"])
+    assert "exp5 was left out" in err
+    assert "humaneval and amc may not be mixed" in err
+
+
 def test_strict_tells_of_what_was_left_out_when_the_rest_is_built(workspace: Path) -> None:
     call(workspace, "pool", "preprocess", "--config", SAMPLE)
     code, made, err = build(workspace, "--all", "--strict")

@@ -186,7 +186,7 @@ def test_a_configuration_in_memory(here: Path) -> None:
 def test_errors_of_a_stream(builder: DatasetBuilder, here: Path) -> None:
     with pytest.raises(ConfigError, match=r"the ratios sum to 0\.9, not to 1"):
         builder.build_task_stream(["humaneval", "gsm8k"], benchmark_ratios={"humaneval": 0.5, "gsm8k": 0.4})
-    with pytest.raises(ConfigError, match="no benchmark 'gsm8'; there are humaneval, gsm8k"):
+    with pytest.raises(ConfigError, match="no benchmark 'gsm8'; did you mean 'gsm8k'"):
         builder.build_task_stream(["gsm8"])
     with pytest.raises(ConfigError, match="is no split of easy and hard"):
         builder.build_task_stream(["gsm8k"], difficulty_split="50-50")

@@ -204,7 +204,7 @@ def test_every_benchmark_that_cannot_be_in_a_pool(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         prepare(Workspace(tmp_path), benchmarks, config, path="exp.yaml", command="")
     assert [str(problem) for problem in caught.value.problems] == [
-        "exp.yaml: no benchmark 'gsm8'; there are humaneval, gsm8k, amc",
+        "exp.yaml: no benchmark 'gsm8'; did you mean 'gsm8k'?",
         "exp.yaml: benchmark 'amc' is disabled (benchmarks.amc.enabled)",
         "exp.yaml: gsm8k and humaneval may not be mixed (mixing_rules.exclude_combinations)",
         "exp.yaml: humaneval and amc may not be mixed (mixing_rules.exclude_combinations)",
