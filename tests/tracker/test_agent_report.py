@@ -54,7 +54,16 @@ def report(
     **run: Any,
 ) -> AgentReport:
     texts = ("uuid", "host", "command", "task_type", "model", "name", "purpose", "fingerprint", "source_digest")
-    zeros = ("n_calls", "n_cached", "n_retried", "n_rate_limited", "prompt_tokens", "completion_tokens", "draw")
+    zeros = (
+        "n_calls",
+        "n_cached",
+        "n_retried",
+        "n_rate_limited",
+        "prompt_tokens",
+        "completion_tokens",
+        "draw",
+        "is_trial",
+    )
     unknown = ("cost_usd", "duration_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "temperature")
     given = inputs if inputs is not None else [{"input": "Ja"}, {"input": "Nein"}]
     found = answers if answers is not None else {}
@@ -85,7 +94,8 @@ def test_the_names_of_conditions_do_not_depend_on_those_after_them() -> None:
     [
         ({"model": "meta-llama/Llama-3.3-70B", "temperature": 0.7}, "Llama-3.3-70B t0.7 · 1 condition · 2 inputs"),
         ({"model": "gpt-4o"}, "gpt-4o · 1 condition · 2 inputs"),
-        ({"model": "gpt-4o", "temperature": 1.0, "draw": 2}, "gpt-4o t1 · 1 condition · 2 inputs · draw 3"),
+        ({"model": "gpt-4o", "temperature": 1.0, "draw": 2}, "gpt-4o t1 · 1 condition · 2 inputs · draw 2"),
+        ({"model": "gpt-4o", "temperature": 1.0, "is_trial": 1}, "gpt-4o t1 · 1 condition · 2 inputs · trial"),
     ],
 )
 def test_a_title_holds_what_tells_runs_apart(run: dict[str, Any], expected: str) -> None:

@@ -20,8 +20,20 @@ from tracker.paths import Workspace
 
 BEFORE = 3
 N_ROWS = 3
-NEW_COLUMNS = {"attempt": "agent_run_id", "mlflow_outbox": "agent_run_id"}
+NEW_COLUMNS = {
+    "attempt": ("agent_run_id", "pool_validation_id"),
+    "mlflow_outbox": ("agent_run_id", "task_pool_id", "pool_validation_id"),
+}
 AGENTS = ("agent_dataset", "agent_perspective", "agent_response", "agent_run")
+POOLS = (
+    "benchmark",
+    "benchmark_task",
+    "pool_answer",
+    "pool_validation",
+    "task_pool",
+    "task_pool_benchmark",
+    "task_pool_task",
+)
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -96,11 +108,11 @@ def test_every_row_is_what_it_was_and_points_to_no_run_of_agents(old: tuple[Work
     assert {"sample", "training_run", "mlflow_outbox", "attempt"} <= before.keys()
     with open_database(workspace) as database, database.reading() as connection:
         after = content(connection)
-    assert after.keys() - before.keys() == set(AGENTS)
-    assert [after[name] for name in AGENTS] == [[]] * len(AGENTS)
+    assert after.keys() - before.keys() == {*AGENTS, *POOLS}
+    assert not any(after[name] for name in (*AGENTS, *POOLS))
     for name, found in before.items():
-        new = NEW_COLUMNS.get(name)
-        assert after[name] == [row | ({new: None} if new else {}) for row in found], name
+        new = dict.fromkeys(NEW_COLUMNS.get(name, ()))
+        assert after[name] == [row | new for row in found], name
 
 
 def test_what_it_has_then_is_what_a_new_one_has(old: tuple[Workspace, Rows]) -> None:
@@ -113,7 +125,7 @@ def test_what_it_has_then_is_what_a_new_one_has(old: tuple[Workspace, Rows]) -> 
         assert agent_rows.make(database).outcome == "made"
         with database.reading() as connection:
             indexes = {each["name"] for name in NEW_COLUMNS for each in inspect(connection).get_indexes(name)}
-    assert {f"ix_{name}_agent_run_id" for name in NEW_COLUMNS} <= indexes
+    assert {f"ix_{name}_{column}" for name, columns in NEW_COLUMNS.items() for column in columns} <= indexes
     assert [len(rows(workspace, f"SELECT * FROM {view}")) for view in VIEWS] == [1, 2, 4]
     assert len(rows(workspace, "SELECT * FROM mlflow_outbox WHERE agent_run_id IS NOT NULL")) == 1
 
