@@ -71,8 +71,7 @@ def generate(
         for warning in job.warnings:
             render.note(f"⚠️  {warning}")
     if new:
-        # Said before anything is paid for: in the wrong directory nothing is known of what is made already.
-        render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
+        render.note_new_workspace(workspace.root, dry_run=dry_run)
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return

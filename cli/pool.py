@@ -67,7 +67,7 @@ def preprocess(
     for name in benchmarks.splits_of_files:
         render.note(f"⚠️  {name}: `split` is of the hub's data sets alone, of a file it has no effect.")
     if is_new(workspace):
-        render.note(f"💾 New workspace: {workspace.root}")
+        render.note_new_workspace(workspace.root)
     found = run(workspace, benchmarks, names=names or None, force=force, scorers=own, tell=_telling(benchmarks))
     with reading(workspace) as reader:
         changes = pool_view.refresh(workspace, reader, full=True)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -36,6 +37,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], widths: Sequ
 def note(text: str) -> None:
     """A line for the person, not the pipe: stderr."""
     click.echo(text, err=True)
+
+
+def note_new_workspace(root: Path, *, dry_run: bool = False) -> None:
+    """Where a new workspace is made, or would be: to be said before anything is paid for in a wrong directory."""
+    note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {root}")
 
 
 def is_terminal() -> bool:

@@ -69,7 +69,7 @@ def train(
     for plan in plans:
         devices_of(plan)
     if new:
-        render.note(f"💾 {'A new workspace would be made' if dry_run else 'New workspace'}: {workspace.root}")
+        render.note_new_workspace(workspace.root, dry_run=dry_run)
     if dry_run:
         _dry_run(workspace, plans, as_json=as_json)
         return
