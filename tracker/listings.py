@@ -51,10 +51,12 @@ def batches(reader: Reader, limit: int = 0) -> Listing:
     rows = reader.rows(
         """SELECT b.id, b.name, b.purpose, b.description, b.created_at,
                   (SELECT COUNT(*) FROM batch_membership m WHERE m.batch_id = b.id) AS n_experiments
-           FROM batch b WHERE b.id IN (SELECT id FROM batch ORDER BY id DESC LIMIT :limit) ORDER BY b.name""",
+           FROM batch b
+           WHERE b.id IN (SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id DESC LIMIT :limit)
+           ORDER BY b.name""",
         limit=limit or _EVERY,
     )
-    return Listing(rows, _count(reader, "SELECT id FROM batch", {}))
+    return Listing(rows, _count(reader, "SELECT id FROM batch WHERE deleted_at IS NULL", {}))
 
 
 def batch(reader: Reader, name: str) -> Row:

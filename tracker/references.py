@@ -54,10 +54,12 @@ def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
 def batch(reader: Reader, name: str) -> Row:
     """``id`` and ``name`` of a batch. Raises UnknownReference with close matches."""
     text = name.strip().rstrip("/").rpartition("/")[2]  # so that a path, completed by the shell, will do
-    rows = reader.rows("SELECT id, name FROM batch WHERE name = :name", name=text)
+    rows = reader.rows("SELECT id, name FROM batch WHERE name = :name AND deleted_at IS NULL", name=text)
     if rows:
         return rows[0]
-    raise UnknownReference("batch", name, _near(reader, "batch", text), hint="`synthtrack batch list` shows them.")
+    raise UnknownReference(
+        "batch", name, _near(reader, "batch_overview", text), hint="`synthtrack batch list` shows them."
+    )
 
 
 def dataset(reader: Reader, name: str) -> None:

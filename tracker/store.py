@@ -266,6 +266,9 @@ def _batch(database: Database, connection: Connection, batch: Row) -> int:
     if found is None:
         database.insert_new(connection, BATCH, [{**batch, "created_at": _now()}])
         found = connection.execute(select(BATCH.c.id).where(BATCH.c.name == batch["name"])).scalar_one()
+    connection.execute(
+        update(BATCH).where(BATCH.c.id == found, BATCH.c.deleted_at.is_not(None)).values(deleted_at=None)
+    )
     return int(found)
 
 

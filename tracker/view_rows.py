@@ -20,7 +20,7 @@ _CHUNK = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ALL = "SELECT id, dataset, name, status FROM shared_experiment ORDER BY dataset, name"
-_BATCHES = "SELECT id, name FROM batch ORDER BY name"
+_BATCHES = "SELECT id, name FROM batch WHERE deleted_at IS NULL ORDER BY name"
 _EXPERIMENTS = """
     SELECT id, dataset, name, source_dataset_id, created_at, completed_at
     FROM shared_experiment WHERE status IN ('complete', 'partial') AND id IN (:ids) ORDER BY id"""

@@ -20,11 +20,18 @@ from tracker.paths import Workspace
 
 BEFORE = 3
 N_ROWS = 3
-NEW_COLUMNS = {
+INDEXED = {
     "attempt": ("agent_run_id", "pool_validation_id"),
     "mlflow_outbox": ("agent_run_id", "task_pool_id", "pool_validation_id"),
+    "shared_experiment": ("import_run_id", "legacy_fingerprint"),
+    "training_run": ("import_run_id",),
+}
+NEW_COLUMNS = INDEXED | {
+    "batch": ("deleted_at",),
+    "shared_experiment": (*INDEXED["shared_experiment"], "directory"),
 }
 AGENTS = ("agent_dataset", "agent_perspective", "agent_response", "agent_run")
+UPKEEP = ("import_run", "imported_file", "deletion")
 POOLS = (
     "benchmark",
     "benchmark_task",
@@ -108,8 +115,8 @@ def test_every_row_is_what_it_was_and_points_to_no_run_of_agents(old: tuple[Work
     assert {"sample", "training_run", "mlflow_outbox", "attempt"} <= before.keys()
     with open_database(workspace) as database, database.reading() as connection:
         after = content(connection)
-    assert after.keys() - before.keys() == {*AGENTS, *POOLS}
-    assert not any(after[name] for name in (*AGENTS, *POOLS))
+    assert after.keys() - before.keys() == {*AGENTS, *POOLS, *UPKEEP}
+    assert not any(after[name] for name in (*AGENTS, *POOLS, *UPKEEP))
     for name, found in before.items():
         new = dict.fromkeys(NEW_COLUMNS.get(name, ()))
         assert after[name] == [row | new for row in found], name
@@ -124,8 +131,8 @@ def test_what_it_has_then_is_what_a_new_one_has(old: tuple[Workspace, Rows]) -> 
     with open_database(workspace) as database:
         assert agent_rows.make(database).outcome == "made"
         with database.reading() as connection:
-            indexes = {each["name"] for name in NEW_COLUMNS for each in inspect(connection).get_indexes(name)}
-    assert {f"ix_{name}_{column}" for name, columns in NEW_COLUMNS.items() for column in columns} <= indexes
+            indexes = {each["name"] for name in INDEXED for each in inspect(connection).get_indexes(name)}
+    assert {f"ix_{name}_{column}" for name, columns in INDEXED.items() for column in columns} <= indexes
     assert [len(rows(workspace, f"SELECT * FROM {view}")) for view in VIEWS] == [1, 2, 4]
     assert len(rows(workspace, "SELECT * FROM mlflow_outbox WHERE agent_run_id IS NOT NULL")) == 1
 

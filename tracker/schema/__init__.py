@@ -55,6 +55,11 @@ from tracker.schema.training import (
     TrainingRun,
     TrainingSweep,
 )
+from tracker.schema.upkeep import (
+    Deletion,
+    ImportedFile,
+    ImportRun,
+)
 
 __all__ = [
     "METADATA",
@@ -71,8 +76,11 @@ __all__ = [
     "Checkpoint",
     "CostReservation",
     "Decision",
+    "Deletion",
     "EndpointLimit",
     "GenerationRun",
+    "ImportRun",
+    "ImportedFile",
     "JudgeTest",
     "JudgeTestSample",
     "MlflowOutbox",

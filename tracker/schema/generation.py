@@ -93,6 +93,16 @@ class SharedExperiment(SQLModel, table=True):
     completion_tokens: int = 0
     cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
     data_digest: str | None = Field(default=None, description="SHA-256 of the synthetic file")
+    import_run_id: int | None = Field(
+        default=None, foreign_key="import_run.id", index=True, description="what brought it in; NULL: made here"
+    )
+    legacy_fingerprint: str | None = Field(
+        default=None, index=True, description="what the system that it was imported from called it"
+    )
+    directory: str | None = Field(
+        default=None,
+        description="of data that was imported and stays where it is; relative to the workspace where it lies below it",
+    )
     lease_host: str | None = Field(default=None, description="who is making it now")
     lease_pid: int | None = None
     lease_started: float | None = Field(default=None, description="start time of that process, seconds since the epoch")
@@ -114,6 +124,9 @@ class Batch(SQLModel, table=True):
     purpose: str
     description: str = ""
     created_at: str
+    deleted_at: str | None = Field(
+        default=None, description="it has no members then; asking for it again brings it back"
+    )
 
 
 class BatchMembership(SQLModel, table=True):

@@ -97,6 +97,9 @@ class TrainingRun(SQLModel, table=True):
         default=None, sa_type=BigInteger, description="of the GPU, or resident on a CPU"
     )
     n_resumed: int = 0
+    import_run_id: int | None = Field(
+        default=None, foreign_key="import_run.id", index=True, description="what brought it in; NULL: trained here"
+    )
     stop_requested: bool = False
     created_at: str = Field(index=True)
     started_at: str | None = None

@@ -98,7 +98,7 @@ def test_a_task(builder: DatasetBuilder) -> None:
     (task,) = builder.build_task_stream(["gsm8k"], n_total_tasks=1)
     assert (type(task.raw_data), type(task.scorer_metadata)) == (dict, dict)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        task.difficulty_bin = "hard"  # type: ignore[misc]
+        task.difficulty_bin = "hard"  # type: ignore[misc]  # that it is refused is the point
 
 
 def test_what_the_package_offers() -> None:
