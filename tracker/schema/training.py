@@ -61,17 +61,17 @@ class TrainingRun(SQLModel, table=True):
     data: str = Field(description="short name of the data: the experiment's name, or original")
     directory: str = Field(unique=True, description="its results; relative to the workspace where it lies below it")
     learning_rate: float
-    batch_size: int
-    steps: int
-    seed: int = Field(sa_type=BigInteger)
+    batch_size: int | None = Field(default=None, description="NULL: not known of a run that was imported, as below")
+    steps: int | None = None
+    seed: int | None = Field(default=None, sa_type=BigInteger)
     zo_eps: float | None = None
     lora_rank: int | None = None
     precision: str
     device: str | None = Field(default=None, description="cpu or cuda:N, as it was last started")
     threads: int | None = Field(default=None, description="CPU threads; a resumed run has to have as many")
-    n_train: int
-    n_dev: int
-    n_eval: int
+    n_train: int | None = None
+    n_dev: int | None = None
+    n_eval: int | None = None
     n_truncated: int | None = Field(default=None, description="records whose prompt lost its left part")
     n_parameters: int | None = Field(default=None, sa_type=BigInteger)
     n_trainable: int | None = Field(default=None, sa_type=BigInteger)
@@ -136,11 +136,11 @@ class TrainingData(SQLModel, table=True):
     shared_experiment_id: int | None = Field(default=None, foreign_key="shared_experiment.id", index=True)
     batch_id: int | None = Field(default=None, foreign_key="batch.id", index=True)
     fingerprint: str | None = Field(default=None, max_length=12, description="of the experiment; NULL: not one of ours")
-    train_digest: str = Field(index=True, description="SHA-256 of the train file")
+    train_digest: str = Field(index=True, description="SHA-256 of the train file; empty: not known (imported)")
     eval_digest: str | None = Field(default=None, index=True, description="SHA-256 of the validation file")
-    n_records: int = Field(description="records in the train file")
+    n_records: int | None = Field(default=None, description="records in the train file; NULL: not known (imported)")
     first_record: int = Field(description="0-based: where its n_train training records begin among all")
-    n_train: int = Field(description="training records taken from it")
+    n_train: int | None = Field(default=None, description="training records taken from it")
     warning: str | None = Field(default=None, sa_type=Text, description="what makes its numbers less comparable")
 
 

@@ -1,5 +1,7 @@
 """What comes from elsewhere and what is deleted: imports, imported files, the trash; batches that are deleted."""
 
+import re
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -38,6 +40,11 @@ VIEWS = {
 }
 REFERRING = (("shared_experiment", "import_run"), ("training_run", "import_run"))
 """(table, what it now points to)."""
+NULLABLE = {
+    "training_run": ("batch_size", "steps", "seed", "n_train", "n_dev", "n_eval"),
+    "training_data": ("n_records", "n_train"),
+}
+"""Counts and settings that nobody wrote down of trainings that were imported."""
 
 
 def upgrade() -> None:
@@ -109,7 +116,29 @@ def upgrade() -> None:
     )
     op.add_column("shared_experiment", sa.Column("directory", sa.String(), nullable=True))
     op.add_column("batch", sa.Column("deleted_at", sa.String(), nullable=True))
+    for table, columns in NULLABLE.items():
+        _allow_null(table, columns)
     for name in reversed(VIEWS):
         op.execute(f"DROP VIEW {name}")
     for name, query in VIEWS.items():
         op.execute(f"CREATE VIEW {name} AS {query}")
+
+
+def _allow_null(table: str, columns: tuple[str, ...]) -> None:
+    connection = op.get_bind()
+    if connection.dialect.name != "sqlite":
+        for column in columns:
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
+        return
+    # SQLite's documentation has this way for constraints (lang_altertable.html, 7): a table that others point to and
+    # views read cannot be made anew within a transaction. The rows are not touched.
+    read = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+    declared = connection.exec_driver_sql(read, (table,)).scalar_one()
+    for column in columns:
+        declared, n = re.subn(rf"(\b{column} \w+) NOT NULL", r"\1", declared)
+        assert n == 1, f"{table}.{column}"
+    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+    connection.exec_driver_sql("PRAGMA writable_schema = ON")
+    connection.exec_driver_sql("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (declared, table))
+    connection.exec_driver_sql(f"PRAGMA schema_version = {version + 1}")
+    connection.exec_driver_sql("PRAGMA writable_schema = RESET")
