@@ -65,3 +65,8 @@ class Deletion(SQLModel, table=True):
     command: str = Field(sa_type=Text)
     paths: str = Field(sa_type=Text, description="JSON array: files and directories to be moved to the trash")
     mlflow_runs: str = Field(sa_type=Text, description="JSON array: ids of MLflow runs that go with it")
+    spent: str = Field(
+        default="{}",
+        sa_type=Text,
+        description="JSON object: US dollars that its generation runs paid, by batch; null where a price is not known",
+    )

@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("command", sa.Text(), nullable=False),
         sa.Column("paths", sa.Text(), nullable=False),
         sa.Column("mlflow_runs", sa.Text(), nullable=False),
+        sa.Column("spent", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deletion")),
         sa.UniqueConstraint("uuid", name=op.f("uq_deletion_uuid")),
     )
