@@ -47,6 +47,12 @@ def find(reader: Reader, workspace: Workspace, ref: str) -> int:
     raise _unknown(reader, ref)
 
 
+def named(reader: Reader, workspace: Workspace, text: str) -> int | None:
+    """The agent data set of a whole name or a path, None where it is none."""
+    rows = _by_name(reader, workspace, text) or _by_path(reader, workspace, text)
+    return int(rows[0]["id"]) if rows else None
+
+
 def _by_name(reader: Reader, _: Workspace, text: str) -> list[Row]:
     return _rows(reader, "name = :text", text=text)
 

@@ -40,15 +40,22 @@ class _Place:
 def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
     """The experiment that ``ref`` names. Raises UnknownReference: close matches, or what a prefix could be."""
     text = ref.strip().rstrip("/")
-    dataset, _, name = text.partition("/")
-    found = _by_name(reader, dataset, name) or _by_fingerprint(reader, text.lower())
-    if found is not None:
+    if (found := _by_fingerprint(reader, text.lower())) is not None:
         return Found(found)
-    places = list(_places(workspace, text))
-    for place in places:
+    if (there := named(reader, workspace, text)) is not None:
+        return there
+    raise _unknown(reader, ref, next(_places(workspace, text), None))
+
+
+def named(reader: Reader, workspace: Workspace, text: str) -> Found | None:
+    """The experiment of a name or a path, None where it is none; fingerprints are not looked at."""
+    dataset, _, name = text.partition("/")
+    if (found := _by_name(reader, dataset, name)) is not None:
+        return Found(found)
+    for place in _places(workspace, text):
         if (found := _at(reader, place)) is not None:
             return Found(found, place.batch)
-    raise _unknown(reader, ref, places[0] if places else None)
+    return None
 
 
 def batch(reader: Reader, name: str) -> Row:
