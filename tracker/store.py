@@ -122,7 +122,7 @@ def register_source(database: Database, dataset: Row, splits: Sequence[Row], lin
             ).scalar_one()
             if position == 0:
                 rows = ({"source_split_id": split_id, "position": at, "line": line} for at, line in enumerate(lines))
-                for block in _blocks(rows, 10_000):
+                for block in blocks(rows, 10_000):
                     connection.execute(SOURCE_RECORD.insert(), block)
     return dataset_id
 
@@ -152,6 +152,10 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             outcome = "reused" if ready else "resumed"
             if outcome == "resumed":
                 _take_lease(connection, experiment_id, process)
+            elif found["directory"] is not None:
+                # The view takes over what is used here, so that every batch of this workspace can link to it.
+                here = update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)
+                connection.execute(here.values(directory=None))
         reused = outcome == "reused" or original != wanted.batch
         _join(database, connection, batch_id, experiment_id, reused=reused)
         row = {**wanted.run, **about}
@@ -277,18 +281,28 @@ def _join(database: Database, connection: Connection, batch_id: int, experiment_
     database.insert_new(connection, MEMBERSHIP, [row])
 
 
-def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, process: Process) -> tuple[int, str]:
+def free_name(connection: Connection, dataset: str, wanted: str) -> str:
+    """``wanted``, or that with the first number from 2 under which there is no experiment on the data set."""
     taken = set(
         connection.execute(
-            select(EXPERIMENT.c.name).where(
-                EXPERIMENT.c.dataset == wanted.dataset, EXPERIMENT.c.semantic_name == wanted.semantic_name
-            )
+            select(EXPERIMENT.c.name).where(EXPERIMENT.c.dataset == dataset, EXPERIMENT.c.semantic_name == wanted)
         ).scalars()
     )
-    name, number = wanted.semantic_name, 1
-    while name in taken:
+
+    def is_taken(name: str) -> bool:
+        # What was imported can have any name, also one that a suffix would make.
+        there = select(EXPERIMENT.c.id).where(EXPERIMENT.c.dataset == dataset, EXPERIMENT.c.name == name)
+        return name in taken or connection.execute(there).scalar() is not None
+
+    name, number = wanted, 1
+    while is_taken(name):
         number += 1
-        name = f"{wanted.semantic_name}_{number}"
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, process: Process) -> tuple[int, str]:
+    name = free_name(connection, wanted.dataset, wanted.semantic_name)
     now = _now()
     identity = wanted.identity
     experiment_id = connection.execute(
@@ -397,7 +411,8 @@ def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]
     }
 
 
-def _blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
+def blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
+    """``rows`` in lists of at most ``size``."""
     block: list[Row] = []
     for row in rows:
         block.append(row)
