@@ -45,7 +45,7 @@ def build(root: Path, experiments: int, batches: int, memberships: int) -> None:
     """A workspace whose database has that many rows, with prompts of a usual length; every experiment in some batch."""
     open_database(Workspace(root)).close()
     with closing(sqlite3.connect(root / DATABASE_NAME)) as connection, connection:
-        _insert(connection, "batch", ((n, _batch(n), "study", "", MOMENT) for n in range(1, batches + 1)))
+        _insert(connection, "batch", ((n, _batch(n), "study", "", MOMENT, None) for n in range(1, batches + 1)))
         for number, dataset in enumerate(DATASETS, 1):
             stem = dataset.lower()
             _insert(connection, "source_dataset", [(number, dataset, stem, f"{stem:0<64}", "benchmark", MOMENT)])
