@@ -16,6 +16,9 @@ from tracker.paths import Workspace, without_password
 
 Row = dict[str, Any]
 
+RESTORE = "`synthtrack verify` says more. Restore it from a backup: `synthtrack restore FILE`."
+"""What to do about a database that is damaged."""
+
 
 class Reader(Protocol):
     """Runs SELECTs with ``:name`` parameters within one snapshot of the record."""
@@ -107,12 +110,19 @@ def explain(error: Exception, workspace: Workspace) -> Error:
     if "readonly" in low or "unable to open" in low or "disk i/o" in low:
         return StorageError(f"{where} cannot be written: {what}.", hint="Check the permissions of the workspace.")
     if "malformed" in low or "not a database" in low:
-        return Corrupt(f"{where} is damaged: {what}.", hint="Restore it from a backup.")
+        return Corrupt(f"{where} is damaged: {what}.", hint=RESTORE)
     return StorageError(f"{where}: {what}.")
 
 
 def sqlite_version(workspace: Workspace) -> int:
-    """The schema version of a SQLite file, 0 if it is empty. Raises what ``check_version`` and ``explain`` raise."""
+    """The schema version of a SQLite file, 0 if it has none. Raises what ``check_version`` and ``explain`` raise."""
+    path = workspace.database
+    if path.stat().st_size == 0 and workspace.shared_dir.is_dir():
+        # There is a tree, so this was its record, and a new one in its place would clear the tree.
+        raise Corrupt(
+            f"{path} is empty: what it held is gone.",
+            hint="Restore it from a backup: `synthtrack restore FILE`. To begin anew, delete it.",
+        )
     try:
         with contextlib.closing(_connect(workspace)) as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])

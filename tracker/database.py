@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityErr
 
 from tracker import clock
 from tracker.catalogue import Reader, Row, check_version, explain, sqlite_version
-from tracker.errors import ConfigError, Problem, StorageError, Unsupported
+from tracker.errors import ConfigError, Corrupt, Problem, StorageError, Unsupported
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import DATABASE_URL_VARIABLE, MARKER, MARKER_NAME, Workspace, without_password
 
@@ -54,6 +54,10 @@ class Database:
         """A connection to a server for reading: one snapshot, or no transaction that would stay open in between."""
         with self._errors(), self._reader.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ" if snapshot else "AUTOCOMMIT")
+
+    def reader_on(self, connection: Connection) -> Reader:
+        """Reads what the transaction of ``connection`` sees, its own changes as well."""
+        return _ConnectionReader(connection)
 
     def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts the rows whose unique keys are not there yet."""
@@ -120,10 +124,10 @@ def server_reader(workspace: Workspace, *, snapshot: bool) -> Iterator[Reader]:
     with Database(workspace) as database:
         _prepare_server(database)
         with database.server_connection(snapshot=snapshot) as connection:
-            yield _ServerReader(connection)
+            yield _ConnectionReader(connection)
 
 
-class _ServerReader:
+class _ConnectionReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -227,6 +231,14 @@ def _not_writable(workspace: Workspace, error: OSError) -> StorageError:
 
 
 def _create(workspace: Workspace) -> None:
+    path = workspace.database
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        # SQLite would play it into the new file.
+        raise Corrupt(
+            f"{path} is missing, and {log.name} is there: it holds what was written last.",
+            hint="Put the file back, or restore a backup: `synthtrack restore FILE`. To begin anew, delete the log.",
+        )
     # A database that appears under its name is complete: it is made beside it and renamed.
     beside = workspace.root / f".{workspace.database.name}.new"
     for leftover in workspace.root.glob(f"{beside.name}*"):
