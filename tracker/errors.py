@@ -17,6 +17,7 @@
     |-- JudgeFailed            15  the judge agrees too little with the people
     |-- TrainingFailed         16  a training run failed; its row says why
     |   `-- Diverged           17  its loss or its scores are not finite
+    |-- QueryError             18  the SQL is wrong, would write, or takes too long
     `-- Interrupted            130 Ctrl-C; the same command resumes
 
 The number is the process's exit code. A message says what is wrong, where, and what to do next.
@@ -162,6 +163,12 @@ class Diverged(TrainingFailed):
     """A loss or a score is not finite: the same settings would fail again."""
 
     exit_code = 17
+
+
+class QueryError(Error):
+    """SQL that cannot be answered: it is wrong, would write, or takes too much time or memory."""
+
+    exit_code = 18
 
 
 class Interrupted(Error):
