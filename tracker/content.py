@@ -28,13 +28,14 @@ def experiment_files(
     run: Row | None,
     *,
     checkpoints: Checkpoints | None = None,
+    imported: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
     """Every file of the experiment's directory, by path below it.
 
     ``experiment`` is its row with ``original_batch`` (a name), ``splits`` are the rows of the source data set in order
     of id, ``records`` the records of the rephrased split in file order, with ``line``, ``status`` and ``rephrased`` of
-    their sample, ``run`` the run that completed it, ``checkpoints`` those of strategy two_stage. Raises Corrupt where
-    these contradict each other.
+    their sample, ``run`` the run that completed it, ``checkpoints`` those of strategy two_stage, ``imported`` all
+    but our own three files of one that was not made here. Raises Corrupt where these contradict each other.
     """
     from tracker.configs import to_yaml
 
@@ -43,6 +44,8 @@ def experiment_files(
         METADATA: _json_bytes(metadata(experiment, dataset, splits, run, checkpoints)),
         CONFIG: to_yaml(json.loads(experiment["config"])).encode(),
     }
+    if imported is not None:
+        return {**imported, **files}
     for split in splits:
         copied = split["content"] is not None
         data = _copied(split) if copied else _rephrased(experiment, records)
@@ -86,6 +89,7 @@ def metadata(
         },
         "tokens": {"prompt": experiment["prompt_tokens"], "completion": experiment["completion_tokens"]},
         "cost_usd": experiment["cost_usd"],
+        **({} if experiment["import_run_id"] is None else {"legacy_fingerprint": experiment["legacy_fingerprint"]}),
         "versions": json.loads(run["versions"]) if run else None,
         **({} if checkpoints is None else _people(settings, checkpoints)),
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tracker.catalogue import Reader, Row, reading
 from tracker.errors import Corrupt
+from tracker.imported import in_view
 from tracker.paths import SHARED, Workspace, name_problem
 from tracker.view_plan import (
     DIRECTORY,
@@ -52,12 +53,12 @@ def refresh(
     ids = sorted(set(experiment_ids))
     problems: list[Difference] = []
     with explained(workspace):
-        changes = _bring(workspace.synthetic_dir, Record(reader), ids, None, problems, deep=deep)
+        changes = _bring(workspace.synthetic_dir, _record(workspace, reader), ids, None, problems, deep=deep)
     if changes:
         # What is written must come from a snapshot younger than the lock: an older one could undo another's work.
         with writing(workspace, patience_s) as tree, reading(workspace) as fresh:
             problems.clear()
-            changes = _bring(workspace.synthetic_dir, Record(fresh), ids, tree, problems, deep=deep)
+            changes = _bring(workspace.synthetic_dir, _record(workspace, fresh), ids, tree, problems, deep=deep)
     refuse(problems)
     return changes
 
@@ -70,7 +71,7 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     """
     problems: list[Difference] = []
     with writing(workspace) as tree:
-        parts = _parts(workspace.synthetic_dir, Record(reader), problems, progress)
+        parts = _parts(workspace.synthetic_dir, _record(workspace, reader), problems, progress)
         done = union(part.apply(tree) for part in parts)
     refuse(problems)
     return done
@@ -84,7 +85,7 @@ def check(workspace: Workspace, reader: Reader, only: Sequence[int] | None = Non
     found: list[Difference] = []
     missing: set[str] = set()
     with explained(workspace):
-        for part in _checked(workspace.synthetic_dir, Record(reader), found, only):
+        for part in _checked(workspace.synthetic_dir, _record(workspace, reader), found, only):
             missing.update(part.changes.directories)
             found.extend(differences(part.changes, part.tree))
             found.extend(_dangling(part, missing))
@@ -96,7 +97,7 @@ def _checked(root: Path, record: Record, problems: list[Difference], only: Seque
         yield from _parts(root, record, problems, None)
         return
     for experiment_id in only:
-        if is_finished(record.experiment(experiment_id)):
+        if in_view(record.experiment(experiment_id)):
             yield from _experiment(root, record, experiment_id, problems)
 
 
@@ -152,9 +153,11 @@ def _parts(
     """The whole tree: what lies between the pieces, each experiment, each batch."""
     experiments = record.experiments()
     batches = record.batches()
-    abandoned = list(_abandoned(root, {SHARED, *(row["name"] for row in batches)}))
-    yield _between(root, experiments, [*batches, *abandoned])
-    pieces = [row for row in experiments if is_finished(row)]
+    known = {path for row in experiments for path in record.in_place(row)}
+    # In a tree that was imported where it stands, links that the record does not know may be the older system's.
+    abandoned = [] if known else list(_abandoned(root, {SHARED, *(row["name"] for row in batches)}))
+    yield _between(root, experiments, [*batches, *abandoned], known)
+    pieces = [row for row in experiments if in_view(row)]
     batches += abandoned
     total = len(pieces) + len(batches)
     for number, row in enumerate([*pieces, *batches]):
@@ -163,15 +166,15 @@ def _parts(
         if number < len(pieces):
             yield from _experiment(root, record, row["id"], problems)
         else:
-            yield from _batch(root, record, row, problems)
+            yield from _batch(root, record, row, problems, spare=bool(known))
     if progress is not None:
         progress(total, total)
 
 
-def _between(root: Path, experiments: Sequence[Row], batches: Sequence[Row]) -> Part:
-    known = {SHARED, *(row["name"] for row in batches)}
+def _between(root: Path, experiments: Sequence[Row], batches: Sequence[Row], in_place: set[str]) -> Part:
+    known = {SHARED, *(row["name"] for row in batches), *in_place}
     known |= {f"{SHARED}/{row['dataset']}" for row in experiments}
-    known |= {home_of(row) for row in experiments if is_finished(row)}
+    known |= {home_of(row) for row in experiments if in_view(row)}
     unfinished = {home_of(row) for row in experiments if not is_finished(row)}
     tree = walk(root, "", 1) | walk(root, SHARED, 2)
     return Part(plan(Wanted(known=known, unfinished=unfinished), tree), tree)
@@ -200,19 +203,28 @@ def _experiment(root: Path, record: Record, experiment_id: int, problems: list[D
     yield Part(plan(Wanted({home: files}), tree), tree, content, mtime_ns)
 
 
-def _batch(root: Path, record: Record, batch: Row, problems: list[Difference]) -> Iterator[Part]:
+def _batch(
+    root: Path, record: Record, batch: Row, problems: list[Difference], *, spare: bool = False
+) -> Iterator[Part]:
+    """A batch's links; ``spare`` leaves alone those that look like the view's and are not in the record."""
     rows = record.members(batch)
     name = batch["name"]
     try:
-        links = dict(link_of(name, row) for row in rows if is_finished(row))
+        links = dict(link_of(name, row) for row in rows if is_finished(row) and record.is_linked(row))
     except Corrupt as error:
         problems.append(Difference(name, "contradiction", error.message))
         return
     unfinished = {f"{name}/{row['dataset']}/{row['name']}" for row in rows if not is_finished(row)}
     tree = walk(root, name, 2)
     known = {name, *(f"{name}/{row['dataset']}" for row in rows)}
-    known |= {parent_of(path) for path, entry in tree.items() if own_link(path, entry)}
+    own = {path for path, entry in tree.items() if own_link(path, entry)}
+    known |= {parent_of(path) for path in own}
+    known |= own if spare else set()
     yield Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
+
+
+def _record(workspace: Workspace, reader: Reader) -> Record:
+    return Record(reader, workspace.relative(workspace.shared_dir))
 
 
 def _dangling(part: Part, missing: set[str]) -> Iterator[Difference]:

@@ -123,7 +123,7 @@ def plan(wanted: Wanted, tree: Mapping[str, Entry]) -> Changes:
         found = tree.get(path)
         if found is None:
             links.append((path, target))
-        elif found.kind != LINK or found.target != target:
+        elif found.kind != LINK or found.target.rstrip("/") != target:  # the older system's links end in a slash
             links.append((path, target))
             aside.append(path)
     strays = _strays(wanted, parents, tree)

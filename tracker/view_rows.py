@@ -10,6 +10,7 @@ from tracker.catalogue import Reader, Row
 from tracker.checkpoints import load as load_checkpoints
 from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE, experiment_files
 from tracker.errors import Corrupt
+from tracker.imported import is_imported, view_files, view_sizes
 from tracker.paths import SHARED, name_problem
 from tracker.view_plan import Expected, link_target
 
@@ -19,20 +20,21 @@ MAX_LINKS = 1000
 _CHUNK = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_ALL = "SELECT id, dataset, name, status FROM shared_experiment ORDER BY dataset, name"
+_ALL = "SELECT id, dataset, name, status, directory FROM shared_experiment ORDER BY dataset, name"
 _BATCHES = "SELECT id, name FROM batch WHERE deleted_at IS NULL ORDER BY name"
 _EXPERIMENTS = """
-    SELECT id, dataset, name, source_dataset_id, created_at, completed_at
-    FROM shared_experiment WHERE status IN ('complete', 'partial') AND id IN (:ids) ORDER BY id"""
+    SELECT id, dataset, name, source_dataset_id, created_at, completed_at, import_run_id
+    FROM shared_experiment
+    WHERE status IN ('complete', 'partial') AND directory IS NULL AND id IN (:ids) ORDER BY id"""
 _SIZES = """
     SELECT source_dataset_id, filename, CASE WHEN content IS NULL THEN NULL ELSE n_bytes END AS size
     FROM source_split WHERE source_dataset_id IN (:ids)"""
 _LINKS = """
-    SELECT b.name AS batch, e.dataset, e.name, m.created_at
+    SELECT b.name AS batch, e.dataset, e.name, e.directory, m.created_at
     FROM batch_membership m JOIN batch b ON b.id = m.batch_id JOIN shared_experiment e ON e.id = m.shared_experiment_id
     WHERE e.status IN ('complete', 'partial') AND e.id IN (:ids) ORDER BY m.created_at DESC LIMIT :limit"""
 _MEMBERS = """
-    SELECT e.dataset, e.name, e.status
+    SELECT e.dataset, e.name, e.status, e.directory
     FROM batch_membership m JOIN shared_experiment e ON e.id = m.shared_experiment_id WHERE m.batch_id = :batch"""
 _EXPERIMENT = """
     SELECT e.*, b.name AS original_batch FROM shared_experiment e LEFT JOIN batch b ON b.id = e.original_batch_id
@@ -51,13 +53,15 @@ _COMPLETED_BY = """
 class Record:
     """The rows behind the tree; the source data set used last is kept at hand."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, shared: str = "") -> None:
+        """``shared`` is where ``_shared`` lies, as ``directory`` of what was imported has it."""
+        self._shared = shared
         self._reader = reader
         self._rows = reader.rows
         self._dataset: tuple[Row, list[Row]] | None = None
 
     def experiments(self) -> list[Row]:
-        """Every experiment: id, dataset, name, status."""
+        """Every experiment: id, dataset, name, status, directory."""
         return self._rows(_ALL)
 
     def batches(self) -> list[Row]:
@@ -65,7 +69,7 @@ class Record:
         return self._rows(_BATCHES)
 
     def members(self, batch: Row) -> list[Row]:
-        """The experiments of a batch: dataset, name, status."""
+        """The experiments of a batch: dataset, name, status, directory."""
         return self._rows(_MEMBERS, batch=batch["id"])
 
     def experiment(self, experiment_id: int) -> Row:
@@ -78,27 +82,48 @@ class Record:
         sizes: dict[int, dict[str, int | None]] = {}
         for row in self._of(_SIZES, sorted({row["source_dataset_id"] for row in experiments})):
             sizes.setdefault(row["source_dataset_id"], {})[row["filename"]] = row["size"]
-        files = {home_of(row): _glance(row, sizes.get(row["source_dataset_id"], {})) for row in experiments}
+        files = {
+            home_of(row): _glance_imported(row, view_sizes(self._reader, row))
+            if is_imported(row)
+            else _glance(row, sizes.get(row["source_dataset_id"], {}))
+            for row in experiments
+        }
         return {home_of(row): row["id"] for row in experiments}, files
 
     def links(self, ids: Sequence[int]) -> dict[str, str]:
         """The batch links of ``ids`` with their targets, at most MAX_LINKS. Raises Corrupt."""
         rows = sorted(self._of(_LINKS, ids, limit=MAX_LINKS), key=lambda row: str(row["created_at"]), reverse=True)
-        return dict(link_of(row["batch"], row) for row in rows[:MAX_LINKS])
+        return dict(link_of(row["batch"], row) for row in rows[:MAX_LINKS] if self.is_linked(row))
+
+    def in_place(self, experiment: Row) -> Iterator[str]:
+        """The directories of the tree in which an experiment lies that was imported where it stands."""
+        top = self._shared.rpartition("/")[0]
+        if experiment["directory"] is not None and experiment["directory"].startswith(f"{top}/"):
+            parts = experiment["directory"].removeprefix(f"{top}/").split("/")
+            yield from ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+
+    def is_linked(self, experiment: Row) -> bool:
+        """Whether batches of the view link to an experiment that is finished: it lies where the view has it."""
+        return experiment["directory"] in {None, f"{self._shared}/{experiment['dataset']}/{experiment['name']}"}
 
     def files(self, experiment: Row) -> dict[str, bytes]:
         """The content of the experiment's files by path. Raises Corrupt."""
         dataset, splits = self._source(experiment["source_dataset_id"])
+        imported = view_files(self._reader, experiment) if is_imported(experiment) else None
         limit = experiment["record_limit"]
         end = 2**31 - 1 if limit is None else limit
-        records = self._rows(_RECORDS, id=experiment["id"], dataset=dataset["id"], end=end)
+        records = (
+            [] if imported is not None else self._rows(_RECORDS, id=experiment["id"], dataset=dataset["id"], end=end)
+        )
         runs = self._rows(_COMPLETED_BY, id=experiment["id"])
         _check_names(experiment["dataset"], experiment["name"], *(split["filename"] for split in splits))
         two_stage = experiment["strategy"] == "two_stage"
-        checkpoints = load_checkpoints(self._reader, experiment["id"]) if two_stage else None
+        checkpoints = load_checkpoints(self._reader, experiment["id"]) if two_stage and imported is None else None
         try:
             run = runs[0] if runs else None
-            content = experiment_files(experiment, dataset, splits, records, run, checkpoints=checkpoints)
+            content = experiment_files(
+                experiment, dataset, splits, records, run, checkpoints=checkpoints, imported=imported
+            )
         except (ValueError, KeyError) as error:
             where = f"{experiment['dataset']}/{experiment['name']}"
             raise Corrupt(f"The rows of {where} cannot be read: {error}.", hint=RESTORE) from error
@@ -157,6 +182,12 @@ def _glance(experiment: Row, sizes: Mapping[str, int | None]) -> dict[str, Expec
         **{f"{home}/{name}": Expected(mtime_ns) for name in (FINGERPRINT, METADATA, CONFIG)},
         **{f"{home}/{experiment['dataset']}/{name}": Expected(mtime_ns, size) for name, size in sizes.items()},
     }
+
+
+def _glance_imported(experiment: Row, sizes: Mapping[str, int]) -> dict[str, Expected]:
+    home, mtime_ns = home_of(experiment), completed_ns(experiment)
+    own = {f"{home}/{name}": Expected(mtime_ns) for name in (FINGERPRINT, METADATA, CONFIG)}
+    return own | {f"{home}/{path}": Expected(mtime_ns, size) for path, size in sizes.items()}
 
 
 _problem = lru_cache(10_000)(name_problem)

@@ -56,7 +56,7 @@ class Directory:
 def read_directory(tree: OldTree, home: Path, dataset: str, report: Report) -> Directory:
     """The data, the settings and whatever else lies in ``home``; what cannot be taken is reported."""
     reading = _Reading(tree, home, report)
-    below = reading.walk(home, "", 3)
+    below = reading.walk(home, "", 2)
     data = _data(below, dataset, home, tree, report)
     settings: dict[str, Kept] = {}
     extras, secrets = [], []
@@ -73,7 +73,6 @@ def read_directory(tree: OldTree, home: Path, dataset: str, report: Report) -> D
             settings[path] = Kept(path, kept)
         elif lines:
             secrets.append(f"{printable(path)}:{lines[0]}")
-            report.skipped(FILE, tree.shown(home / path), "holds a literal key: left out")
         else:
             extras.append(Kept(path, kept))
     found = {split: Kept(path, content, split) for split, path in data.items()
