@@ -19,6 +19,8 @@ from tracker.fingerprint import Json, bytes_digest, canonical_json, identified, 
 EXPERIMENT, RUN, AGENTS = "experiment", "training run", "agent data set"
 BENCHMARK, POOL = "benchmark", "task pool"
 SOURCE, DATA, RESULTS, TREE = "source data", "training data", "results", "tree"
+GENERATION, JUDGE_TEST, PUBLICATION, MLFLOW = "generation run", "judge test", "publication", "MLflow"
+DATABASE, WORK, DELETION, IMPORTED, LEFTOVER = "database", "work", "deletion", "imported data", "leftover"
 RESTORE = "The database was changed by hand or damaged: restore it from a backup."
 
 _MISSING = object()
@@ -67,12 +69,18 @@ REPEATED: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it was recorded: what kind of thing, what is wrong, where, and what to do about it."""
+    """One thing that is not as it was recorded: what kind of thing, what is wrong, where, and what to do about it.
+
+    ``fix`` is what `verify --fix` does about it, one of ``tracker.mend``'s; empty where a person has to decide. ``id``
+    is that of its row, where the fix needs one.
+    """
 
     kind: str
     what: str
     where: str
     remedy: str
+    fix: str = ""
+    id: int | None = None
 
 
 def identity_findings(kind: str, row: Row) -> Iterator[Finding]:
