@@ -56,8 +56,16 @@ def reading(workspace: Workspace, *, snapshot: bool = True) -> Iterator[Reader]:
         with server_reader(workspace, snapshot=snapshot) as reader:
             yield reader
         return
-    path = workspace.database
-    if not path.exists():
+    with connected(workspace) as connection:
+        if snapshot:
+            connection.execute("BEGIN")
+        yield SqliteReader(workspace, connection)
+
+
+@contextlib.contextmanager
+def connected(workspace: Workspace) -> Iterator[sqlite3.Connection]:
+    """A connection to the workspace's SQLite file that cannot write. Raises as ``reading`` does."""
+    if not workspace.database.exists():
         raise UnknownReference(
             "workspace at", str(workspace.root), hint="`synthtrack init` makes one here; --root names another."
         )
@@ -70,9 +78,7 @@ def reading(workspace: Workspace, *, snapshot: bool = True) -> Iterator[Reader]:
     except sqlite3.DatabaseError as error:
         raise explain(error, workspace) from error
     with contextlib.closing(connection):
-        if snapshot:
-            connection.execute("BEGIN")
-        yield SqliteReader(workspace, connection)
+        yield connection
 
 
 def _connect(workspace: Workspace) -> sqlite3.Connection:
