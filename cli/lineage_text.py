@@ -182,7 +182,8 @@ def accuracy(node: Node) -> str:
 
 def _details(node: Node, width: int, *, whole: bool) -> Iterator[str]:
     describe: dict[str, Callable[[Node], Iterator[str]]] = {
-        SOURCE: _source, TRAINING: _training if whole else _trained, RUN: _run, AGENT_RUN: _run, BATCH: _batch, CHECKPOINT: _people,
+        SOURCE: _source, TRAINING: _training if whole else _trained, RUN: _run, AGENT_RUN: _run, BATCH: _batch,
+        CHECKPOINT: _people,
         JUDGE_TEST: _judge_test, PUBLICATION: _publication, AGENTS: _agents, POOL: _pool, VALIDATION: _validation,
         EXPERIMENT: _experiment if whole else _brief, IMPORT: _import,
     }  # fmt: skip
@@ -353,8 +354,8 @@ def _agents(node: Node) -> Iterator[str]:
 def _pool(node: Node) -> Iterator[str]:
     facts = node.facts
     yield f"Fingerprint: {facts['fingerprint']}"
-    mix = f"{facts['n_easy']:,} easy, {facts['n_hard']:,} hard"
-    yield f"{counted(facts['n_tasks'], 'task')}: {mix} (wanted {facts['difficulty_split']}), seed {facts['random_seed']}"
+    mix = f"{facts['n_easy']:,} easy, {facts['n_hard']:,} hard (wanted {facts['difficulty_split']})"
+    yield f"{counted(facts['n_tasks'], 'task')}: {mix}, seed {facts['random_seed']}"
     yield f"Drawn {moment(facts['created_at'])}"
     yield from _whence(facts)
 
@@ -378,6 +379,6 @@ def _file(node: Node) -> Iterator[str]:
     facts = node.facts
     if "train_digest" in facts:
         n = "" if facts["n_records"] is None else f", {counted(facts['n_records'], 'record')}"
-        yield f"No experiment of this record{n}; train file SHA-256 {facts['train_digest'][:_DIGITS]}"
+        yield f"No data of this record{n}; train file SHA-256 {facts['train_digest'][:_DIGITS]}"
         return
     yield f"Fingerprint {facts['fingerprint']}, {counted(facts['n_tasks'], 'task')}, read from {facts['path']}"
