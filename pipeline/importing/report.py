@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from pipeline.importing.keys import without_keys
 from tracker.fingerprint import Json
 
 Outcome = Literal["taken", "known", "skipped", "wrong"]
@@ -47,16 +48,20 @@ class Report:
     items: list[Item] = field(default_factory=list)
 
     def taken(self, kind: str, path: str, what: str) -> None:
-        self.items.append(Item(kind, path, "taken", what))
+        self._add(kind, path, "taken", what)
 
     def known(self, kind: str, path: str, what: str) -> None:
-        self.items.append(Item(kind, path, "known", what))
+        self._add(kind, path, "known", what)
 
     def skipped(self, kind: str, path: str, what: str) -> None:
-        self.items.append(Item(kind, path, "skipped", what))
+        self._add(kind, path, "skipped", what)
 
     def wrong(self, kind: str, path: str, what: str) -> None:
-        self.items.append(Item(kind, path, "wrong", what))
+        self._add(kind, path, "wrong", what)
+
+    def _add(self, kind: str, path: str, outcome: Outcome, what: str) -> None:
+        # Whatever a message quotes: nothing that looks like a key is shown.
+        self.items.append(Item(kind, str(without_keys(path)[0]), outcome, str(without_keys(what)[0])))
 
     def count(self, outcome: Outcome) -> int:
         return sum(item.outcome == outcome for item in self.items)

@@ -22,7 +22,8 @@ from tracker.fingerprint import Json
 
 _SECTIONS = ("experiment", "dataset", "generation", "validation")
 _INSIDE = (
-    "config", "configuration", "full_config", "generation_config", "experiment_config", "parameters", "params", "settings",
+    "config", "configuration", "full_config", "generation_config", "experiment_config", "parameters", "params",
+    "settings",
 )  # fmt: skip
 _ALSO = {
     "generation": ("generation", "generation_config", "generation_params", "generation_parameters"),
@@ -44,7 +45,7 @@ _LABELS = ("task_name", "training_method", "version")
 
 @dataclass
 class OldSettings:
-    """What is known of one experiment's making; ``document`` is its config without keys, with the place of each value."""
+    """What is known of an experiment's making; ``document`` is its config without keys, with each value's place."""
 
     document: Document
     validation_known: bool
@@ -153,18 +154,21 @@ def _merged(
     for section in _SECTIONS:
         own, other = data.get(section), said.get(section)
         if isinstance(own, dict) and isinstance(other, dict):
-            assert metadata is not None
-            problems += [
-                (document.where((section, name)), f"{section}.{name} is {own[name]!r} here, {other[name]!r} in {METADATA}")
-                for name in own
-                if section in {"generation", "validation"} and name in other and own[name] != other[name]
-                and isinstance(own[name], (str, int, float)) and len(str(own[name])) < 100 and "key" not in name.lower()
-            ]  # fmt: skip
+            if section in {"generation", "validation"}:
+                problems += [
+                    (document.where((section, name)), f"{section}.{name} is {own[name]!r} here, not as in {METADATA}")
+                    for name in own
+                    if name in other and own[name] != other[name] and _is_short(name, own[name])
+                ]
             # A judge or a model is described by one of the two files, not by both together.
             data[section] = own if section in {"generation", "validation"} else {**other, **own}
         elif other is not None and own is None and not (section == "validation" and "generation" in data):
             data[section] = other
     return data, document
+
+
+def _is_short(name: str, value: Json) -> bool:
+    return isinstance(value, (str, int, float)) and len(str(value)) < 100 and "key" not in name.lower()
 
 
 def _sections(data: Mapping[str, Json]) -> dict[str, Json]:
@@ -243,9 +247,8 @@ def _text(value: Json) -> str | None:
 
 
 def _placed(document: Document, name: str, source: str) -> str:
-    location: list[str | int] = []
-    for part in re.split(r"\.|(?=\[)", name):
-        location.append(int(part[1:-1]) if re.fullmatch(r"\[\d+\]", part) else part)
+    parts = re.split(r"\.|(?=\[)", name)
+    location = [int(part[1:-1]) if re.fullmatch(r"\[\d+\]", part) else part for part in parts]
     where = document.where(tuple(location))
     shown = name if len(name) <= 80 and name.isprintable() else "a value"
     return f"{source}{where[where.rindex(':') :] if re.search(r':[0-9]+$', where) else ''} ({shown})"
