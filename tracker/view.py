@@ -77,24 +77,35 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     return done
 
 
-def check(workspace: Workspace, reader: Reader, only: Sequence[int] | None = None) -> list[Difference]:
+def check(
+    workspace: Workspace,
+    reader: Reader,
+    only: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Difference]:
     """Where the tree, or the directories of ``only`` these experiments, differ from the record; changes nothing.
 
-    Content is compared.
+    Content is compared. ``progress`` gets how many experiments and batches are done, and of how many.
     """
     found: list[Difference] = []
     missing: set[str] = set()
     with explained(workspace):
-        for part in _checked(workspace.synthetic_dir, _record(workspace, reader), found, only):
+        for part in _checked(workspace.synthetic_dir, _record(workspace, reader), found, only, progress):
             missing.update(part.changes.directories)
             found.extend(differences(part.changes, part.tree))
             found.extend(_dangling(part, missing))
     return found
 
 
-def _checked(root: Path, record: Record, problems: list[Difference], only: Sequence[int] | None) -> Iterator[Part]:
+def _checked(
+    root: Path,
+    record: Record,
+    problems: list[Difference],
+    only: Sequence[int] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Part]:
     if only is None:
-        yield from _parts(root, record, problems, None)
+        yield from _parts(root, record, problems, progress)
         return
     for experiment_id in only:
         if in_view(record.experiment(experiment_id)):
