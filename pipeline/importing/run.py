@@ -159,7 +159,7 @@ class TreeImport:
         sql = "SELECT dataset, name, fingerprint, data_digest FROM shared_experiment WHERE "
         rows = self.reader.rows(f"{sql}fingerprint = :f", f=prepared.identity.fingerprint)
         rows = rows or self.reader.rows(
-            f"{sql}import_run_id IS NOT NULL AND dataset = :dataset AND semantic_name = :name AND data_digest = :digest",
+            f"{sql}dataset = :dataset AND semantic_name = :name AND data_digest = :digest AND import_run_id > 0",
             dataset=prepared.dataset, name=prepared.found.name, digest=prepared.train.digest,
         )  # fmt: skip
         return rows[0] if rows else None
