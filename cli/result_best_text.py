@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cli.render import RULE, counted, harmless, table
 from cli.result_compare_text import BEST, how_tested, interval, on_shared, title
-from cli.result_words import ALPHA, chance, number, p_value, percent, points
+from cli.result_words import ALPHA, chance, known, number, p_value, percent, points
 from tracker.compare import short
 from tracker.result_compare import Group, Pool, Tested, baseline, best_of, by_measure
 from tracker.result_reports import Ranked
@@ -52,7 +52,7 @@ def _range(pools: Sequence[Pool], name: str) -> str:
 
 def _cells(group: Group, pool: Pool) -> list[str]:
     spread = "" if pool.deviation is None else f" (sd {points(pool.deviation)})"
-    counts = [f"{group.measure.n_eval:,}", f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
+    counts = [known(group.measure.n_eval), f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
     return [*counts, f"{percent(pool.mean)}{spread}", str(len(pool.results)), interval(pool)]
 
 
@@ -69,7 +69,11 @@ def _verdicts(found: Ranked) -> Iterator[str]:
     yield "Not measured on the same records: none is called best."
     for measure, places in by_measure(found.best).items():
         digest = "no known file" if measure.eval_digest is None else f"validation file {measure.eval_digest[:_DIGITS]}"
-        yield from _verdict(found, places, f"On {counted(measure.n_eval, 'record')} of {digest}, ")
+        yield from _verdict(found, places, f"On {_n_records(measure.n_eval)} of {digest}, ")
+
+
+def _n_records(n: int | None) -> str:
+    return "an unknown number of records" if n is None else counted(n, "record")
 
 
 def _verdict(found: Ranked, places: Sequence[int], where: str) -> Iterator[str]:

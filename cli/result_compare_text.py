@@ -10,11 +10,13 @@ from cli.result_words import (
     chance,
     duration,
     figure,
+    known,
     name_of,
     number,
     percent,
     points,
     status,
+    told,
 )
 from tracker.compare import is_long
 from tracker.fingerprint import Json
@@ -38,7 +40,7 @@ _METRICS: tuple[tuple[str, str, Callable[[Sequence[float]], float] | None], ...]
 
 def title(pool: Pool) -> str:
     """``Copa_zo_temp07_topp10_gpt4o_1_6, seed 0``."""
-    row, seeds = pool.first.row, [str(each.row["seed"]) for each in pool.results]
+    row, seeds = pool.first.row, [told(each.row["seed"]) for each in pool.results]
     return harmless(f"{name_of(row)}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
 
 
@@ -89,7 +91,7 @@ def _results(found: Compared, numbers: Sequence[str]) -> str:
     more = [len(seeds.results) > len(pool.results) for seeds, pool in zip(found.seeds, pools, strict=True)]
     if any(more):
         rows.append(["All its seeds", *map(_seeds, found.seeds)])
-    rows.append(["Records measured on", *(f"{len(pool.n_right):,}" for pool in pools)])
+    rows.append(["Records measured on", *map(_n_records, pools)])
     # Cross-entropy over candidates and loss on the right one's tokens are different things.
     unlike = _LOSSES if "train_as_classification" in found.settings.different else ()
     for name, shown, better in _METRICS:
@@ -100,6 +102,11 @@ def _results(found: Compared, numbers: Sequence[str]) -> str:
             rows.append([shown, *_marked(values, better if can_be_best else None, shares)])
     rows.append(["Duration", *(duration(pool.figure("duration_s")) for pool in pools)])
     return _narrower(["", *numbers], rows)
+
+
+def _n_records(pool: Pool) -> str:
+    """Of an imported run the answers are not known, how many there were may be."""
+    return f"{len(pool.n_right):,}" if pool.n_right else known(pool.measure.n_eval)
 
 
 def _seeds(pool: Pool) -> str:

@@ -11,12 +11,15 @@ from cli.result_words import (
     chance,
     duration,
     figure,
+    known,
     name_of,
     number,
     percent,
     points,
+    progress,
     short_accuracy,
     status,
+    told,
 )
 from tracker.catalogue import Row
 from tracker.fingerprint import Json
@@ -60,6 +63,9 @@ def shown(run: Row, n_wrong: int) -> Iterator[str]:
 
 def _times(run: Row) -> Iterator[str]:
     yield f"Started: {moment(run['started_at'])}, finished: {moment(run['finished_at'])}"
+    if run["import_run_id"]:
+        yield f"Duration: {duration(run['duration_s'])}; imported, not trained here"
+        return
     where = f"{run['device'] or 'no device yet'}, {counted(run['threads'] or 1, 'thread')}"
     resumed = f", resumed {counted(run['n_resumed'], 'time')}" if run["n_resumed"] else ""
     yield f"Duration: {duration(run['duration_s'])} on {where}{resumed}"
@@ -67,7 +73,7 @@ def _times(run: Row) -> Iterator[str]:
 
 def _results(run: Row) -> Iterator[str]:
     if run["accuracy"] is None:
-        yield f"None yet: step {run['step']:,} of {run['steps']:,}"
+        yield f"None{'' if run['import_run_id'] else ' yet'}: {progress(run)}"
         return
     yield f"Accuracy: {accuracy(run)}"
     yield f"Baselines: {baselines(run)}"
@@ -75,7 +81,7 @@ def _results(run: Row) -> Iterator[str]:
     if run["macro_f1"] is not None:
         yield f"Macro-F1: {run['macro_f1']:.3f}"
     yield f"Evaluation loss: {figure(run['eval_loss'])}"
-    best = f"at step {run['best_step']:,}, of {run['n_dev']:,} records"
+    best = f"at step {known(run['best_step'])}, of {known(run['n_dev'])} records"
     yield f"Dev: loss {figure(run['dev_loss'])}, accuracy {percent(run['dev_accuracy'])} {best}"
     tokens = "" if run["tokens_per_s"] is None else f", {run['tokens_per_s']:,.0f} tokens/s"
     yield f"Speed: {figure(run['step_time_s'])} s a step{tokens}"
@@ -85,7 +91,7 @@ def _results(run: Row) -> Iterator[str]:
 
 def _seeds(pool: Mapping[str, Json]) -> Iterator[str]:
     if len(pool["runs"]) > 1:
-        each = ", ".join(f"{run['seed']}: {percent(run['accuracy'])}" for run in pool["runs"])
+        each = ", ".join(f"{told(run['seed'])}: {percent(run['accuracy'])}" for run in pool["runs"])
         spread = f"sd {points(pool['sd_over_seeds'])} points"
         yield f"All its seeds: mean {percent(pool['mean_accuracy'])}, {spread} ({each})"
 
@@ -127,10 +133,11 @@ def _predictions(run: Row, n_wrong: int) -> Iterator[str]:
 
 def _data(each: Row) -> Iterator[str]:
     yield each["path"]
-    known = f"{each['experiment']}, fingerprint {each['fingerprint']}" if each["experiment"] else "no experiment"
+    made = f"{each['experiment']}, fingerprint {each['fingerprint']}" if each["experiment"] else "no experiment"
     batch = f", through {each['batch']}" if each["batch"] else ""
-    yield f"   {known}{batch}"
-    yield f"   {each['n_train']:,} of {each['n_records']:,} records trained on, SHA-256 {each['train_digest'][:12]}"
+    yield f"   {made}{batch}"
+    counts = f"{known(each['n_train'])} of {known(each['n_records'])} records trained on"
+    yield f"   {counts}, {'SHA-256 ' + each['train_digest'][:12] if each['train_digest'] else 'not in the record'}"
     if each["warning"]:
         yield f"   ⚠️ {each['warning']}"
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from cli.listing import left_out
 from cli.render import RULE, THIN_RULE, counted, harmless
-from cli.result_words import accuracy, baselines, data_fingerprint, duration, name_of, number, status
+from cli.result_words import accuracy, baselines, data_fingerprint, duration, name_of, number, status, told
 from tracker.catalogue import Row
 from tracker.errors import reason
 from tracker.listings import Listing
@@ -45,7 +45,7 @@ def _best(row: Row, *, several: bool) -> str:
     where = f" (validation file {str(row['eval_digest'])[:_DIGITS]})" if several else ""
     return (
         f"Best of {counted(row['n_runs'], 'run')} on {row['task']}{where}: {accuracy(row)}, {row['method']}, "
-        f"{row['data']}, lr {number(row['learning_rate'])}, seed {row['seed']}"
+        f"{row['data']}, lr {number(row['learning_rate'])}, seed {told(row['seed'])}"
     )
 
 
@@ -69,8 +69,8 @@ def _details(row: Row) -> Iterator[str]:
     yield f"Path: {row['directory']}"
     yield f"Task: {row['task']}"
     yield f"Method: {row['method']}"
-    yield from ("Hyperparameters:", f"  - LR: {number(row['learning_rate'])}", f"  - BS: {row['batch_size']}")
-    yield from (f"  - Steps: {row['steps']}", f"  - Seed: {row['seed']}")
+    yield from ("Hyperparameters:", f"  - LR: {number(row['learning_rate'])}", f"  - BS: {told(row['batch_size'])}")
+    yield from (f"  - Steps: {told(row['steps'])}", f"  - Seed: {told(row['seed'])}")
     yield f"Data: {' + '.join(row['data_paths'])}"
     yield f"Data fingerprint: {data_fingerprint(row)}"
     yield f"Run: {row['uuid'][:8]}, training fingerprint {row['fingerprint']}"

@@ -17,14 +17,31 @@ def name_of(row: Row) -> str:
 
 def status(row: Row) -> str:
     """``running (step 412 of 1,000)``, ``complete (attempt 2)``."""
-    notes = [f"step {row['step']:,} of {row['steps']:,}"] if row["status"] not in ("complete", "pending") else []
+    notes = [progress(row)] if row["status"] not in ("complete", "pending") else []
     notes += [f"attempt {row['attempt']}"] if row["attempt"] > 1 else []
     return f"{row['status']} ({', '.join(notes)})" if notes else str(row["status"])
+
+
+def progress(row: Row) -> str:
+    """``step 412 of 1,000``."""
+    return f"step {row['step']:,} of {known(row['steps'])}"
+
+
+def known(count: int | None) -> str:
+    """``1,000``, or ``unknown``."""
+    return told(count) if count is None else f"{count:,}"
+
+
+def told(value: int | None) -> str:
+    """``1000``; of an imported run, ``unknown`` where nobody wrote it down."""
+    return "unknown" if value is None else str(value)
 
 
 def accuracy(row: Row) -> str:
     """``76.0% (95% interval 66.8% to 83.3%, 100 records)``."""
     low, high = row["accuracy_low"], row["accuracy_high"]
+    if low is None:
+        return f"{percent(row['accuracy'])} (of how many records is not known)"
     return f"{percent(row['accuracy'])} (95% interval {percent(low)} to {percent(high)}, {row['n_eval']:,} records)"
 
 
@@ -37,6 +54,8 @@ def data_fingerprint(row: Row) -> str:
     """The fingerprint of the data's experiment, or the beginning of the train file's digest."""
     if row["n_data"] > 1:
         return f"none (a mix of {row['n_data']} data sets)"
+    if row["data_fingerprint"] is None and not row["data_key"]:
+        return "none (not in the record)"
     if row["data_fingerprint"] is None:
         return f"none (SHA-256 {row['data_key']})"
     return f"{row['data_fingerprint']} ({row['data_experiment']})"
@@ -89,4 +108,6 @@ def short_accuracy(row: Row) -> str:
     """``76.0% (66.8% to 83.3%)``."""
     if row["accuracy"] is None:
         return "-"
+    if row["accuracy_low"] is None:
+        return percent(row["accuracy"])
     return f"{percent(row['accuracy'])} ({percent(row['accuracy_low'])} to {percent(row['accuracy_high'])})"

@@ -108,7 +108,7 @@ def resume(place: Workspace, *, ref: str | None, background: bool, no_mlflow: bo
             return
         sweep = sweeps.sweep(reader, found.sweep_id)
     chosen = [run for run in sweep["runs"] if found.run_id in {None, run["id"]}]
-    left = [run for run in chosen if run["status"] in {*RESUMABLE, "running"}]
+    left = [run for run in chosen if run["status"] in {*RESUMABLE, "running"} and not run["import_run_id"]]
     if not left:
         failed = any(run["status"] == "failed" for run in chosen)
         again = " `synthtrack train` on its config tries what failed again." if failed else ""

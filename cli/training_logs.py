@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cli.render import harmless, note, show
+from cli.result_words import progress
 from pipeline.training.places import output_files
 from tracker import sweeps
 from tracker.catalogue import Row, reading
@@ -46,7 +47,7 @@ def follow_logs(workspace: Workspace, found: Found, *, errors: bool) -> None:
         time.sleep(_POLL_S)
     for run in runs:
         if found.run_id is not None or run["status"] != "complete":
-            note(f"💾 {sweeps.point(run)}: {run['status']} at step {run['step']:,} of {run['steps']:,}")
+            note(f"💾 {sweeps.point(run)}: {run['status']} at {progress(run)}")
 
 
 def _look(workspace: Workspace, found: Found) -> tuple[Row, Sequence[Row]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cli.render import counted, harmless, moment, table
+from cli.result_words import known, progress, told
 from cli.train_text import duration, shown
 from tracker.catalogue import Row
 from tracker.errors import reason
@@ -33,7 +34,7 @@ def run_details(run: Row, files: Sequence[str]) -> Iterator[str]:
 
 def ended(run: Row) -> str:
     """Where a run that was asked to stop is now."""
-    at = f"{run['status']} at step {run['step']:,} of {run['steps']:,}"
+    at = f"{run['status']} at {progress(run)}"
     return f"💾 {point(run)}: {at} ({run['directory']})"
 
 
@@ -88,10 +89,10 @@ def _row(run: Row, varied: Sequence[str]) -> list[str]:
     return [
         run["uuid"][:8],
         shown(run["learning_rate"]),
-        str(run["seed"]),
+        told(run["seed"]),
         *(shown(run["settings"].get(f"hyperparameters.{name}")) for name in varied),
         _status(run),
-        f"{run['step']:,}/{run['steps']:,}",
+        f"{run['step']:,}/{known(run['steps'])}",
         "-" if run["train_loss"] is None else f"{run['train_loss']:.4g}",
         _share(run["dev_accuracy"]),
         _share(run["accuracy"]),

@@ -23,7 +23,7 @@ from tracker.training import COMPLETE, DATA, FAILED, METRIC, OUTBOX, RUN, STOPPE
 FILES = "files"
 """In ``config``: the digests of the files that a run was read from, by name."""
 _SAME = """
-    SELECT directory, fingerprint, config, import_run_id FROM training_run
+    SELECT directory, fingerprint, config FROM training_run
     WHERE directory = :directory OR fingerprint = :fingerprint ORDER BY id"""
 
 
@@ -94,10 +94,10 @@ def _known(rows: Sequence[Mapping[str, Any]], run: ImportedRun) -> str | None:
     for row in rows:
         files = json.loads(row["config"]).get(FILES)
         if row["directory"] == run.directory:
-            if row["import_run_id"] is None:
+            if files is None:
                 return "trained here"
             return "imported before" if files == run.files else "imported before; its files have changed since"
-        if row["import_run_id"] is not None and run.files and files == run.files:
+        if run.files and files == run.files:
             return f"the same as {row['directory']}, which was imported before"
     return None
 

@@ -46,7 +46,7 @@ class Input:
     name: str
     digest: str
     uri: str
-    n_records: int
+    n_records: int | None
     columns: tuple[tuple[str, str], ...] = ()
 
 

@@ -21,11 +21,14 @@ PAIRS_OF = 4
 
 
 class Measure(NamedTuple):
-    """The task, the digest of the evaluation split, and how many of its records: these make up which ones they are."""
+    """The task, the digest of the evaluation split, and how many of its records: these make up which ones they are.
+
+    Of an imported run one or the other may not be known.
+    """
 
     task: str
     eval_digest: str | None
-    n_eval: int
+    n_eval: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ class Pool:
         if self.mean is None:
             return None
         if len(self.results) == 1:
-            return self.first.row["accuracy_low"], self.first.row["accuracy_high"]
+            low, high = self.first.row["accuracy_low"], self.first.row["accuracy_high"]
+            # Of an imported run it may not be known of how many records.
+            return None if low is None else (low, high)
         if not self.n_right:
             return None
         return wilson_over_seeds(list(self.n_right.values()), len(self.results))
@@ -182,7 +187,7 @@ def best_of(pools: Sequence[Pool]) -> int | None:
 def are_comparable(pools: Sequence[Pool]) -> bool:
     """Whether all were measured on the same records, so that one of them can be called the best."""
     measures = {each.measure for each in pools}
-    return len(measures) == 1 and next(iter(measures)).eval_digest is not None
+    return len(measures) == 1 and None not in next(iter(measures))
 
 
 def compared(pools: Sequence[Pool]) -> list[Tested]:
@@ -218,15 +223,10 @@ def corrected(found: Sequence[Tested]) -> list[Tested]:
 
 def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
     one, other = pools[first], pools[second]
-    if one.mean is None or other.mean is None:
-        return Tested(first, second, obstacle="not both are complete")
-    if one.measure.task != other.measure.task:
-        return Tested(first, second, obstacle="different tasks")
-    if one.measure.eval_digest != other.measure.eval_digest or one.measure.eval_digest is None:
-        return Tested(first, second, obstacle="measured on different evaluation sets")
+    obstacle = _obstacle(one, other)
+    if obstacle is not None:
+        return Tested(first, second, obstacle=obstacle)
     shared = one.n_right.keys() & other.n_right.keys()
-    if not shared:
-        return Tested(first, second, obstacle="no records in common")
     seeds = len(one.results), len(other.results)
     differences = [one.n_right[at] * seeds[1] - other.n_right[at] * seeds[0] for at in sorted(shared)]
     mean = sum(differences) / (len(shared) * seeds[0] * seeds[1])
@@ -236,6 +236,22 @@ def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
     counts = Counter(differences)
     p = mcnemar_exact(counts[1], counts[-1])
     return Tested(first, second, len(shared), means, mean, p, only_first=counts[1], only_second=counts[-1])
+
+
+def _obstacle(one: Pool, other: Pool) -> str | None:
+    """Why two pools cannot be tested."""
+    if one.mean is None or other.mean is None:
+        return "not both are complete"
+    if one.measure.task != other.measure.task:
+        return "different tasks"
+    digests = {one.measure.eval_digest, other.measure.eval_digest}
+    if None in digests:
+        return "not known to be measured on the same records"
+    if len(digests) > 1:
+        return "measured on different evaluation sets"
+    if not one.n_right.keys() & other.n_right.keys():
+        return "no records in common" if one.n_right and other.n_right else "answers not known"
+    return None
 
 
 def seed_deviation(pools: Sequence[Pool]) -> float | None:
@@ -303,7 +319,7 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
         Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0], is_original)
         for (_, is_original, _), pools in by_value.items()
     ]
-    return sorted(groups, key=lambda group: (_order(group.value), group.is_original, group.measure.n_eval))
+    return sorted(groups, key=lambda group: (_order(group.value), group.is_original, group.measure.n_eval or 0))
 
 
 def _order(value: Json) -> tuple[int, float, str]:

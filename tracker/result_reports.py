@@ -109,7 +109,7 @@ def compare(reader: Reader, ids: Sequence[int], *, apart: bool = False) -> Compa
 def siblings(reader: Reader, of: Result) -> Pool:
     """The finished seeds of a result's point, the newest attempt of each; the result itself where none is."""
     found = [each for each in load(reader, results.alike(reader, of.row)) if each.point == of.point]
-    found.sort(key=lambda each: int(each.row["seed"]))
+    found.sort(key=lambda each: int(each.row["seed"] or 0))
     return result_compare.pool(found or [of], {})
 
 

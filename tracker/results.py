@@ -30,7 +30,7 @@ _CONDITIONS = {
         SELECT 1 FROM training_data d WHERE d.training_run_id = r.id
         AND (d.name = :data OR d.fingerprint = :data OR d.dataset || '/' || d.name = :data)))""",
 }
-_BEYOND_OVERVIEW = "r.training_sweep_id, r.position, r.description, r.error, r.settings"
+_BEYOND_OVERVIEW = "r.training_sweep_id, r.position, r.import_run_id, r.description, r.error, r.settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,9 @@ def alike(reader: Reader, row: Row) -> list[Row]:
     return _rows(
         reader,
         f"""SELECT MAX(r.id) FROM training_run r WHERE r.status = 'complete' AND r.accuracy IS NOT NULL
-            AND {" AND ".join(f"r.{name} = :{name}" for name in names)} GROUP BY r.fingerprint""",
-        **{name: row[name] for name in names},
+            AND {" AND ".join(f"r.{name} {'IS NULL' if row[name] is None else f'= :{name}'}" for name in names)}
+            GROUP BY r.fingerprint""",
+        **{name: row[name] for name in names if row[name] is not None},
     )
 
 

@@ -35,7 +35,7 @@ _RUN = """
     r.method, r.data, r.directory, r.learning_rate, r.batch_size, r.steps, r.seed, r.device, r.threads, r.step,
     r.train_loss, r.dev_loss, r.best_step, r.accuracy, r.accuracy_low, r.accuracy_high, r.zero_shot_accuracy,
     r.majority_accuracy, r.n_resumed, r.stop_requested, r.created_at, r.started_at, r.finished_at, r.duration_s,
-    r.host, r.pid, r.pid_started, r.heartbeat, r.error, r.settings"""
+    r.host, r.pid, r.pid_started, r.heartbeat, r.error, r.settings, r.import_run_id"""
 _LATEST = {"dev_accuracy": "dev/accuracy", "step_time_s": "train/step_time_s", "tokens_per_s": "train/tokens_per_s"}
 # Its best checkpoint's is what a finished run says, a running one says what was measured last.
 _LATEST_SQL = ", ".join(
@@ -46,7 +46,7 @@ _LATEST_SQL = ", ".join(
 # More than are unfinished: which runs live, and which were tried again, is seen when they are read.
 _MAY_BE_UNFINISHED = """(status IN ('running', 'interrupted') OR id IN (
     SELECT u.training_sweep_id FROM training_run u
-    WHERE u.status IN ('pending', 'stopped', 'interrupted', 'running')))"""
+    WHERE u.status IN ('pending', 'stopped', 'interrupted', 'running') AND u.import_run_id IS NULL))"""
 _PORTION = 1000
 
 
@@ -100,7 +100,7 @@ def sweeps(reader: Reader, *, everything: bool = False) -> list[Row]:
 
 def is_unfinished(found: Row) -> bool:
     """Whether a sweep is being worked on, has runs that can be resumed, or was never closed by its supervisor."""
-    left = any(run["status"] in {*RESUMABLE, "running"} for run in found["runs"])
+    left = any(run["status"] in {*RESUMABLE, "running"} and not run["import_run_id"] for run in found["runs"])
     return left or found["status"] in {"running", "interrupted"}
 
 
@@ -130,7 +130,8 @@ def busy_threads(reader: Reader, *, but: int) -> int:
 
 def point(found: Row) -> str:
     """Which run of its sweep it is: ``lr 1e-06, seed 0``."""
-    return f"lr {found['learning_rate']:g}, seed {found['seed']}"
+    seed = "unknown" if found["seed"] is None else found["seed"]
+    return f"lr {found['learning_rate']:g}, seed {seed}"
 
 
 def log_file(workspace: Workspace, found: Row) -> Path:
@@ -140,7 +141,7 @@ def log_file(workspace: Workspace, found: Row) -> Path:
 
 def seconds_left(found: Row) -> float | None:
     """How long the steps that are left would take at the speed last seen; evaluations not reckoned."""
-    if found["step_time_s"] is None:
+    if found["step_time_s"] is None or found["steps"] is None:
         return None
     return float(found["step_time_s"]) * max(0, int(found["steps"]) - int(found["step"]))
 

@@ -53,9 +53,11 @@ def mlflow_run(reader: Reader, workspace: Workspace, training_run_id: int) -> Ml
     )
 
 
-def inputs(data: Sequence[Row], n_eval: int) -> Iterator[Input]:
-    """The data sets of a run: each that it was trained on, and the one it was measured on."""
+def inputs(data: Sequence[Row], n_eval: int | None) -> Iterator[Input]:
+    """The data sets of a run: each that it was trained on, and the one it was measured on; those that are known."""
     for row in data:
+        if not row["train_digest"]:
+            continue
         name, digest = f"{row['dataset']}/{row['name']}", row["train_digest"][:DIGEST_LIMIT]
         yield Input("training", name, digest, row["directory"], row["n_train"])
     first = data[0]
@@ -103,7 +105,8 @@ def files(report: TrainingReport, workspace: Workspace) -> Mapping[str, bytes]:
     if report.confusion is not None and report.classes is not None:
         found["confusion.json"] = _json({"classes": report.classes, "counts_by_label": report.confusion})
         found["plots/confusion.png"] = training_plots.confusion(report.title, report.classes, report.confusion)
-    if run["status"] != "complete":
+    # What an imported one printed may hold keys.
+    if run["status"] != "complete" and run["import_run_id"] is None:
         found |= dict(_output(workspace.root / run["directory"]))
     return found
 

@@ -32,21 +32,28 @@ def note(report: TrainingReport, workspace: Workspace) -> str:
     n_predictions = len(report.predictions.get("trained", []))
     if n_predictions > TABLE_LIMIT:
         lines += [f"`predictions.json` holds the first {TABLE_LIMIT:,} of {n_predictions:,} records.", ""]
-    commands = (f"result show {run['uuid'][:_REF]}", f"training logs {run['uuid'][:_REF]}")
+    ref = run["uuid"][:_REF]
+    commands = (f"result show {ref}", f"training logs {ref}", f"lineage {ref}")
     return "\n".join([*lines, "```", *(f"synthtrack {command}" for command in commands), "```"])
 
 
 def _result(run: Row) -> str:
     if run["accuracy"] is None:
-        return f"No result: {run['status']} after {run['step']:,} of {run['steps']:,} steps."
-    interval = f"95% interval {run['accuracy_low']:.1%} to {run['accuracy_high']:.1%}"
-    right = f"{run['n_correct']:,} of {run['n_eval']:,} right"
+        return f"No result: {run['status']} after {run['step']:,} of {_known(run['steps'])} steps."
+    of = "of how many records is not known"
+    if run["accuracy_low"] is not None:
+        interval = f"95% interval {run['accuracy_low']:.1%} to {run['accuracy_high']:.1%}"
+        of = f"{run['n_correct']:,} of {run['n_eval']:,} right, {interval}"
     against = "".join(
         f", {(run['accuracy'] - run[name]) * 100:+.1f} points against {what} ({run[name]:.1%})"
         for name, what in (("zero_shot_accuracy", "zero-shot"), ("majority_accuracy", "the majority class"))
         if run[name] is not None
     )
-    return f"**Accuracy {run['accuracy']:.1%}** ({right}, {interval}){against}."
+    return f"**Accuracy {run['accuracy']:.1%}** ({of}){against}."
+
+
+def _known(count: int | None) -> str:
+    return "an unknown number of" if count is None else f"{count:,}"
 
 
 def _rows(report: TrainingReport, workspace: Workspace) -> Iterator[tuple[str, str]]:
@@ -54,14 +61,18 @@ def _rows(report: TrainingReport, workspace: Workspace) -> Iterator[tuple[str, s
     yield "Model", f"`{run['model']}`"
     yield "Purpose", run["purpose"]
     for row in report.data:
-        named = f"`{row['path']}`: {row['n_train']:,} records of `{row['dataset']}/{row['name']}`"
+        named = f"`{row['path']}`: {_known(row['n_train'])} records of `{row['dataset']}/{row['name']}`"
         fingerprint = f", fingerprint `{row['fingerprint']}`" if row["fingerprint"] else ""
-        yield "Data", f"{named}{fingerprint}, SHA-256 `{row['train_digest']}`"
+        digest = f", SHA-256 `{row['train_digest']}`" if row["train_digest"] else ", not in the record"
+        yield "Data", f"{named}{fingerprint}{digest}"
         if row["mlflow_run_id"]:
             yield "Made by", f"MLflow run `{row['mlflow_run_id']}`"
+        elif row["generation_run"]:
+            yield "Made by", f"generation run `{row['generation_run']}`"
         if row["warning"]:
             yield "Warning", row["warning"]
-    yield "Training", f"{run['step']:,} of {run['steps']:,} steps, batches of {run['batch_size']:,}, {run['precision']}"
+    batches = f"batches of {_known(run['batch_size'])} records"
+    yield "Training", f"{run['step']:,} of {_known(run['steps'])} steps, {batches}, {run['precision']}"
     if run["best_step"] is not None:
         yield (
             "Best checkpoint",
@@ -71,7 +82,8 @@ def _rows(report: TrainingReport, workspace: Workspace) -> Iterator[tuple[str, s
         yield "Cut", f"{run['n_truncated']:,} records were too long and lost the beginning of their prompts"
     if run["duration_s"] is not None:
         resumed = f", resumed {run['n_resumed']} times" if run["n_resumed"] else ""
-        yield "Time", f"{run['duration_s']:,.1f} s on {run['device']}{resumed}"
+        device = "" if run["device"] is None else f" on {run['device']}"
+        yield "Time", f"{run['duration_s']:,.1f} s{device}{resumed}"
     yield "Fingerprint", f"`{run['fingerprint']}`, attempt {run['attempt']}"
     yield "Sweep", f"`{run['sweep']}`, point {run['position'] + 1} of {run['n_points']}"
     yield "Results", f"`{workspace.relative(workspace.root / run['directory'])}`"

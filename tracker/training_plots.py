@@ -55,7 +55,7 @@ def learning_curve(title: str, run: Row, metrics: Sequence[Row]) -> bytes:
         train = _smoothed(train)
     _curve(loss, train, "train", _TRAIN)
     _curve(loss, curves.get("dev/loss", []), "dev", _DEV, marker="o")
-    _curve(accuracy, curves.get("dev/accuracy", []), f"dev ({run['n_dev']:,} records)", _DEV, marker="o")
+    _curve(accuracy, curves.get("dev/accuracy", []), f"dev{_records(run['n_dev'])}", _DEV, marker="o")
     _band(accuracy, curves.get("dev/accuracy", []), run["n_dev"])
     _evaluation(accuracy, run)
     _baselines(accuracy, run)
@@ -69,7 +69,11 @@ def learning_curve(title: str, run: Row, metrics: Sequence[Row]) -> bytes:
     return png(figure)
 
 
-def _band(axes: Axes, curve: Curve, n: int) -> None:
+def _records(n: int | None) -> str:
+    return "" if n is None else f" ({n:,} records)"
+
+
+def _band(axes: Axes, curve: Curve, n: int | None) -> None:
     intervals = [wilson(round(value * n), n) for _, value in curve] if n else []
     if intervals:
         low, high = zip(*intervals, strict=True)
@@ -82,8 +86,10 @@ def _evaluation(axes: Axes, run: Row) -> None:
     if run["accuracy"] is None:
         return
     low, high = run["accuracy_low"], run["accuracy_high"]
-    label = f"evaluation {run['accuracy']:.1%} ({low:.1%} to {high:.1%}, {run['n_eval']:,} records)"
-    errors = [[run["accuracy"] - low], [high - run["accuracy"]]]
+    errors, label = None, f"evaluation {run['accuracy']:.1%}"
+    if low is not None:
+        label += f" ({low:.1%} to {high:.1%}, {run['n_eval']:,} records)"
+        errors = [[run["accuracy"] - low], [high - run["accuracy"]]]
     step = run["best_step"] or 0
     axes.errorbar([step], [run["accuracy"]], errors, color=_EVALUATION, marker="D", capsize=4, label=label, zorder=4)
 
@@ -155,8 +161,9 @@ def _panel(
         xs = _side_by_side([places[values[at]] for at in chosen], number, len(groups))
         ys = [runs[at]["accuracy"] for at in chosen]
         errors = [
-            [runs[at]["accuracy"] - runs[at]["accuracy_low"] for at in chosen],
-            [runs[at]["accuracy_high"] - runs[at]["accuracy"] for at in chosen],
+            # Of an imported one the number of records may not be known.
+            [0.0 if (low := runs[at]["accuracy_low"]) is None else runs[at]["accuracy"] - low for at in chosen],
+            [0.0 if (high := runs[at]["accuracy_high"]) is None else high - runs[at]["accuracy"] for at in chosen],
         ]
         label = f"{other[0]} {group}" if other else "a run and its 95% interval"
         colour = _COLOURS[number % len(_COLOURS)]
