@@ -227,6 +227,8 @@ def _files(directory: Path) -> list[Row]:
 
 
 def _next_command(run: Row) -> str | None:
+    if run["import_run_id"]:
+        return None
     match run["status"]:
         case "complete":
             return None

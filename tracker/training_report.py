@@ -126,7 +126,8 @@ def point_name(run: Row) -> str:
     settings = json.loads(run["settings"])
     others = [name for name in json.loads(run["varied"]) if name not in {"learning_rate", "seed"}]
     shown = [f"{name} {shown_value(settings.get(HYPERPARAMETERS + name))}" for name in others]
-    return " · ".join([f"lr {shown_value(run['learning_rate'])} s{run['seed']}", *shown])
+    seed = "" if run["seed"] is None else f" s{run['seed']}"
+    return " · ".join([f"lr {shown_value(run['learning_rate'])}{seed}", *shown])
 
 
 def shown_value(value: Json) -> str:
@@ -161,7 +162,7 @@ def _data_parameters(data: Sequence[Row]) -> dict[str, Json]:
         "train_data.path": _joined([row["path"] for row in data]),
         "train_data.fingerprint": _joined([row["fingerprint"] for row in data]),
         "train_data.batch": _joined([row["batch"] for row in data]),
-        "train_data.digest": _joined([row["train_digest"][:DIGEST_LIMIT] for row in data]),
+        "train_data.digest": _joined([row["train_digest"][:DIGEST_LIMIT] or None for row in data]),
         "eval_data.digest": (data[0]["eval_digest"] or "")[:DIGEST_LIMIT] or None,
     }
 
