@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from cli.delete_commands import delete_batch, remove_from_batch
 from cli.listing import bring_up_to_date, by_dataset, left_out, limit_of, limited, of_dataset, reuse, verbose
 from cli.options import as_json, workspace
 from cli.render import RULE, THIN_RULE, counted, moment, show, show_json, usd
@@ -20,7 +21,7 @@ _FEW_NAMES = 10
 
 @click.group()
 def batch() -> None:
-    """List and show batches."""
+    """List, show and delete batches."""
 
 
 @batch.command("list")
@@ -123,5 +124,8 @@ def _experiment(each: Row, *, verbose: bool) -> Iterator[str]:
         yield f"Generation model: {each['model']}"
         yield from (f"{title}: {each[key]}" for key, title in _SAMPLING if each[key] is not None)
 
+
+batch.add_command(delete_batch)
+batch.add_command(remove_from_batch)
 
 _SAMPLING = (("temperature", "Temperature"), ("top_p", "Top_p"))

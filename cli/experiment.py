@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from cli.delete_commands import delete_experiment
 from cli.experiment_text import listed, shown
 from cli.listing import bring_up_to_date, limit_of, limited, of_dataset, verbose
 from cli.next_command import generate_command, next_command
@@ -19,7 +20,10 @@ from tracker.publications import publications_of
 
 @click.group()
 def experiment() -> None:
-    """List, show and compare experiments."""
+    """List, show, compare and delete experiments."""
+
+
+experiment.add_command(delete_experiment)
 
 
 @experiment.command("list")

@@ -14,6 +14,7 @@ import click
 
 from cli import options, render
 from cli.config_files import config_files, refuse_elsewhere
+from cli.delete_commands import delete_agents
 from cli.perspectives_browse import compare_datasets, list_datasets, show_dataset
 from cli.perspectives_text import n_responses
 from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
@@ -83,7 +84,7 @@ def perspectives() -> None:
     """
 
 
-for _command in (list_datasets, show_dataset, compare_datasets):
+for _command in (list_datasets, show_dataset, compare_datasets, delete_agents):
     perspectives.add_command(_command)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
+from cli.delete_commands import delete_pool
 from cli.pool_browse import compare_pools, list_pools, pool_stats, show_pool
 from cli.pool_validate import validate_pool
 from cli.progress import command_line, log_to_mlflow
@@ -261,5 +262,5 @@ def _show_built(workspace: Workspace, job: PoolJob, built: Built, n_distinct: in
     render.show(f"   Files: {workspace.relative(workspace.data_dir / row['name'])}/")
 
 
-for _command in (list_pools, show_pool, pool_stats, compare_pools, validate_pool):
+for _command in (list_pools, show_pool, pool_stats, compare_pools, validate_pool, delete_pool):
     pool.add_command(_command)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.delete_commands import delete_result
 from cli.listing import limit_of, limited
 from cli.options import as_json, workspace
 from cli.render import note, show, show_json
@@ -42,6 +43,9 @@ def result() -> None:
     REF is the beginning of a run's uuid or of its training fingerprint (of several attempts the newest is meant), a
     result directory, or the beginning of a sweep's uuid.
     """
+
+
+result.add_command(delete_result)
 
 
 @result.command("list")

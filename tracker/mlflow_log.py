@@ -9,10 +9,13 @@ import contextlib
 import json
 import logging
 import os
+import re
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +91,10 @@ _KINDS = {
     "task_pool": _Kind(pool_report.POOL_TAG, pool_report.mlflow_run, may_end_anew=False),
     "pool_validation": _Kind(validation_report.VALIDATION_TAG, validation_report.mlflow_run, may_end_anew=False),
 }
+
+_BY_OWN_TAG = ("generation_run", "training_run", "agent_run", "pool_validation", "task_pool", "training_sweep")
+"""Kinds so that of a run's tags its own comes first: those of what it belongs to are tags of it too."""
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
@@ -177,6 +184,107 @@ def experiment_ids(workspace: Workspace, purposes: set[str]) -> dict[str, str]:
             hint=f"Check {MLFLOW_URI_VARIABLE}, or move mlruns/ away and run `synthtrack mlflow sync --rebuild`.",
         ) from error
     return {purpose: experiment.experiment_id for purpose, experiment in found.items() if experiment is not None}
+
+
+def delete_runs(workspace: Workspace, run_ids: Iterable[str]) -> str | None:
+    """Puts runs out of sight, where they are; MLflow keeps them as deleted. What MLflow said where it failed."""
+    return _on_runs(workspace, run_ids, "active", lambda client, run_id: client.delete_run(run_id))
+
+
+def bring_back(workspace: Workspace, run_ids: Iterable[str]) -> str | None:
+    """Makes deleted runs to be seen again, where MLflow still has them. What MLflow said where it failed."""
+    return _on_runs(workspace, run_ids, "deleted", lambda client, run_id: client.restore_run(run_id))
+
+
+def _on_runs(
+    workspace: Workspace, run_ids: Iterable[str], stage: str, act: Callable[[MlflowClient, str], None]
+) -> str | None:
+    if is_ours(workspace) and not workspace.mlflow_store.exists():
+        return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = _client(workspace)
+        for run_id in run_ids:
+            try:
+                if client.get_run(run_id).info.lifecycle_stage == stage:
+                    act(client, run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+    except Exception as error:  # noqa: BLE001  whatever fails in MLflow, the record is right, and it can be told later
+        return without_password(f"{type(error).__name__}: {error}")[:4000]
+    return None
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """What MLflow's own store holds that the record knows nothing of; purged: what was deleted is gone for good."""
+
+    unknown: list[str] = field(default_factory=list)
+    purged: list[str] = field(default_factory=list)
+    directories: list[Path] = field(default_factory=list)
+    error: str | None = None
+
+
+def clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers:
+    """Puts runs of ours that no row knows out of sight, and removes those that were for longer than ``age``.
+
+    With the latter go their files, and directories of files whose run is in no store. Only in the workspace's own
+    store; what cannot be read is said in ``error``.
+    """
+    found = Leftovers()
+    if not is_ours(workspace) or not workspace.mlflow_store.exists():
+        return found
+    try:
+        _clear(workspace, found, age, dry_run=dry_run)
+    except Exception as error:  # noqa: BLE001  whatever fails in MLflow, it is a view, and can be cleared later
+        found.error = without_password(f"{type(error).__name__}: {error}")[:4000]
+    return found
+
+
+def _clear(workspace: Workspace, found: Leftovers, age: timedelta, *, dry_run: bool) -> None:
+    client = _client(workspace)
+    store: Any = client._tracking_client.store  # noqa: SLF001  what removes runs for good is in no public interface
+    with FileLock(workspace.root / ".mlflow.lock", timeout=PATIENCE_S), reading(workspace) as reader:
+        known = {
+            _KINDS[name].tag: {row["uuid"] for row in reader.rows(f"SELECT uuid FROM {name}")}  # noqa: S608  our tables
+            for name in _BY_OWN_TAG
+        }
+        old = set(store._get_deleted_runs(int(age.total_seconds() * 1000)))  # noqa: SLF001  the same
+        seen = set()
+        for run_id, tags, is_active in _every_run(client):
+            seen.add(run_id)
+            tag = next((tag for tag in known if tag in tags), None)
+            if is_active and tag is not None and tags[tag] not in known[tag]:
+                found.unknown.append(run_id)
+            elif not is_active and tag is not None and run_id in old:
+                found.purged.append(run_id)
+        gone = {path for path in workspace.mlflow_store.parent.glob("artifacts/*/*") if _RUN_ID.fullmatch(path.name)}
+        found.directories = sorted(path for path in gone if path.name not in seen or path.name in found.purged)
+        if not dry_run:
+            for run_id in found.unknown:
+                client.delete_run(run_id)
+            for run_id in found.purged:
+                store._hard_delete_run(run_id)  # noqa: SLF001  as `mlflow gc` does it
+            for directory in found.directories:
+                shutil.rmtree(directory)
+                with contextlib.suppress(OSError):
+                    directory.parent.rmdir()
+
+
+def _every_run(client: MlflowClient) -> Iterator[tuple[str, dict[str, str], bool]]:
+    """The id and tags of every run, and whether it is to be seen."""
+    from mlflow.entities import ViewType
+
+    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
+    token: str | None = None
+    while experiments:
+        page = client.search_runs(experiments, run_view_type=ViewType.ALL, max_results=_MAX_METRICS, page_token=token)
+        yield from ((run.info.run_id, run.data.tags, run.info.lifecycle_stage == "active") for run in page)
+        token = page.token
+        if not token:
+            return
 
 
 def _waiting(workspace: Workspace, *, rebuild: bool) -> list[Entry]:

@@ -1,0 +1,139 @@
+"""``synthtrack gc``: moves what nothing needs any more to the trash, and removes what is left of killed processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import options, render
+from cli.delete import confirm, delete_plans, described, plain, size, yes_option
+from cli.trash import older_than
+from tracker.catalogue import reading
+from tracker.paths import Workspace
+
+if TYPE_CHECKING:
+    from tracker.garbage import Found
+    from tracker.mlflow_log import Leftovers
+    from tracker.trash import Contents
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show what would go; change nothing.")
+@older_than
+@click.option("--copies", is_flag=True, help="Also remove copies of the database older than AGE that upgrades left.")
+@click.option("--empty-trash", is_flag=True, help="Also remove for good what is in the trash for longer than AGE.")
+@click.option("--no-mlflow", is_flag=True, help="Leave MLflow's store as it is.")
+@yes_option
+@options.as_json
+@options.workspace
+def gc(
+    workspace: Workspace,
+    *,
+    dry_run: bool,
+    older_than: timedelta,
+    copies: bool,
+    empty_trash: bool,
+    no_mlflow: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Clear away what nothing needs: experiments that nothing references, trials, leftovers.
+
+    Experiments that no batch, publication, training run or other experiment points to, those that were never finished
+    and nobody is making, and agent data sets of trials go to the trash, if nobody touched them for a day: `synthtrack
+    restore` brings them back. In MLflow's own store, runs that the record does not know are put out of sight, and
+    deleted runs older than AGE are removed with their files. What killed processes left is removed.
+    """
+    from tracker import garbage, trash
+
+    with reading(workspace) as reader:
+        found = list(garbage.unneeded(reader, workspace))
+        contents = [trash.preview(reader, workspace, each.plan) for each in found]
+    parts = garbage.abandoned(workspace)
+    old = garbage.old_copies(workspace, older_than) if copies else []
+    leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=True)
+    if not dry_run and not yes:
+        render.note("\n".join(_lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)))
+        confirm("Clear this away?", yes=yes)
+    done: list[Any] = []
+    if not dry_run:
+        trash.settle_all(workspace)
+        for each in found:
+            done += delete_plans(workspace, [each.plan], by="gc", no_mlflow=no_mlflow, from_batches=each.from_batches)
+        _remove(parts, old)
+        leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=False)
+    emptied = _empty(workspace, older_than, dry_run=dry_run) if empty_trash else None
+    if as_json:
+        rows = [plain(each) | {"why": one.why} for each, one in zip(contents, found, strict=True)]
+        render.show_json(
+            {
+                "dry_run": dry_run, "deleted": rows, "entries": [each.entry for each in done],
+                "parts": [workspace.relative(each) for each in parts],
+                "copies": [workspace.relative(each) for each in old],
+                "mlflow": None if leftovers is None else {
+                    "unknown": leftovers.unknown, "purged": leftovers.purged, "error": leftovers.error,
+                    "directories": [workspace.relative(each) for each in leftovers.directories],
+                },
+                "emptied": emptied,
+            }
+        )  # fmt: skip
+        return
+    render.show("\n".join(_lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)))
+    if emptied is not None:
+        render.show(f"Trash: {len(emptied['entries']) + len(emptied['strays']):,} gone, {size(emptied['n_bytes'])}.")
+    if dry_run:
+        render.show("Nothing was changed (--dry-run).")
+    elif done:
+        render.show("💾 `synthtrack trash list` shows what can be restored.")
+
+
+def _clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers | None:
+    from tracker.mlflow_log import clear, is_ours
+
+    if not is_ours(workspace) or not workspace.mlflow_store.exists():
+        return None
+    return clear(workspace, age, dry_run=dry_run)
+
+
+def _remove(parts: Sequence[Path], copies: Sequence[Path]) -> None:
+    from tracker.view_tree import remove
+
+    for path in (*parts, *copies):
+        remove(path)
+
+
+def _empty(workspace: Workspace, age: timedelta, *, dry_run: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from tracker.database import open_database
+    from tracker.trash_entries import empty
+
+    with open_database(workspace) as database:
+        return asdict(empty(workspace, database, age, dry_run=dry_run))
+
+
+def _lines(
+    workspace: Workspace,
+    found: Sequence[tuple[Found, Contents]],
+    parts: Sequence[Path],
+    copies: Sequence[Path],
+    leftovers: Leftovers | None,
+) -> list[str]:
+    lines = []
+    for one, each in found:
+        lines += [*described(each, "To the trash"), f"   Because {one.why}."]
+    for title, paths in (("Left by killed processes", parts), ("Copies of the database", copies)):
+        lines += [f"{title}:", *(f"   {render.harmless(workspace.relative(path))}" for path in paths)] if paths else []
+    if leftovers is not None and leftovers.error is not None:
+        lines.append(f"⚠️  MLflow: {leftovers.error}")
+    elif leftovers is not None and (leftovers.unknown or leftovers.purged or leftovers.directories):
+        lines.append(
+            f"MLflow: {render.counted(len(leftovers.unknown), 'run')} that the record does not know, "
+            f"{render.counted(len(leftovers.purged), 'deleted run')} for good, "
+            f"{render.counted(len(leftovers.directories), 'directory', 'directories')} of files"
+        )
+    return lines or ["Nothing to clear away."]
