@@ -36,6 +36,7 @@ COMMANDS = {
     "verify": ("cli.verify:verify", "Check that record, data and results are what they were made as."),
     "view": ("cli.view:view", "Rebuild and check the directory tree."),
     "import": ("cli.import_command:import_", "Take over an older tree, finished data, or an archive."),
+    "export": ("cli.export:export", "Put a batch, or single things, into one file for another machine."),
     "lineage": ("cli.lineage:lineage", "Trace anything to its sources and prompts, and to what became of it."),
     "sql": ("cli.sql:sql", "Ask the database a question in SQL, which cannot change it."),
     "report": ("cli.report:report", "Write a page about a batch or a purpose, to be sent round."),
