@@ -31,7 +31,7 @@ def note(report: AgentReport, workspace: Workspace) -> str:
         lines.append("")
     if run["n_inputs"] > TABLE_LIMIT:
         lines += [f"`responses.json` holds the first {TABLE_LIMIT:,} of {run['n_inputs']:,} inputs.", ""]
-    commands = (f"perspectives show {run['name']}", "perspectives list")
+    commands = (f"perspectives show {run['name']}", "perspectives list", f"lineage {run['fingerprint']}")
     return "\n".join([*lines, "```", *(f"synthtrack {command}" for command in commands), "```"])
 
 

@@ -9,6 +9,7 @@ from tracker.catalogue import Row
 from tracker.mlflow_run import TABLE_LIMIT
 from tracker.paths import Workspace
 from tracker.run_report import RunReport
+from tracker.training_report import FINGERPRINT_TAG
 
 
 def note(report: RunReport, workspace: Workspace) -> str:
@@ -27,6 +28,9 @@ def note(report: RunReport, workspace: Workspace) -> str:
     commands = [*following, f"experiment show {report.reference}", f"batch show {run['batch']}"]
     if report.judges:
         commands.insert(-1, f"path resolve {link}")
+        lines += ["What was trained on this data, as a filter of MLflow's list:", "", "```"]
+        lines += [f"tags.`{FINGERPRINT_TAG}` LIKE '%{run['fingerprint']}%'", "```", ""]
+    commands.append(f"lineage {run['fingerprint']}")
     return "\n".join([*lines, "```", *(f"synthtrack {command}" for command in commands), "```"])
 
 

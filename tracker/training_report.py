@@ -15,6 +15,8 @@ RUN_TAG = "synthtrack.training_run"
 GROUP_TAG = "synthtrack.sweep"
 """On the runs of a sweep and on its summary: what MLflow's list is filtered and grouped by."""
 KIND_TAG = "synthtrack.kind"
+FINGERPRINT_TAG = "synthtrack.data_fingerprint"
+"""Of the data that a run was trained on: what leads from the run that made data to those that learned from it."""
 HYPERPARAMETERS = "hyperparameters."
 # MLflow groups by the first column and compares the second unasked, and shows four or five without scrolling.
 PREDICTION_COLUMNS = ("record", "predicted", "label", "correct", "zero_shot", "margin", "scores")
@@ -23,12 +25,15 @@ _RUN = """
     SELECT r.*, w.uuid AS sweep, w.varied, w.n_points FROM training_run r
     JOIN training_sweep w ON w.id = r.training_sweep_id WHERE r.id = :id"""
 _DATA = """
-    SELECT d.*, e.settings AS made_with, e.identity AS made_of, b.name AS batch,
-           (SELECT o.mlflow_run_id FROM mlflow_outbox o JOIN generation_run g ON g.id = o.generation_run_id
-            WHERE g.shared_experiment_id = e.id AND g.outcome NOT IN ('reused', 'tested')
-            ORDER BY g.id DESC LIMIT 1) AS mlflow_run_id
+    SELECT d.*, e.settings AS made_with, e.identity AS made_of, b.name AS batch, g.uuid AS generation_run,
+           o.mlflow_run_id
     FROM training_data d LEFT JOIN shared_experiment e ON e.id = d.shared_experiment_id
-    LEFT JOIN batch b ON b.id = d.batch_id WHERE d.training_run_id = :id ORDER BY d.position"""
+    LEFT JOIN batch b ON b.id = d.batch_id
+    LEFT JOIN generation_run g ON g.id = (
+        SELECT MAX(m.id) FROM generation_run m
+        WHERE m.shared_experiment_id = e.id AND m.outcome NOT IN ('reused', 'tested'))
+    LEFT JOIN mlflow_outbox o ON o.generation_run_id = g.id
+    WHERE d.training_run_id = :id ORDER BY d.position"""
 _METRICS = """
     SELECT name, step, value, recorded_at FROM training_metric WHERE training_run_id = :id ORDER BY name, step"""
 # What the untrained model answers is measured once for all runs of which it is the same.
@@ -233,8 +238,10 @@ def tags(report: TrainingReport) -> dict[str, str]:
         RUN_TAG: run["uuid"],
         **group_tags(run, "training_run", run["sweep"]),
         "synthtrack.data": run["data"],
-        "synthtrack.data_fingerprint": _joined([row["fingerprint"] for row in data]),
+        FINGERPRINT_TAG: _joined([row["fingerprint"] for row in data]),
         "synthtrack.data_batch": _joined([row["batch"] for row in data]),
+        # MLflow's own ids are new where its store was made anew; the uuid stays.
+        "synthtrack.data_generation_run": _joined([row["generation_run"] for row in data]),
         "synthtrack.data_mlflow_run": _joined([row["mlflow_run_id"] for row in data]),
         "synthtrack.fingerprint": run["fingerprint"],
         "synthtrack.attempt": str(run["attempt"]),

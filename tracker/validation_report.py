@@ -156,7 +156,8 @@ def tags(report: ValidationReport) -> dict[str, str]:
     row = report.row
     found = {
         VALIDATION_TAG: row["uuid"], "synthtrack.fingerprint": row["fingerprint"], "synthtrack.pool": row["pool"],
-        "synthtrack.pool_uuid": row["pool_uuid"], "synthtrack.model": row["model"], "synthtrack.purpose": "pools",
+        "synthtrack.pool_uuid": row["pool_uuid"], "synthtrack.pool_fingerprint": row["pool_fingerprint"],
+        "synthtrack.model": row["model"], "synthtrack.purpose": "pools",
         "synthtrack.status": row["status"], "synthtrack.error": (row["error"] or "")[:2000],
         "synthtrack.host": row["host"], "synthtrack.command": row["command"][:2000],
         "mlflow.source.name": "synthtrack pool validate", "mlflow.source.type": "LOCAL",

@@ -14,7 +14,7 @@ import yaml
 
 from tests.mlflow_reading import Logged, artifact, artifacts, inputs, row_of
 from tests.training_rows import BATCH, COOL, HOT, MODEL
-from tracker import training, training_artifacts, training_report
+from tracker import run_note, run_report, training, training_artifacts, training_report
 from tracker.catalogue import reading
 from tracker.database import open_database
 from tracker.mlflow_run import milliseconds
@@ -245,8 +245,28 @@ def test_runs_are_found_by_their_tags(logged: Logged) -> None:
     assert (tags["synthtrack.kind"], tags["synthtrack.status"]) == ("training_run", "complete")
     assert (tags["synthtrack.task"], tags["synthtrack.method"], tags["synthtrack.data"]) == ("Copa", "zo", COOL)
     assert tags["synthtrack.data_mlflow_run"] == f"mlflow-{COOL}"
+    assert tags["synthtrack.data_generation_run"] == "uuid-1-1-0"
     assert tags["mlflow.source.name"] == "synthtrack train"
     assert "step 412" in logged.run(FAILED).data.tags["synthtrack.error"]
+
+
+def test_what_the_note_of_a_generation_run_says_finds_the_trainings_on_its_data(logged: Logged) -> None:
+    with reading(logged.study.workspace) as reader:
+        text = run_note.note(run_report.load_report(reader, 1), logged.study.workspace)
+        digits = reader.rows("SELECT fingerprint FROM shared_experiment WHERE id = 1")[0]["fingerprint"]
+    wanted = next(line for line in text.splitlines() if line.startswith("tags.`"))
+    everywhere = [each.experiment_id for each in logged.client.search_experiments()]
+    found = {run.data.tags[training_report.RUN_TAG] for run in logged.client.search_runs(everywhere, wanted)}
+    names = [name for name in logged.study.runs if name.startswith("temp05")]
+    assert found == {logged.study.uuid(name) for name in names}
+    assert len(found) == 5
+    assert f"synthtrack lineage {digits}" in text
+
+
+def test_the_note_of_a_training_run_names_what_made_its_data_and_the_way_there(logged: Logged) -> None:
+    text = logged.run(FIRST).data.tags["mlflow.note.content"]
+    assert f"| Made by | MLflow run `mlflow-{COOL}` |" in text
+    assert f"synthtrack lineage {logged.study.uuid(FIRST)[:8]}" in text
 
 
 def test_the_files_of_a_run(logged: Logged) -> None:
