@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli import options, render
+from cli.backup import bars
 from tracker.catalogue import Reader, Row, reading
 from tracker.errors import Corrupt, UnknownReference
+from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from tracker.findings import Finding
     from tracker.pool_findings import Scored
+    from tracker.sample_findings import Answers
     from tracker.verify import Subject, Verified
 
 _NAMES = {
@@ -28,6 +33,11 @@ _NAMES = {
     "training run": ("training run", None),
     "training data": ("directory of training data", "directories of training data"),
     "results": ("result directory", "result directories"),
+    "generation run": ("generation run", None),
+    "judge test": ("test of a judge", "tests of judges"),
+    "publication": ("publication", None),
+    "deletion": ("entry of the trash", "entries of the trash"),
+    "MLflow": ("run in MLflow", "runs in MLflow"),
 }
 
 _KEYS = {"agent data set": "agent_dataset"}
@@ -36,27 +46,80 @@ _KEYS = {"agent data set": "agent_dataset"}
 
 @click.command()
 @click.argument("refs", nargs=-1, metavar="[REF]...")
+@click.option("--fix", is_flag=True, help="Mend what can be mended without losing anything, and look again.")
 @options.as_json
 @options.workspace
-def verify(workspace: Workspace, *, refs: tuple[str, ...], as_json: bool) -> None:
-    """Check everything, or what REF names, against the fingerprints and digests in the record. Changes nothing.
+def verify(workspace: Workspace, *, refs: tuple[str, ...], fix: bool, as_json: bool) -> None:
+    """Check everything, or what REF names, against the fingerprints and digests in the record.
 
     REF is an experiment, a training run, a sweep, an agent data set, a task pool or a path. Fingerprints are derived
-    anew from the settings, digests from the records and files; accuracies, answers and tasks are counted anew, and
-    benchmarks scored anew. What differs is listed with what to do; exit code 6 then.
+    anew from the settings, digests from the records and files; accuracies, answers, counts, costs and tasks are counted
+    anew, and benchmarks scored anew. Without REF also the database's file, publications, the trash, processes that are
+    gone, and MLflow. What differs is listed with what to do; exit code 6 then. Nothing is changed but by --fix, which
+    writes the tree anew, publishes again what is missing, counts anew, finishes what killed processes began, and logs
+    again what MLflow lost.
     """
-    from tracker.verify import verify as verify_all
-
-    with reading(workspace) as reader:
-        found = verify_all(workspace, reader, _result_files, _rescore, _subject(reader, workspace, refs))
+    found, done = _look(workspace, refs), []
+    if fix and any(each.fix for each in found.findings):
+        done = list(_mended(workspace, found, as_json=as_json))
+        found = _look(workspace, refs)
     if as_json:
-        checked = {_KEYS.get(kind, kind.replace(" ", "_")): number for kind, number in found.counts.items()}
-        render.show_json({"checked": checked, "findings": [asdict(each) for each in found.findings]})
+        checked = {_KEYS.get(kind, kind.replace(" ", "_").lower()): number for kind, number in found.counts.items()}
+        answer: dict[str, Json] = {
+            "checked": checked,
+            "findings": [{**_plain(each), "fixable": bool(each.fix)} for each in found.findings],
+            "notes": list(found.notes),
+        }
+        render.show_json(answer | ({"done": done} if fix else {}))
     else:
-        _show(found)
+        _show(found, is_mended=fix)
     if found.findings:
         what = render.counted(len(found.findings), "thing is", "things are")
-        raise Corrupt(f"{what} not as recorded.")
+        can = not fix and any(each.fix for each in found.findings)
+        raise Corrupt(f"{what} not as recorded.", hint="`synthtrack verify --fix` mends what is safe." if can else None)
+
+
+def _look(workspace: Workspace, refs: tuple[str, ...]) -> Verified:
+    from tracker.verify import Rules, Verified
+    from tracker.verify import verify as verify_all
+    from tracker.verify_database import INDEX, database_findings
+
+    with bars() as progress:
+        damage = [] if refs else database_findings(workspace, progress)
+        if any(each.fix != INDEX and each.where == str(workspace.database) for each in damage):
+            # Of what cannot be read nothing can be said.
+            return Verified({}, tuple(damage), ("Nothing else was checked: the database comes first.",))
+        with reading(workspace) as reader:
+            rules = Rules(_result_files, _rescore, _answers())
+            found = verify_all(workspace, reader, rules, _subject(reader, workspace, refs), progress)
+    return replace(found, findings=(*damage, *found.findings))
+
+
+def _mended(workspace: Workspace, found: Verified, *, as_json: bool) -> Iterator[str]:
+    from tracker.mend import mend
+
+    with bars() as progress:
+        for line in mend(workspace, found.findings, partial(_publish, workspace), progress):
+            if not as_json:
+                render.show(f"🔧 {render.harmless(line)}")
+            yield line
+
+
+def _publish(workspace: Workspace, publication_id: int) -> str:
+    """Publishes again what a publication put somewhere; what stands there now is left as it is."""
+    from pipeline.publish import Wish, publish
+    from tracker import publications
+
+    with reading(workspace) as reader:
+        [row] = [each for each in publications.listing(reader, workspace).rows if each["id"] == publication_id]
+    directory = Path(row["directory"])
+    wish = Wish(str(directory.parent), dataset=directory.name, symlink=row["mode"] == publications.SYMLINK)
+    publish(workspace, row["experiment"], wish, lambda _, __: None)
+    return f"Published {row['experiment']} to {workspace.relative(directory)} again."
+
+
+def _plain(each: Finding) -> dict[str, Json]:
+    return {name: getattr(each, name) for name in ("kind", "what", "where", "remedy")}
 
 
 def _subject(reader: Reader, workspace: Workspace, refs: tuple[str, ...]) -> Subject | None:
@@ -132,13 +195,25 @@ def _result_files(run: Row) -> tuple[str, ...]:
     return result_files(run["learning_rate"], with_model=json.loads(run["config"]).get("save_model", True))
 
 
-def _show(found: Verified) -> None:
+def _answers() -> Answers:
+    from pipeline.plan import clean
+    from pipeline.verdict import read_verdict
+    from tracker.sample_findings import Answers
+
+    return Answers(clean, lambda answer: read_verdict(answer).value)
+
+
+def _show(found: Verified, *, is_mended: bool) -> None:
     for each in found.findings:
         render.show("\n".join(_lines(each)))
+    for note in found.notes:
+        render.show(f"💡 {render.harmless(note)}")
     checked = ", ".join(render.counted(number, *_NAMES[kind]) for kind, number in found.counts.items() if number)
-    render.show(
-        f"✅ As recorded: {checked or 'nothing is recorded yet'}." if not found.findings else f"Checked: {checked}."
-    )
+    if found.findings:
+        remains = "What remains needs a person. " if is_mended else ""
+        render.show(f"{remains}Checked: {checked or 'the database'}.")
+    else:
+        render.show(f"✅ As recorded: {checked or 'nothing is recorded yet'}.")
 
 
 def _lines(each: Finding) -> tuple[str, str]:

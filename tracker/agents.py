@@ -17,7 +17,7 @@ from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
-from tracker.lease import NO_LEASE, Busy, held_by, holder, lease
+from tracker.lease import NO_LEASE, Busy, end_dead_leases, held_by, holder, lease
 from tracker.ledger import ATTEMPT, Account, is_running, save_limits, spending
 from tracker.schema import table
 from tracker.store import Totals, is_ready
@@ -208,6 +208,16 @@ def _end_dataset(
         status = "partial" if counts["n_failed"] else "complete"
         values |= {"status": status, "completed_at": now, "data_digest": data_digest}
     connection.execute(update(DATASET).where(DATASET.c.id == dataset_id).values(**values))
+
+
+def end_dead_runs(database: Database) -> int:
+    """Ends the runs whose process is gone, as a claim does, and the leases that such processes held; how many runs."""
+    with database.writing() as connection:
+        running = select(func.count()).select_from(RUN).where(RUN.c.status == "running")
+        before = int(connection.execute(running).scalar_one())
+        _end_dead_runs(database, connection, None)
+        end_dead_leases(connection, DATASET)
+        return before - int(connection.execute(running).scalar_one())
 
 
 def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
 
 from tracker import clock
 from tracker.clock import Process, is_gone
@@ -47,3 +47,11 @@ def holder(row: Any, process: Process) -> Busy | None:
     if found.is_same(process) or is_gone(found, str(row["lease_heartbeat"])):
         return None
     return Busy(found, row["lease_since"])
+
+
+def end_dead_leases(connection: Connection, of: Table) -> None:
+    """Clears the leases of ``of`` whose holder is gone."""
+    for row in connection.execute(select(of).where(of.c.lease_host.is_not(None))).mappings().all():
+        found = Process(row["lease_host"], row["lease_pid"], row["lease_started"])
+        if is_gone(found, str(row["lease_heartbeat"])):
+            connection.execute(update(of).where(of.c.id == row["id"], held_by(of, found)).values(**NO_LEASE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,3 +81,15 @@ def _note(database: Database, entry: Entry, **values: str | None) -> None:
     same = (col(MlflowOutbox.id) == entry.id, col(MlflowOutbox.created_at) == entry.created_at)
     with database.writing() as connection:
         connection.execute(update(MlflowOutbox).where(*same).values(**values))
+
+
+def forget_runs(database: Database, ids: Sequence[int]) -> None:
+    """Puts rows of the outbox back to where nothing was logged for them."""
+    from sqlmodel import col, update
+
+    from tracker.schema import MlflowOutbox
+
+    with database.writing() as connection:
+        for row_id in ids:
+            again = {"logged_at": None, "mlflow_run_id": None, "error": None}
+            connection.execute(update(MlflowOutbox).where(col(MlflowOutbox.id) == row_id).values(**again))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def claim(database: Database, columns: Row, process: Process) -> Claimed | Busy:
         ready = connection.execute(select(VALIDATION).where(*same).order_by(VALIDATION.c.id.desc())).first()
         if ready is not None:
             return Claimed("reused", ready.id, ready.uuid, ready.fingerprint)
-        busy = _end_dead(database, connection, columns, process)
+        busy = _busy(_end_dead(database, connection, process)[0], columns)
         if busy is not None:
             return busy
         own, now = uuid.uuid4().hex, _now()
@@ -116,15 +116,30 @@ def _earlier(claimed: Claimed) -> tuple[Any, ...]:
     return VALIDATION.c.fingerprint == claimed.fingerprint, VALIDATION.c.id != claimed.id
 
 
-def _end_dead(database: Database, connection: Connection, columns: Row, process: Process) -> Busy | None:
-    """Writes down what validations paid whose process is gone; who else asks the same of the same pool."""
-    now, busy = _now(), None
+def end_dead(database: Database) -> int:
+    """Ends the validations whose process is gone, as a claim does; how many."""
+    with database.writing() as connection:
+        return len(_end_dead(database, connection)[1])
+
+
+def _busy(running: Sequence[Any], columns: Row) -> Busy | None:
+    """Who asks the same of the same pool."""
+    names = ("task_pool_id", "endpoint", "model")
+    for row in running:
+        if all(getattr(row, name) == columns[name] for name in names):
+            return Busy(Process(row.host, row.pid, row.pid_started), row.started_at)
+    return None
+
+
+def _end_dead(
+    database: Database, connection: Connection, process: Process | None = None
+) -> tuple[list[Any], list[int]]:
+    """Writes down what validations paid whose process is gone: those that others still make, and the ids of those."""
+    now, others, ended = _now(), [], []
     for row in connection.execute(select(VALIDATION).where(VALIDATION.c.status == "running")).all():
         found = Process(row.host, row.pid, row.pid_started)
-        if not found.is_same(process) and not is_gone(found, row.heartbeat):
-            names = ("task_pool_id", "endpoint", "model")
-            if all(getattr(row, name) == columns[name] for name in names):
-                busy = Busy(found, row.started_at)
+        if not (process is not None and found.is_same(process)) and not is_gone(found, row.heartbeat):
+            others.append(row)
             continue
         mine = ATTEMPT.c.pool_validation_id == row.id
         last, n_calls = connection.execute(select(func.max(ATTEMPT.c.started_at), func.count()).where(mine)).one()
@@ -136,7 +151,8 @@ def _end_dead(database: Database, connection: Connection, columns: Row, process:
         }  # fmt: skip
         connection.execute(update(VALIDATION).where(VALIDATION.c.id == row.id).values(**values))
         _tell_mlflow(database, connection, row.id, now)
-    return busy
+        ended.append(row.id)
+    return others, ended
 
 
 def _tell_mlflow(database: Database, connection: Connection, validation_id: int, now: str) -> None:

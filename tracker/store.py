@@ -18,7 +18,7 @@ from tracker.clock import Process, is_gone
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
-from tracker.lease import NO_LEASE, Busy, held_by, holder, lease
+from tracker.lease import NO_LEASE, Busy, end_dead_leases, held_by, holder, lease
 from tracker.ledger import (
     ATTEMPT,
     EXPERIMENT,
@@ -340,6 +340,16 @@ def _take_lease(connection: Connection, experiment_id: int, process: Process) ->
     connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
 
 
+def end_dead_runs(database: Database) -> int:
+    """Ends the runs whose process is gone, as a claim does, and the leases that such processes held; how many runs."""
+    with database.writing() as connection:
+        running = select(func.count()).select_from(RUN).where(RUN.c.status == "running")
+        before = int(connection.execute(running).scalar_one())
+        _end_dead_runs(database, connection, None)
+        end_dead_leases(connection, EXPERIMENT)
+        return before - int(connection.execute(running).scalar_one())
+
+
 def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:
     """Writes down what runs paid whose process is gone, and those of an experiment that is taken over."""
     running = (
@@ -392,6 +402,14 @@ def _spent_on(connection: Connection, experiment_id: int) -> dict[str, Any]:
     spent = spending(connection, ATTEMPT.c.generation_run_id.in_(runs))
     spent.pop("tokens_estimated")
     return spent
+
+
+def count_anew(database: Database, experiment_id: int) -> None:
+    """Sets the counts of an experiment to those of its samples, where these are all there."""
+    with database.writing() as connection:
+        counts = _sample_counts(connection, experiment_id)
+        own = (EXPERIMENT.c.id == experiment_id, EXPERIMENT.c.n_records == counts.pop("n_records"))
+        connection.execute(update(EXPERIMENT).where(*own).values(**counts))
 
 
 def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]:

@@ -16,7 +16,10 @@ from tracker.paths import Workspace
 
 __all__ = ["agents", "asked", "made"]
 FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "1_3_train.out", "1_3_train.err", "model")
-ALL = "2 experiments, 1 source data set, 3 training runs, 3 directories of training data, 2 result directories"
+ALL = (
+    "2 experiments, 1 source data set, 3 training runs, 3 directories of training data, 2 result directories, "
+    "2 generation runs, 1 publication"
+)
 
 
 @pytest.fixture
@@ -41,8 +44,10 @@ def test_where_nothing_differs_a_line_counts_what_was_checked(root: Path) -> Non
     assert json.loads(done.out) == {
         "checked": {
             "experiment": 2, "agent_dataset": 0, "source_data": 1, "training_run": 3, "training_data": 3, "results": 2,
+            "generation_run": 2, "publication": 1,
         },
         "findings": [],
+        "notes": [],
     }  # fmt: skip
 
 
@@ -52,7 +57,10 @@ def test_what_differs_is_listed_with_what_to_do(root: Path) -> None:
     directory = rows(root, "SELECT directory FROM training_run WHERE id = 1")[0][0]
     (root / directory / "1_3_train.out").unlink()
     done = call(root, "verify")
-    assert (done.code, done.err) == (6, "Error: 3 things are not as recorded.\n")
+    assert (done.code, done.err) == (
+        6,
+        "Error: 3 things are not as recorded.\n`synthtrack verify --fix` mends what is safe.\n",
+    )
     assert (
         done.out
         == f"""\
@@ -71,7 +79,7 @@ Checked: {ALL}.
     assert [each["kind"] for each in found] == ["experiment", "tree", "results"]
     assert found[1] == {
         "kind": "tree", "what": "missing", "where": f"_shared/Copa/{NAME}/Copa/copa_train.jsonl",
-        "remedy": "`synthtrack view rebuild` mends the tree.",
+        "remedy": "`synthtrack view rebuild` mends the tree.", "fixable": True,
     }  # fmt: skip
     assert call(root, "view", "rebuild").code == 0
     assert [each["kind"] for each in json.loads(call(root, "verify", "--json").out)["findings"]] == [

@@ -22,7 +22,7 @@ from tracker.findings import Finding
 from tracker.paths import Workspace
 from tracker.pool_findings import Rescore
 from tracker.pool_view import FULL
-from tracker.verify import Subject, Verified, verify
+from tracker.verify import Rules, Subject, Verified, verify
 
 NONE = {"experiment": 0, "agent data set": 0, "source data": 0, "training run": 0, "training data": 0, "results": 0}
 GSM8K = "benchmark_id = (SELECT id FROM benchmark WHERE name = 'gsm8k')"
@@ -47,7 +47,7 @@ def here(request: pytest.FixtureRequest, made: Workspace, tmp_path: Path) -> Ite
 
 def checked(here: Workspace, subject: Subject | None = None, scorers: Rescore = rescore) -> Verified:
     with reading(here) as reader:
-        return verify(here, reader, lambda _: (), scorers, subject)
+        return verify(here, reader, Rules(lambda _: (), scorers), subject)
 
 
 def found(here: Workspace, subject: Subject | None = None, scorers: Rescore = rescore) -> list[Finding]:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.plan import clean
 from pipeline.pools.preprocess import rescore
 from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
+from pipeline.verdict import read_verdict
 from tests import perspectives
 from tests.workspaces import call, config, rows, tree, write_config, write_records
 from tracker import training
@@ -23,9 +25,11 @@ from tracker.catalogue import reading
 from tracker.database import open_database
 from tracker.findings import Finding
 from tracker.paths import Workspace
-from tracker.verify import Subject, Verified, verify
+from tracker.sample_findings import Answers
+from tracker.verify import Rules, Subject, Verified, verify
 
 NAME = "temp07_topp10_rulesv1"
+ANSWERS = Answers(clean, lambda answer: read_verdict(answer).value)
 SHARED = f"Data_v2/synthetic/_shared/Copa/{NAME}"
 OTHER = "Data_v2/synthetic/_shared/Copa/temp09_topp10_rulesv1_first6"
 FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "train.out", "train.err", "model")
@@ -78,7 +82,7 @@ def root(made: Path, tmp_path: Path) -> Path:
 def checked(root: Path, subject: Subject | None = None) -> Verified:
     here = Workspace(root, environ={})
     with reading(here) as reader:
-        return verify(here, reader, lambda _: FILES, rescore, subject)
+        return verify(here, reader, Rules(lambda _: FILES, rescore, ANSWERS), subject)
 
 
 def found(root: Path, subject: Subject | None = None) -> list[Finding]:
@@ -99,7 +103,16 @@ def everything(root: Path) -> tuple[str, list[Path]]:
 def test_where_all_is_as_it_was_nothing_is_said_and_nothing_done(root: Path) -> None:
     before = everything(root)
     assert checked(root) == Verified(
-        {"experiment": 2, "agent data set": 0, "source data": 1, "training run": 3, "training data": 3, "results": 2},
+        {
+            "experiment": 2,
+            "agent data set": 0,
+            "source data": 1,
+            "training run": 3,
+            "training data": 3,
+            "results": 2,
+            "generation run": 2,
+            "publication": 1,
+        },
         (),
     )
     assert everything(root) == before
@@ -132,7 +145,8 @@ RECORD: dict[str, Damage] = {
     ),
     "sample": (
         "UPDATE sample SET rephrased = 'Another.' WHERE shared_experiment_id = 1 AND position = 3", (),
-        [("tree", "contradiction: The samples of")],
+        [("experiment", "sample 4 has a rephrased text that its answer in the ledger does not give"),
+         ("tree", "contradiction: The samples of")],
     ),
     "source record": (
         "UPDATE source_record SET line = REPLACE(line, 'slept', 'sat') WHERE position = 3", (),
@@ -229,7 +243,8 @@ DISK: dict[str, tuple[Callable[[Path], object], list[tuple[str, str, str, str]]]
     ),
     "published changed": (
         lambda root: replaced(root / PUBLISHED / "copa_train.jsonl"),
-        [("training data", PUBLISHED, "no train split with SHA-256 ", f"synthtrack publish Copa/{NAME}")],
+        [("training data", PUBLISHED, "no train split with SHA-256 ", f"synthtrack publish Copa/{NAME}"),
+         ("publication", PUBLISHED, "changed: copa_train.jsonl", "--force` moves what is there aside")],
     ),
     "renamed": (lambda root: (root / ORIGINAL / "copa_train.jsonl").rename(root / ORIGINAL / "train.jsonl"), []),
     "result file missing": (
