@@ -13,7 +13,6 @@ from tracker.catalogue import reading
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
-    from tracker.archive_check import Limits
     from tracker.exchange import Taken
 
 _KINDS = {
@@ -39,15 +38,19 @@ def counted_kinds(rows: Mapping[str, int]) -> list[str]:
 
 
 def import_archive(
-    workspace: Workspace, path: Path, *, dry_run: bool = False, as_json: bool = False, limits: Limits | None = None
+    workspace: Workspace, path: Path, *, dry_run: bool = False, as_json: bool = False, max_bytes: int | None = None
 ) -> None:
     """Takes an archive into the record, writes its data into the tree and its results below ``results_dir``.
 
-    Raises DataError and SchemaError for an archive that is refused, Conflict and Corrupt where the record says
+    ``max_bytes`` is what it may unpack to, however small it is. Raises DataError and SchemaError for an archive that is
+    refused, Conflict and Corrupt where the record says
     otherwise, StorageError.
     """
     from cli.progress import command_line, log_to_mlflow
+    from tracker.archive_check import Limits
     from tracker.exchange import take
+
+    limits = Limits() if max_bytes is None else Limits(n_bytes=max_bytes, ratio=None)
 
     taken = take(workspace, path, command=command_line(), dry_run=dry_run, limits=limits)
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,16 +40,22 @@ def import_() -> None:
 @click.argument("given", metavar="PATH")
 @click.option("--dry-run", is_flag=True, help="Say what would be taken; write nothing.")
 @click.option("--copy", is_flag=True, help="Put the data into the workspace's own tree; default: it stays where it is.")
+@click.option(
+    "--max-bytes", type=click.IntRange(min=1), metavar="N", help="What an archive may unpack to; default 8 GiB."
+)
 @as_json
 @workspace
-def import_path(place: Workspace, *, given: str, dry_run: bool, copy: bool, as_json: bool) -> None:
+def import_path(
+    place: Workspace, *, given: str, dry_run: bool, copy: bool, max_bytes: int | None, as_json: bool
+) -> None:
     """Import a directory of the older layout, or an archive."""
     path = place.find(expanded(given, "PATH"))
     if path.is_file():
-        if dry_run or copy:
-            raise click.BadParameter(f"{given} is an archive; --dry-run and --copy are for directories.")
-        # The module is only there to be loaded where an archive is imported.
-        importlib.import_module("cli.exchange").import_archive(place, path, as_json=as_json)
+        if copy:
+            raise click.BadParameter(f"{given} is an archive; --copy is for directories.")
+        from cli.exchange import import_archive
+
+        import_archive(place, path, dry_run=dry_run, as_json=as_json, max_bytes=max_bytes)
         return
     if not path.is_dir():
         raise ConfigError("There is nothing to import.", [Problem(given, "no such file or directory")])

@@ -33,11 +33,11 @@ _HINT = "Nothing was taken from it."
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may unpack to: bytes in all, files, and how many times its own size above 64 MiB."""
+    """What an archive may unpack to: bytes in all, files, and how many times its own size above 64 MiB (None: any)."""
 
     n_bytes: int = 8 << 30
     n_members: int = 100_000
-    ratio: int = 200
+    ratio: int | None = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ def _entries(infos: list[zipfile.ZipInfo], size: int, limits: Limits) -> Iterato
     if packed > size:
         yield Problem("archive", "its files overlap")
     if total > limits.n_bytes:
-        yield Problem("archive", f"unpacks to {total:,} bytes, more than {limits.n_bytes:,} (--max-size raises this)")
-    elif total > _SMALL and total > limits.ratio * max(size, 1):
-        yield Problem("archive", f"unpacks to {total:,} bytes from {size:,}: a bomb? (--max-ratio raises the limit)")
+        yield Problem("archive", f"unpacks to {total:,} bytes, more than {limits.n_bytes:,} (--max-bytes raises this)")
+    elif limits.ratio is not None and total > _SMALL and total > limits.ratio * max(size, 1):
+        yield Problem("archive", f"unpacks to {total:,} bytes from {size:,}: a bomb? (--max-bytes allows it)")
 
 
 def _name_problem(name: str) -> str | None:
