@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,15 @@ class Value:
 
     text: str
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Varying:
+    """A setting with several values: the first of them, how many more there are, and whether they are long texts."""
+
+    name: str
+    values: tuple[Value, ...]
+    n_more: int
     is_long: bool
 
 
@@ -65,9 +75,10 @@ def rendered(report: Report) -> str:
         "policy": _policy(style), "varying": varying(report), "same": _same(report),
         "labels": labels(report), "findings": list(_findings(report)), "figures": figures,
         "acceptance_scale": _acceptance_scale(report), "accepted_rows": _accepted_rows(report), "mark_of": _mark_of,
-        "panels": [_panel(each) for each in report.accuracies.panels], "changed": changed, "versions_of": versions_of, "verdicts": _VERDICTS,
+        "panels": [_panel(each) for each in report.accuracies.panels], "changed": changed,
+        "versions_of": versions_of, "verdicts": _VERDICTS,
         "states": _STATES, "listed": report.experiments[:MOST_LISTED], "trained": _trained(report),
-        "shortened": len(report.experiments) - MOST_LISTED, "most_text": MOST_TEXT,
+        "most_text": MOST_TEXT,
     }  # fmt: skip
     return environment.get_template("report.html").render(**given)
 
@@ -109,20 +120,17 @@ def versions_of(card: Card) -> list[tuple[str, Row]]:
     return [(", ".join(names), each) for names, each in found.values()]
 
 
-def varying(report: Report) -> dict[str, list[Value]]:
+def varying(report: Report) -> list[Varying]:
     """The settings that differ between experiments, with their values and how many have each, numbers by size."""
-    if report.settings is None:
-        return {}
-    return {name: _values(values) for name, values in report.settings.different.items()}
+    return [] if report.settings is None else [_varying(*each) for each in report.settings.different.items()]
 
 
-def _values(values: Sequence[Json]) -> list[Value]:
-    found: dict[str, tuple[Json, int]] = {}
-    for each in values:
-        key = canonical_json(each)
-        found[key] = each, found.get(key, (each, 0))[1] + 1
-    ordered = sorted(found.values(), key=lambda pair: (not _is_number(pair[0]), pair[0] if _is_number(pair[0]) else 0))
-    return [Value(_text(value), n, is_long(value)) for value, n in ordered]
+def _varying(name: str, values: Sequence[Json]) -> Varying:
+    counts = Counter(map(canonical_json, values))
+    different = list({canonical_json(each): each for each in values}.values())
+    different.sort(key=lambda each: (not _is_number(each), each if _is_number(each) else 0))
+    shown = tuple(Value(_text(each), counts[canonical_json(each)]) for each in different[:MOST_VALUES])
+    return Varying(name, shown, len(different) - len(shown), any(map(is_long, different)))
 
 
 def _is_number(value: Json) -> bool:
@@ -138,46 +146,35 @@ def _same(report: Report) -> dict[str, str]:
 
 
 def labels(report: Report) -> dict[int, str]:
-    """By experiment, its values of the settings that vary, long ones as the number of their variant."""
+    """By experiment, its values of the settings that vary, long ones as the number of their variant.
+
+    What all but a few have is not said, nor a setting that goes with another: some experiments have none then.
+    """
     if report.settings is None:
         return {}
-    different = {name: found for name, found in report.settings.different.items() if not _is_implied(name, report)}
+    different = {name: found for name, found in report.settings.different.items() if None not in found}
     ordered = sorted(different.items(), key=lambda item: not all(map(_is_number, item[1])))
-    usual = {name: _usual(found) for name, found in ordered}
+    words = [_words(name, values) for name, values in ordered]
     return {
-        experiment: ", ".join(
-            f"{_last(name)} {_brief(found[at], found)}" for name, found in ordered if found[at] != usual[name]
-        )
+        experiment: ", ".join(said[at] for said in words if said[at])
         for at, experiment in enumerate(report.compared_ids)
     }
 
 
-def _usual(values: Sequence[Json]) -> Json:
-    """The value that goes without saying: of words and texts the most frequent one, of numbers none."""
+def _words(name: str, values: Sequence[Json]) -> list[str]:
+    """For each experiment what it has of a setting; nothing for the value that goes without saying."""
+    title = name.removeprefix("generation.").replace("_", " ")
     if all(map(_is_number, values)):
-        return None
-    counts: dict[str, int] = {}
-    for each in map(canonical_json, values):
-        counts[each] = counts.get(each, 0) + 1
-    most = max(counts, key=lambda each: counts[each])
-    return next(each for each in values if canonical_json(each) == most)
-
-
-def _is_implied(name: str, report: Report) -> bool:
-    """Whether a setting only some experiments have: it goes with their strategy."""
-    assert report.settings is not None
-    return any(value is None for value in report.settings.different[name])
-
-
-def _brief(value: Json, values: Sequence[Json]) -> str:
-    if any(map(is_long, values)) or isinstance(value, (list, dict)):
-        variants = list(dict.fromkeys(map(canonical_json, values)))
-        return f"variant {variants.index(canonical_json(value)) + 1}"
-    return number(value)
-
-
-def _last(name: str) -> str:
-    return name.removeprefix("generation.").replace("_", " ")
+        return [f"{title} {number(each)}" for each in values]
+    keys = list(map(canonical_json, values))
+    counts = Counter(keys)
+    variants = {key: at for at, key in enumerate(counts, 1)}
+    usual = max(counts, key=lambda key: counts[key])
+    brief = not any(is_long(each) or isinstance(each, (list, dict)) for each in values)
+    return [
+        "" if key == usual else f"{title} {number(each) if brief else f'variant {variants[key]}'}"
+        for key, each in zip(keys, values, strict=True)
+    ]
 
 
 def _acceptance_scale(report: Report) -> Scale | None:
