@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 from tracker import references
 from tracker.catalogue import Reader, Row
+from tracker.imported import splits
 from tracker.paths import SHARED, Workspace
 
 _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.endpoint, o.model,
     o.temperature, o.top_p, o.max_tokens, o.validation_model, o.validation_temperature, o.strategy, o.field_to_rephrase,
     o.record_limit, o.draw, o.purpose, o.description, o.original_batch, o.n_batches, o.n_records, o.n_accepted,
     o.n_rejected, o.n_unclear, o.n_failed, o.acceptance_rate, o.prompt_tokens, o.completion_tokens, o.cost_usd,
-    o.cost_per_accepted_usd, o.created_at, o.completed_at, o.data_digest"""
+    o.cost_per_accepted_usd, o.created_at, o.completed_at, o.data_digest,
+    o.legacy_fingerprint, o.directory, CASE WHEN o.directory IS NOT NULL THEN (SELECT i.path FROM imported_file i
+        WHERE i.shared_experiment_id = o.id AND i.split = 'train') END AS train_path"""
 _EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _LARGE = 20_000
 
@@ -60,14 +63,20 @@ def batches(reader: Reader, limit: int = 0) -> Listing:
 
 
 def batch(reader: Reader, name: str) -> Row:
-    """One batch; ``n_unpriced`` runs of it asked an LLM at no known price. Raises UnknownReference."""
+    """One batch; ``n_unpriced`` runs of it asked an LLM at no known price. Raises UnknownReference.
+
+    ``cost_usd`` is that of the runs that are there; ``deleted`` holds what was paid for each deleted experiment.
+    """
     row = references.batch(reader, name)
-    return reader.rows(
+    found = reader.rows(
         """SELECT b.*, (SELECT COUNT(*) FROM generation_run r
                         WHERE r.batch_id = b.id AND r.n_calls > 0 AND r.cost_usd IS NULL) AS n_unpriced
            FROM batch_overview b WHERE b.id = :id""",
         id=row["id"],
     )[0]
+    deleted = reader.rows("SELECT name, spent FROM deletion WHERE restored_at IS NULL AND spent <> '{}' ORDER BY id")
+    spent = [(each["name"], json.loads(each["spent"])) for each in deleted]
+    return found | {"deleted": [{"name": name, "cost_usd": of[row["name"]]} for name, of in spent if row["name"] in of]}
 
 
 def batch_experiments(reader: Reader, name: str, dataset: str | None = None, limit: int = 0) -> Listing:
@@ -124,7 +133,7 @@ def experiment(reader: Reader, ref: str, workspace: Workspace) -> Row:
     """
     found = references.find(reader, workspace, ref)
     row = reader.rows(
-        f"""SELECT {_EXPERIMENT}, o.digest, o.settings, e.identity, d.id AS source_dataset_id,
+        f"""SELECT {_EXPERIMENT}, o.digest, o.settings, e.identity, e.import_run_id, d.id AS source_dataset_id,
                    d.digest AS source_digest, d.origin AS source_origin, e.lease_host, e.lease_pid, e.lease_since
             FROM experiment_overview o JOIN shared_experiment e ON e.id = o.id
             JOIN source_dataset d ON d.id = e.source_dataset_id WHERE o.id = :id""",
@@ -202,13 +211,14 @@ def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
     )
 
 
-def files(reader: Reader, source_dataset_id: int) -> list[Row]:
-    """The data files of an experiment on this source: ``split``, ``filename``, ``n_records`` of the source."""
-    return reader.rows(
-        """SELECT split, filename, n_records FROM source_split WHERE source_dataset_id = :id
-           ORDER BY CASE split WHEN 'train' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, split""",
-        id=source_dataset_id,
-    )
+def files(reader: Reader, experiment: Row) -> list[Row]:
+    """The data files of an experiment, a row as ``experiment`` gives it: ``split``, ``filename``, ``n_records``."""
+    found = splits(reader, experiment)
+    return [
+        {"split": split, "filename": found[split]["path"].rpartition("/")[2], "n_records": found[split]["n_records"]}
+        for split in ("train", "validation", "test")
+        if split in found
+    ]
 
 
 def data_paths(
@@ -249,9 +259,15 @@ def resolve_path(reader: Reader, workspace: Workspace, path: str) -> Row:
 
 
 def data_path(workspace: Workspace, row: Row, batch: str | None = None) -> str:
-    """What a training config takes for an experiment: its data in ``batch``, or under ``_shared``."""
-    dataset, name = row["dataset"], row["name"]
-    return workspace.relative(workspace.link(batch or SHARED, dataset, name) / dataset)
+    """What a training config takes for an experiment: its data in ``batch``, or under ``_shared``.
+
+    For data that was imported and stays where it is, that place, whatever the batch.
+    """
+    dataset, name, directory = row["dataset"], row["name"], row.get("directory")
+    below = str(row["train_path"] or "").rpartition("/")[0] if directory is not None else dataset
+    if directory is not None and directory != workspace.relative(workspace.experiment_dir(dataset, name)):
+        return workspace.relative(workspace.root / directory / below)
+    return workspace.relative(workspace.link(batch or SHARED, dataset, name) / below)
 
 
 def _paths(workspace: Workspace, row: Row, batch: str | None, held_by: Sequence[str]) -> Row:

@@ -44,6 +44,8 @@ def find(reader: Reader, workspace: Workspace, ref: str) -> Found:
         return Found(found)
     if (there := named(reader, workspace, text)) is not None:
         return there
+    if (old := _by_older_fingerprint(reader, text.lower())) is not None:
+        return Found(old)
     raise _unknown(reader, ref, next(_places(workspace, text), None))
 
 
@@ -55,7 +57,7 @@ def named(reader: Reader, workspace: Workspace, text: str) -> Found | None:
     for place in _places(workspace, text):
         if (found := _at(reader, place)) is not None:
             return Found(found, place.batch)
-    return None
+    return _imported(reader, workspace, text)
 
 
 def batch(reader: Reader, name: str) -> Row:
@@ -102,6 +104,14 @@ def _by_fingerprint(reader: Reader, text: str) -> int | None:
     return rows[0]["id"] if rows else None
 
 
+def _by_older_fingerprint(reader: Reader, text: str) -> int | None:
+    """The experiment that the system it was imported from called so, where that is one."""
+    if not re.fullmatch(r"[0-9a-f]{12}", text):
+        return None
+    rows = reader.rows("SELECT id FROM shared_experiment WHERE legacy_fingerprint = :f LIMIT 2", f=text)
+    return rows[0]["id"] if len(rows) == 1 else None
+
+
 def _places(workspace: Workspace, text: str) -> Iterator[_Place]:
     # The tree may be reached through a link (to a bigger disk); what we print is relative to it or to the root.
     trees = [Path(read(workspace.synthetic_dir)) for read in (os.path.normpath, os.path.realpath)]
@@ -136,6 +146,43 @@ def _at(reader: Reader, place: _Place) -> int | None:
         batch=place.batch,
     )
     return rows[0]["id"] if rows else None
+
+
+def _imported(reader: Reader, workspace: Workspace, text: str) -> Found | None:
+    """An experiment whose data stays in the tree that it was imported from, by a path into that tree."""
+    if "/" not in text and not os.path.lexists(text):
+        return None
+    here = current_directory()
+    homes: dict[str, str | None] = {}
+    for base in dict.fromkeys(([] if here is None else [here]) + [workspace.root]):
+        for path in (Path(os.path.normpath(base / text)), Path(os.path.realpath(base / text))):
+            for at, home in enumerate((path, *path.parents)[:3]):
+                homes.setdefault(_stored(workspace, home), None)
+                # The batch's link may be gone: beside _shared it lay, under the same names.
+                if at < 2 and len(home.parts) > 3 and home.parent.parent.name != SHARED:
+                    shared = home.parents[2] / SHARED / home.parent.name / home.name
+                    homes.setdefault(_stored(workspace, shared), home.parent.parent.name)
+    names = {f"d{number}": home for number, home in enumerate(homes)}
+    sql = f"SELECT id, directory FROM shared_experiment WHERE directory IN ({', '.join(f':{name}' for name in names)})"
+    for row in reader.rows(sql, **names):
+        return Found(row["id"], homes[row["directory"]] or _batch_in(reader, row["id"], text))
+    return None
+
+
+def _stored(workspace: Workspace, path: Path) -> str:
+    root = Path(os.path.realpath(workspace.root))
+    return (
+        workspace.relative(path)
+        if path.is_relative_to(workspace.root)
+        else str(path.relative_to(root) if path.is_relative_to(root) else path)
+    )
+
+
+def _batch_in(reader: Reader, experiment_id: int, text: str) -> str | None:
+    """The batch of an experiment that a path names."""
+    sql = """SELECT b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
+             WHERE m.shared_experiment_id = :id"""
+    return next((row["name"] for row in reader.rows(sql, id=experiment_id) if row["name"] in text.split("/")), None)
 
 
 def _unknown(reader: Reader, ref: str, place: _Place | None) -> UnknownReference:

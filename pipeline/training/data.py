@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.records import read_lines
 from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import Record, Task, check
-from tracker import references, view
+from tracker import imported, references, view
 from tracker.catalogue import Reader, Row
 from tracker.errors import ConfigError, Corrupt, DataError, Problem, UnknownReference, WrongStep
 from tracker.fingerprint import bytes_digest
@@ -26,7 +26,8 @@ ORIGINAL = "original"
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _SHOWN = 20
 _EXPERIMENT = """
-    SELECT e.id, e.fingerprint, e.dataset, e.name, e.status, e.data_digest, e.record_limit, e.source_dataset_id
+    SELECT e.id, e.fingerprint, e.dataset, e.name, e.status, e.data_digest, e.record_limit, e.source_dataset_id,
+           e.import_run_id, e.directory
     FROM shared_experiment e WHERE e.id = :id"""
 # Of several with the same data the one that was published there. Not one that rephrased nothing: it has the data of its
 # source, and no part in it.
@@ -35,7 +36,6 @@ _MADE = """
         (SELECT 1 FROM source_split p WHERE p.source_dataset_id = e.source_dataset_id AND p.digest = e.data_digest)
     ORDER BY COALESCE((SELECT MAX(p.id) FROM publication p WHERE p.shared_experiment_id = e.id
                        AND p.directory = :directory), 0) DESC, e.id LIMIT 1"""
-_SPLITS = "SELECT split, filename, digest FROM source_split WHERE source_dataset_id = :id"
 _SOURCE = """
     SELECT d.name FROM source_split p JOIN source_dataset d ON d.id = p.source_dataset_id
     WHERE p.digest = :digest AND p.split = 'train' ORDER BY d.id LIMIT 1"""
@@ -144,10 +144,10 @@ def _experiment(workspace: Workspace, reader: Reader, found: references.Found, p
             f"{reference} is not finished: there is nothing to train on yet.",
             hint=f"`synthtrack experiment show {reference}` says what is missing, and the command that makes it.",
         )
-    directory = workspace.experiment_dir(row["dataset"], row["name"]) / row["dataset"]
-    splits = {split["split"]: split for split in reader.rows(_SPLITS, id=row["source_dataset_id"])}
-    files = {name: directory / splits[name]["filename"] for name in (TRAIN, VALIDATION) if name in splits}
-    recorded = {name: row["data_digest"] if name == TRAIN else splits[name]["digest"] for name in files}
+    splits, home = imported.splits(reader, row), imported.home_in_place(workspace, row)
+    files = {name: home / splits[name]["path"] for name in (TRAIN, VALIDATION) if name in splits}
+    recorded = {name: str(splits[name]["digest"]) for name in files}
+    directory = files[TRAIN].parent
     # Before the tree is brought up to date, which would put a changed file aside without a word.
     _check(workspace, reference, {file: recorded[name] for name, file in files.items() if file.exists()})
     view.refresh(workspace, reader, [found.id])
