@@ -153,7 +153,7 @@ def _all_of(reader: Reader, place: Workspace, row: Row, samples: int) -> Row:
     return {key: value for key, value in row.items() if key != "identity"} | {
         **_next(reader, row, runs),
         "shared_path": listings.data_path(place, row),
-        "files": listings.files(reader, row["source_dataset_id"]),
+        "files": listings.files(reader, row),
         "batches": [held | {"path": listings.data_path(place, row, held["batch"])} for held in held_by],
         "runs": runs,
         "publications": publications_of(reader, place, row["id"]),

@@ -38,8 +38,10 @@ def listed(found: Listing, *, verbose: bool) -> Iterator[str]:
 
 
 def _listed(row: Row, *, verbose: bool) -> Iterator[str]:
-    yield f"Physical path: {SHARED}/{row['reference']}"
+    yield f"Physical path: {row['directory'] or SHARED + '/' + row['reference']}"
     yield f"Parameter fingerprint: {row['fingerprint']}"
+    if row["legacy_fingerprint"]:
+        yield f"Older fingerprint: {row['legacy_fingerprint']}"
     yield f"Created: {moment(row['created_at'])}"
     yield f"Original batch: {row['original_batch']}"
     if row["status"] != "complete":
@@ -64,6 +66,8 @@ def _titled(row: Row, columns: tuple[tuple[str, str], ...]) -> Iterator[str]:
 def shown(row: Row) -> Iterator[str]:
     """Everything about one experiment, with the ``batches``, ``runs``, ``files`` and ``samples`` that belong to it."""
     yield from (RULE, f"Experiment: {row['reference']}", f"Parameter fingerprint: {row['fingerprint']}")
+    if row["legacy_fingerprint"]:
+        yield f"Older fingerprint: {row['legacy_fingerprint']}"
     yield from (*_status(row), RULE)
     yield from ("", "📊 Results", *(f"   {line}" for line in _results(row)))
     yield from ("", "🔧 Settings", *(f"   {name}: {short(value)}" for name, value in _given(row["settings"])))
