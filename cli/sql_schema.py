@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from cli.render import columns, counted
@@ -39,7 +40,7 @@ def relation_text(relation: Relation) -> Iterator[str]:
         meaning = (view.columns.get(name) if view is not None else None) or kind
         yield from _wrapped(meaning.replace("`", ""), f"  {name:<{width}}  ", " " * (width + 4))
     for question in QUESTIONS:
-        if relation.name in question.sql.split():
+        if _is_used(relation, question):
             yield from ("", *_question(question))
 
 
@@ -54,6 +55,10 @@ def relation_json(relation: Relation) -> dict[str, Json]:
             {"title": each.title, "sql": each.sql} for each in QUESTIONS if relation.name in each.sql.split()
         ],
     }
+
+
+def _is_used(relation: Relation, question: Question) -> bool:
+    return re.search(rf"\b(?:FROM|JOIN) {re.escape(relation.name)}\b", question.sql) is not None
 
 
 def _question(question: Question) -> Iterator[str]:

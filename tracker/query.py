@@ -83,10 +83,13 @@ def relations(workspace: Workspace) -> list[Relation]:
     """All views of the record, then all tables, by name."""
     with reading(workspace) as reader:
         rows = reader.rows(_COLUMNS if workspace.database_url is None else _SERVER_COLUMNS)
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    found: dict[tuple[bool, str], list[tuple[str, str]]] = {}
     for row in rows:
-        found.setdefault((row["kind"], row["relation"]), []).append((row["name"], row["type"].lower()))
-    return [Relation(name, kind, tuple(columns)) for (kind, name), columns in sorted(found.items(), reverse=True)][::-1]
+        found.setdefault((row["kind"] != "view", row["relation"]), []).append((row["name"], row["type"].lower()))
+    return [
+        Relation(name, "table" if is_table else "view", tuple(columns))
+        for (is_table, name), columns in sorted(found.items())
+    ]
 
 
 _COLUMNS = """
@@ -108,7 +111,7 @@ def missing(workspace: Workspace, kind: str, name: str, sql: str) -> UnknownRefe
     found = relations(workspace)
     hint = "`synthtrack sql --schema` prints every table and view; --schema NAME one with its columns."
     if kind == "function":
-        return UnknownReference(kind, name, hint="https://www.sqlite.org/lang_corefunc.html lists SQLite's functions.")
+        return UnknownReference(kind, name, hint="The functions are those of SQLite, or of the server.")
     if kind == "table":
         return UnknownReference("table or view", name, [each.name for each in found], hint=hint)
     words = set(re.findall(r"\w+", sql.lower()))

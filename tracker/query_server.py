@@ -15,7 +15,9 @@ from tracker.errors import Error, QueryError
 from tracker.paths import Workspace
 
 _UNDEFINED = {"42703": "column", "42P01": "table", "42883": "function"}
-_READ_ONLY, _CANCELED, _SYNTAX_OR_ACCESS, _DATA = "25006", "57014", "42", "22"
+_CANCELED = "57014"
+_WRITES = ("25", "0A")  # a transaction that only reads, a cursor that takes a SELECT alone
+_WRONG = ("42", "22")  # syntax, names and access; values
 _NAME = re.compile(r'"([^"]+)"|(?:column|function) ([\w.]+)')
 
 
@@ -71,10 +73,10 @@ class _ServerAnswer:
             return query.missing(self._workspace, _UNDEFINED[state], matched[1] or matched[2], self._sql)
         if state == _CANCELED:
             return query.too_long(self._allowed_s)
-        if state == _READ_ONLY:
+        if state.startswith(_WRITES):
             return QueryError(f"Refused: {what}.", hint=query.READ_ONLY)
         if "multiple commands" in what:
             return QueryError("This is more than one statement.", hint="Ask one thing at a time.")
-        if state.startswith((_SYNTAX_OR_ACCESS, _DATA)):
+        if state.startswith(_WRONG):
             return QueryError(f"PostgreSQL: {what}.", hint=f"One SELECT is what it takes. {query.READ_ONLY}")
         return explain(error, self._workspace)

@@ -16,6 +16,7 @@ from tests.databases import KINDS, empty_workspace, rows
 from tracker.database import Database, migrate, open_database
 from tracker.migrations import SCHEMA_VERSION
 from tracker.migrations.versions.v0004_agents import VIEWS
+from tracker.migrations.versions.v0007_queries import VIEWS as QUERIES
 from tracker.paths import Workspace
 
 BEFORE = 3
@@ -135,6 +136,18 @@ def test_what_it_has_then_is_what_a_new_one_has(old: tuple[Workspace, Rows]) -> 
     assert {f"ix_{name}_{column}" for name, columns in INDEXED.items() for column in columns} <= indexes
     assert [len(rows(workspace, f"SELECT * FROM {view}")) for view in VIEWS] == [1, 2, 4]
     assert len(rows(workspace, "SELECT * FROM mlflow_outbox WHERE agent_run_id IS NOT NULL")) == 1
+
+
+def test_the_views_for_questions_read_what_an_upgraded_one_has(old: tuple[Workspace, Rows]) -> None:
+    workspace, _ = old
+    with open_database(workspace) as database, database.writing() as connection:
+        # What the rows were filled with is no JSON, and these columns always hold some.
+        connection.exec_driver_sql("UPDATE shared_experiment SET settings = '{\"a\": 1}', identity = '{}'")
+        connection.exec_driver_sql("UPDATE training_run SET identity = '{}', status = 'complete'")
+        connection.exec_driver_sql("UPDATE training_data SET position = 0")
+    found = {view: len(rows(workspace, f"SELECT * FROM {view}")) for view in QUERIES}
+    # Each experiment has its setting, its source, its limit and its draw.
+    assert found == dict.fromkeys(QUERIES, N_ROWS) | {"experiment_setting": 4 * N_ROWS}
 
 
 def test_a_copy_of_the_file_as_it_was_is_kept(tmp_path: Path) -> None:
