@@ -38,6 +38,7 @@ COMMANDS = {
     "import": ("cli.import_command:import_", "Take over an older tree, finished data, or an archive."),
     "export": ("cli.export:export", "Put a batch, or single things, into one file for another machine."),
     "lineage": ("cli.lineage:lineage", "Trace anything to its sources and prompts, and to what became of it."),
+    "stale": ("cli.stale:stale", "Say what rests on settings that a config no longer has."),
     "sql": ("cli.sql:sql", "Ask the database a question in SQL, which cannot change it."),
     "report": ("cli.report:report", "Write a page about a batch or a purpose, to be sent round."),
     "gc": ("cli.gc:gc", "Move what nothing needs to the trash, and clear leftovers away."),

@@ -33,6 +33,7 @@ class Preview:
     rephrase_calls: int
     judge_calls: int
     already_paid: int
+    verdicts_paid: int
     prompt_tokens: int
     completion_tokens: int
     tokenizer: str
@@ -50,7 +51,7 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         everything = list(range(plan.n_records))
         judge = [at for at in everything if not _is_decided_by_people(plan, at)]
         job = _taught(job, None)
-        return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records)
+        return _preview(job, None, everything, judge, n_pending=plan.n_records, n_asked=plan.n_records, n_judged=0)
     with reading(workspace) as reader:
         found = existing(reader, plan)
         state = _state(workspace, reader, plan, found) if plan.is_two_stage else None
@@ -63,7 +64,8 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         rephrase = [at for at in asked if _rephrased(reader, plan, at) is None]
         left = [at for at in pending if at in skipped or not _is_decided_by_people(plan, at)]
         judge = [at for at in left if not _is_judged(reader, plan, at)]
-        return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked))
+        n_judged = len(left) - len(judge)
+        return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked), n_judged=n_judged)
 
 
 def _state(workspace: Workspace, reader: Reader, plan: Plan, found: Row | None) -> State | None:
@@ -102,7 +104,7 @@ def _taught(job: Job, state: State | None) -> Job:
 
 
 def _preview(
-    job: Job, found: Row | None, rephrase: list[int], judge: list[int], *, n_pending: int, n_asked: int
+    job: Job, found: Row | None, rephrase: list[int], judge: list[int], *, n_pending: int, n_asked: int, n_judged: int
 ) -> Preview:
     plan, models = job.plan, models_of(job.plan.config)
     tokenizer = tokenizer_for(plan.config.generation.model)
@@ -125,6 +127,7 @@ def _preview(
         rephrase_calls=len(rephrase),
         judge_calls=len(judge) if plan.judge is not None else 0,
         already_paid=n_asked - len(rephrase),
+        verdicts_paid=n_judged if plan.judge is not None else 0,
         prompt_tokens=sum(tokens[0] for tokens in estimates),
         completion_tokens=sum(tokens[1] for tokens in estimates),
         tokenizer=tokenizer.name,
