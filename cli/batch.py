@@ -109,6 +109,10 @@ def _about(row: Row) -> Iterator[str]:
     yield f"Cost: {usd(row['cost_usd'])}" + (
         f", without {counted(unpriced, 'run')} of unknown price" if unpriced else ""
     )
+    if row["deleted"]:
+        costs = [each["cost_usd"] for each in row["deleted"]]
+        paid = None if None in costs else sum(costs)
+        yield f"Also paid: {usd(paid)} for {counted(len(costs), 'experiment')} deleted since"
 
 
 def _experiment(each: Row, *, verbose: bool) -> Iterator[str]:

@@ -24,7 +24,10 @@ def mlflow() -> None:
 @as_json
 @workspace
 def sync(space: Workspace, rebuild: bool, as_json: bool) -> None:
-    """Log every run that MLflow does not show yet."""
+    """Log every run that MLflow does not show yet, and take out of sight what was deleted."""
+    from tracker.trash import settle_all
+
+    settle_all(space)
     drained = _drain(space, rebuild=rebuild, patience_s=None)
     if as_json:
         show_json({**asdict(drained), "tracking_uri": without_password(space.mlflow_uri)})

@@ -98,7 +98,10 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
     what was done to the agents' files is under `agents`, to those of pools and benchmarks under `pools`, where there
     are any, by paths relative to the workspace.
     """
+    from tracker.trash import settle_all
     from tracker.view import rebuild as rebuild_view
+
+    settle_all(workspace)
 
     def tree(reader: Reader) -> Changes:
         with _bar() as progress:

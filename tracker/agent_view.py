@@ -15,6 +15,7 @@ from tracker.agent_file import agent_file, answers_digest
 from tracker.catalogue import Reader, Row
 from tracker.content import RESTORE
 from tracker.data_view import Files, Kept
+from tracker.deletion import without_pending
 from tracker.errors import Corrupt
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace, name_problem
@@ -87,7 +88,8 @@ def rebuild(workspace: Workspace, reader: Reader) -> Changes:
 
 def check(workspace: Workspace, reader: Reader, only: Collection[int] | None = None) -> list[Difference]:
     """Where the files, or those of ``only`` these agent data sets, differ from the record; changes nothing."""
-    return data_view.check(workspace, _kept(reader, only), only_its_own=only is not None)
+    found = data_view.check(workspace, _kept(reader, only), only_its_own=only is not None)
+    return without_pending(reader, workspace, found, workspace.data_dir)
 
 
 def _kept(reader: Reader, only: Collection[int] | None = None) -> Kept:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker import agent_view, clock
+from tracker import clock
 from tracker.catalogue import Reader, Row
 from tracker.clock import Process
 from tracker.errors import Conflict
 from tracker.paths import SHARED, Workspace
 from tracker.sweeps import has_process, is_held
+from tracker.view_plan import Difference
 
 BATCH, EXPERIMENT, AGENTS, POOL = "batch", "experiment", "agent_dataset", "task_pool"
 RUN, SWEEP = "training_run", "training_sweep"
@@ -59,8 +60,7 @@ _SPENT = """
     SELECT b.name, COUNT(a.prompt_tokens) AS answered, COUNT(a.cost_usd) AS priced, SUM(a.cost_usd) AS cost_usd
     FROM generation_run r JOIN batch b ON b.id = r.batch_id JOIN attempt a ON a.generation_run_id = r.id
     WHERE r.shared_experiment_id = :id GROUP BY b.name ORDER BY b.name"""
-_PENDING = """
-    SELECT kind, paths FROM deletion WHERE settled_at IS NULL AND restored_at IS NULL"""
+_PENDING = "SELECT paths FROM deletion WHERE settled_at IS NULL AND restored_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def _paths(reader: Reader, workspace: Workspace, kind: str, row_id: int) -> Iter
         places = [workspace.experiment_dir(row["dataset"], row["name"]) for row in reader.rows(sql, id=row_id)]
     elif kind == AGENTS:
         name = reader.rows(_NAMES[kind], id=row_id)[0]["name"]
-        places = [workspace.data_dir / agent_view.path_of(name)]
+        places = [workspace.data_dir / "agents" / f"{name}.json"]
     elif kind == POOL:
         places = [workspace.data_dir / reader.rows(_NAMES[kind], id=row_id)[0]["name"]]
     elif kind in {RUN, SWEEP}:
@@ -276,9 +276,12 @@ def is_own(workspace: Workspace, path: Path) -> bool:
     return any(plain.is_relative_to(tree) and plain != tree for tree in trees)
 
 
-def pending(reader: Reader, workspace: Workspace) -> tuple[Path, ...]:
-    """The places of what was deleted and is still to be moved: nothing unknown, and nothing to be mended."""
-    return tuple(workspace.root / path for row in reader.rows(_PENDING) for path in json.loads(row["paths"]))
+def without_pending(reader: Reader, workspace: Workspace, found: Sequence[Difference], root: Path) -> list[Difference]:
+    """``found`` below ``root`` without what was deleted and is still to be moved: nothing unknown, nothing to mend."""
+    pending = [workspace.root / path for row in reader.rows(_PENDING) for path in json.loads(row["paths"])]
+    if not pending:
+        return list(found)
+    return [each for each in found if not any((root / each.path).is_relative_to(path) for path in pending)]
 
 
 def owner(reader: Reader, workspace: Workspace, path: Path) -> str | None:

@@ -5,6 +5,7 @@ What is in here with a good attempt is never paid for again. Rows come in groups
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,8 @@ def save_limits(database: Database, connection: Connection, limits: Mapping[tupl
 def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float, cap_usd: float) -> bool:
     """Allows this run to have spent at most ``total_usd`` in all, if its batch then stays within ``cap_usd``.
 
-    A batch's running processes count with what they are allowed, its other runs with what they paid.
+    A batch's running processes count with what they are allowed, its other runs with what they paid, those of deleted
+    experiments as well.
     """
     with database.writing() as connection:
         rows = connection.execute(
@@ -128,6 +130,8 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
                 func.count(ATTEMPT.c.prompt_tokens),
             ).where(ATTEMPT.c.generation_run_id.in_(others))
         ).one()
+        gone, unpriced = _spent_on_deleted(connection, batch_id)
+        paid, answered = paid + gone, answered + unpriced
         if priced < answered:
             raise BudgetReached(
                 f"The batch holds {answered - priced:,} answers whose price is not known: no cap can hold for it.",
@@ -141,6 +145,15 @@ def reserve(database: Database, run_id: int, batch_id: int, *, total_usd: float,
         mine = {"generation_run_id": run_id, "batch_id": batch_id, "amount_usd": total_usd}
         database.upsert(connection, RESERVATION, [mine], ["generation_run_id"])
     return True
+
+
+def _spent_on_deleted(connection: Connection, batch_id: int) -> tuple[float, int]:
+    """What a batch paid for experiments that are in the trash, or gone; of how many of them it is not known."""
+    batch, deletion = table("batch"), table("deletion")
+    name = connection.execute(select(batch.c.name).where(batch.c.id == batch_id)).scalar_one()
+    paid = connection.execute(select(deletion.c.spent).where(deletion.c.restored_at.is_(None))).scalars()
+    amounts = [spent[name] for spent in map(json.loads, paid) if name in spent]
+    return sum(each for each in amounts if each is not None), amounts.count(None)
 
 
 def end_reservation(connection: Connection, run_id: int) -> None:

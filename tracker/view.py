@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracker.catalogue import Reader, Row, reading
+from tracker.deletion import without_pending
 from tracker.errors import Corrupt
 from tracker.imported import in_view
 from tracker.paths import SHARED, Workspace, name_problem
@@ -85,7 +86,8 @@ def check(
 ) -> list[Difference]:
     """Where the tree, or the directories of ``only`` these experiments, differ from the record; changes nothing.
 
-    Content is compared. ``progress`` gets how many experiments and batches are done, and of how many.
+    Content is compared; what was deleted and is still to be moved is no difference. ``progress`` gets how many
+    experiments and batches are done, and of how many.
     """
     found: list[Difference] = []
     missing: set[str] = set()
@@ -94,7 +96,7 @@ def check(
             missing.update(part.changes.directories)
             found.extend(differences(part.changes, part.tree))
             found.extend(_dangling(part, missing))
-    return found
+    return without_pending(reader, workspace, found, workspace.synthetic_dir)
 
 
 def _checked(
