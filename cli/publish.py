@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.delete import confirm, yes_option
 from cli.listing import left_out, limit_of, limited
 from cli.options import as_json, workspace
 from cli.render import counted, harmless, moment, note, show, show_json
@@ -35,7 +36,7 @@ class Publish(click.Group):
         self.format_commands(ctx, formatter)
 
 
-@click.group(cls=Publish, options_metavar="", subcommand_metavar="{EXPERIMENT --target DIR [OPTIONS] | list [OPTIONS]}")
+@click.group(cls=Publish, options_metavar="", subcommand_metavar="{EXPERIMENT --target DIR [OPTIONS] | list | remove}")
 def publish() -> None:
     """Copy or link a finished data set to where other programs look for it.
 
@@ -114,6 +115,33 @@ def list_publications(place: Workspace, *, limit: int | None, as_json: bool) -> 
         show("\n".join(_listed(place, found)))
     if any(row["mode"] == "symlink" and row["missing"] for row in found.rows):
         note("💾 `synthtrack view rebuild` brings back what links lead to.")
+
+
+@publish.command("remove")
+@click.argument("ref", metavar="EXPERIMENT")
+@click.option(
+    "--keep-files", is_flag=True, help="Leave the files where they are; only forget that they were published."
+)
+@yes_option
+@as_json
+@workspace
+def remove_publications(place: Workspace, *, ref: str, keep_files: bool, yes: bool, as_json: bool) -> None:
+    """Take back what was published of an experiment, so that it can be deleted: its files, and where they were named.
+
+    Files that were added there stay. Refused where published files were changed, unless --keep-files.
+    """
+    from pipeline.unpublish import published, unpublish
+
+    found = published(place, ref)
+    for row in found:
+        note(f"{harmless(place.relative(Path(row['directory'])))}: {harmless(row['state'])}")
+    if found:
+        confirm("Forget this?" if keep_files else "Remove this?", yes=yes)
+        unpublish(place, found, keep_files=keep_files)
+    if as_json:
+        show_json({"removed": [row["directory"] for row in found], "kept_files": keep_files})
+    else:
+        show(f"✅ {counted(len(found), 'publication')} {'forgotten' if keep_files else 'taken back'}.")
 
 
 def _following(reader: Reader, experiment: Row) -> str | None:
