@@ -8,10 +8,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from tracker.errors import Error, Interrupted, StorageError, Unsupported
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "demo": ("cli.demo:demo", "Show the main job end to end, offline, in a new workspace."),
@@ -45,6 +49,7 @@ COMMANDS = {
     "trash": ("cli.trash:trash", "List what was deleted, and empty the trash by age."),
     "backup": ("cli.backup:backup", "Copy the database while it is in use."),
     "restore": ("cli.restore:restore", "Bring back what was deleted, or a backup."),
+    "completion": ("cli.completion:completion", "Let the TAB key complete commands and names in your shell."),
     "mlflow": ("cli.mlflow:mlflow", "Bring MLflow up to date with the record."),
     "ui": ("cli.mlflow:ui", "Start MLflow's user interface on this workspace."),
 }
@@ -56,13 +61,24 @@ class LazyGroup(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name][0].split(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        if context.resilient_parsing:
+            from cli.completing import attach
+
+            attach(name, command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        # Not the group's own way, which imports each command for its help.
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -71,7 +87,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], COMMANDS, n=2)
@@ -132,6 +148,10 @@ def _report(error: Error) -> int:
 
 def main() -> None:
     """The console script."""
+    if "_SYNTHTRACK_COMPLETE" in os.environ:
+        from cli.completion import complete
+
+        sys.exit(complete(cli, os.environ["_SYNTHTRACK_COMPLETE"]))
     sys.exit(run())
 
 
