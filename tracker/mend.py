@@ -16,7 +16,7 @@ from tracker.catalogue import Reader, reading
 from tracker.errors import Corrupt, Error
 from tracker.findings import Finding
 from tracker.paths import Workspace
-from tracker.sample_findings import COUNTED, COUNTS
+from tracker.sample_findings import COUNTS
 from tracker.verify import REBUILD
 from tracker.verify_database import INDEX
 from tracker.verify_mlflow import LOG
