@@ -42,7 +42,7 @@ def report(place: Workspace, *, name: str, output: str | None, wanted: str | Non
             other = "--purpose" if BATCH in subject.roles else "--batch"
             took, left = " and ".join(subject.roles), " and ".join(subject.others)
             note(f"Note: {harmless(subject.name)} is taken as a {took}; it is a {left}, too: {other} reports that.")
-        page = rendered(gather(reader, subject))
+        page = rendered(gather(reader, subject), lambda path: place.relative(Path(path)))
     if output == "-":
         show(page)
         return

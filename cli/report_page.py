@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ class Varying:
     is_long: bool
 
 
-def rendered(report: Report) -> str:
-    """The whole page. The same report gives the same bytes."""
+def rendered(report: Report, place: Callable[[str], str] = str) -> str:
+    """The whole page; ``place`` says how a path is shown. The same report gives the same bytes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -67,7 +67,7 @@ def rendered(report: Report) -> str:
     )  # fmt: skip
     environment.filters |= {
         "usd": usd, "moment": moment, "percent": percent, "points": points, "short": short, "number": number,
-        "counted": counted, "clip": clipped, "p_value": p_value,
+        "counted": counted, "clip": clipped, "p_value": p_value, "place": place,
     }  # fmt: skip
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     given = {
@@ -75,7 +75,7 @@ def rendered(report: Report) -> str:
         "policy": _policy(style), "varying": varying(report), "same": _same(report),
         "labels": labels(report), "findings": list(_findings(report)), "figures": figures,
         "acceptance_scale": _acceptance_scale(report), "accepted_rows": _accepted_rows(report), "mark_of": _mark_of,
-        "panels": [_panel(each) for each in report.accuracies.panels], "changed": changed,
+        "panels": [_panel(each, report) for each in report.accuracies.panels], "changed": changed,
         "versions_of": versions_of, "verdicts": _VERDICTS,
         "states": _STATES, "listed": report.experiments[:MOST_LISTED], "trained": _trained(report),
         "most_text": MOST_TEXT,
@@ -116,7 +116,7 @@ def versions_of(card: Card) -> list[tuple[str, Row]]:
     found: dict[tuple[object, ...], tuple[list[str], Row]] = {}
     for each in card.versions:
         key = tuple(each[name] for name in ("rephrased", "status", "verdict", "decided_by", "decision", "error"))
-        found.setdefault(key, ([], each))[0].append(each["experiment"])
+        found.setdefault(key, ([], each))[0].append(clipped(each["experiment"], 90))
     return [(", ".join(names), each) for names, each in found.values()]
 
 
@@ -128,6 +128,7 @@ def varying(report: Report) -> list[Varying]:
 def _varying(name: str, values: Sequence[Json]) -> Varying:
     counts = Counter(map(canonical_json, values))
     different = list({canonical_json(each): each for each in values}.values())
+    # Sorting keeps the order of the others: their places are the numbers of variants elsewhere.
     different.sort(key=lambda each: (not _is_number(each), each if _is_number(each) else 0))
     shown = tuple(Value(_text(each), counts[canonical_json(each)]) for each in different[:MOST_VALUES])
     return Varying(name, shown, len(different) - len(shown), any(map(is_long, different)))
@@ -200,7 +201,7 @@ def _mark_of(experiment: Experiment) -> Mark:
     return Mark(experiment.acceptance.rate or 0.0, experiment.acceptance.interval)
 
 
-def _panel(panel: Panel) -> dict[str, Any]:
+def _panel(panel: Panel, report: Report) -> dict[str, Any]:
     """What the template draws of a panel: its scale, marks, baselines and what they mean in words."""
     lines = [*_baseline("zero-shot", panel.zero_shot), *_baseline("majority", panel.majority)]
     shares = [share for _, share in lines]
@@ -213,7 +214,22 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "names": [point_name(panel, each) for each in panel.points], "said": list(_said(panel)),
         "over": [(name, _over(panel, name, lines)) for name in numeric(panel)[:3]],
         "intervals": [_interval(each) for each in panel.points],
+        "cells": [[_cell(point, name, report) for name in panel.varied] for point in panel.points],
     }  # fmt: skip
+
+
+def _cell(point: Point, name: str, report: Report) -> str:
+    """A value in a table, a long text as the variant that the settings have it under."""
+    value = point.values[name]
+    if value is None:
+        return "-" if point.is_original else "not set"
+    known = report.settings.different.get(name, []) if report.settings is not None else []
+    if any(map(is_long, known)):
+        variants = list(dict.fromkeys(map(canonical_json, known)))
+        key = canonical_json(value)
+        if key in variants:
+            return f"variant {variants.index(key) + 1}"
+    return clipped(number(value), 40)
 
 
 def _baseline(name: str, found: tuple[float, float] | None) -> Iterator[tuple[str, float]]:
