@@ -108,12 +108,12 @@ def _apply(workspace: Workspace, data: Data, planned: Sequence[Planned]) -> None
 def _described(workspace: Workspace, data: Data, place: Place) -> tuple[Row, bytes]:
     """The row of a publication, and the content of its metadata file."""
     experiment, now, who = data.experiment, clock.to_text(clock.now()), _user()
-    home = workspace.experiment_dir(experiment["dataset"], experiment["name"])
+    home = workspace.root / listings.data_path(workspace, experiment)
     metadata = {
         "fingerprint": experiment["fingerprint"],
         "digest": experiment["digest"],
         "experiment": experiment["reference"],
-        "source": {"path": str(home / experiment["dataset"]), "data_digest": experiment["data_digest"]},
+        "source": {"path": str(home), "data_digest": experiment["data_digest"]},
         "source_dataset": {
             "digest": experiment["source_digest"],
             "origin": experiment["source_origin"],

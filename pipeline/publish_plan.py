@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tracker.catalogue import Reader, Row
 from tracker.errors import Conflict
+from tracker.listings import data_path
 from tracker.paths import Workspace
 from tracker.publications import ARCHIVE, COPY, digests, published_at
 from tracker.publish_places import Place
@@ -78,8 +79,7 @@ def links(workspace: Workspace, place: Place, data: Data) -> dict[str, str]:
     """The target of each link, relative where both ends lie in the workspace; nothing where files are copied."""
     if place.mode == COPY:
         return {}
-    dataset = data.experiment["dataset"]
-    home = workspace.experiment_dir(dataset, data.experiment["name"]) / dataset
+    home = workspace.root / data_path(workspace, data.experiment)
     real = Path(os.path.realpath(home))
     if place.directory.is_relative_to(workspace.root) and real.is_relative_to(workspace.root):
         home = Path(os.path.relpath(real, place.directory))

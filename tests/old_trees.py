@@ -1,4 +1,4 @@
-"""A tree as the older system left it, made by hand: two experiments, two batches, and what goes wrong with such trees."""
+"""A tree as the older system left it, made by hand, with what goes wrong in such trees."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 ORIGINALS = [
-    {"premise": f"The man number {number} left.", "choice1": "He was late.", "choice2": "He slept.", "question": "cause",
-     "idx": number, "label": number % 2}
+    {"premise": f"The man number {number} left.", "choice1": "He was late.", "choice2": "He slept.",
+     "question": "cause", "idx": number, "label": number % 2}
     for number in range(6)
 ]  # fmt: skip
 PROMPT = "Say it in other words: {premise}\n"
@@ -100,7 +100,7 @@ def write_experiment(home: Path, temperature: float, *, directly: bool = False, 
 
 
 def write_tree(project: Path) -> Path:
-    """Two experiments (one with a wrong fingerprint and a literal key), two batches, a dead link, a hollow directory."""
+    """Two experiments (one with a wrong fingerprint and literal keys), two batches, a dead link, a hollow directory."""
     write_originals(project)
     synthetic = project / "Data_v2" / "synthetic"
     copa = synthetic / "_shared" / "Copa"

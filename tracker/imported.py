@@ -65,7 +65,7 @@ def splits(reader: Reader, experiment: Row) -> dict[str, Row]:
 def view_files(reader: Reader, experiment: Row) -> dict[str, bytes]:
     """The content of an imported experiment's files by path below its directory in the view, but for our own three.
 
-    Splits that were not found with it come from its source. Raises Corrupt.
+    Splits that were not found with it come from its source, unless it stays where it is. Raises Corrupt.
     """
     dataset = experiment["dataset"]
     files, there = {}, set()
@@ -73,7 +73,8 @@ def view_files(reader: Reader, experiment: Row) -> dict[str, bytes]:
         there.add(row["split"])
         if row["path"] not in OWN:
             files[view_path(dataset, row)] = _content(row, row["path"])
-    for row in reader.rows(_COPIED, id=experiment["source_dataset_id"]):
+    copied = [] if experiment["directory"] is not None else reader.rows(_COPIED, id=experiment["source_dataset_id"])
+    for row in copied:
         if row["split"] not in there:
             files.setdefault(f"{dataset}/{row['filename']}", _content(row, row["filename"]))
     return files

@@ -165,15 +165,12 @@ def _insert(database: Database, connection: Connection, wanted: WantedImport) ->
 def _insert_samples(connection: Connection, wanted: WantedImport, experiment_id: int) -> None:
     if not wanted.samples:
         return
-    records = dict(
-        connection.execute(
-            select(SOURCE_RECORD.c.position, SOURCE_RECORD.c.id)
-            .join(SOURCE_SPLIT, SOURCE_SPLIT.c.id == SOURCE_RECORD.c.source_split_id)
-            .where(SOURCE_SPLIT.c.source_dataset_id == wanted.source_dataset_id, SOURCE_SPLIT.c.content.is_(None))
-        )
-        .tuples()
-        .all()
+    positions = (
+        select(SOURCE_RECORD.c.position, SOURCE_RECORD.c.id)
+        .join(SOURCE_SPLIT, SOURCE_SPLIT.c.id == SOURCE_RECORD.c.source_split_id)
+        .where(SOURCE_SPLIT.c.source_dataset_id == wanted.source_dataset_id, SOURCE_SPLIT.c.content.is_(None))
     )
+    records = {row.position: row.id for row in connection.execute(positions)}
     now = _now()
     rows: Iterable[Row] = (
         {

@@ -21,6 +21,7 @@ from tracker.imported import in_view
 from tracker.paths import SHARED, Workspace, name_problem
 from tracker.view_plan import (
     DIRECTORY,
+    LINK,
     Changes,
     Difference,
     Entry,
@@ -150,12 +151,13 @@ def _bring(
             done.append(Changes(directories=(home,)))
             continue
         done += [part.bring(root, tree) for part in _experiment(root, record, experiments[home], problems)]
+    links, older = dict[str, str](), set[str]()
     try:
-        links = record.links(ids)
+        links, older = record.links(ids)
     except Corrupt as error:
         problems.append(Difference("batch links", "contradiction", error.message))
-        links = {}
     tree_of_links = look(root, links)
+    links = _without_older(links, older, tree_of_links)
     done.append(Part(plan(Wanted(links=links), tree_of_links), tree_of_links).bring(root, tree))
     return union(done)
 
@@ -222,18 +224,26 @@ def _batch(
     """A batch's links; ``spare`` leaves alone those that look like the view's and are not in the record."""
     rows = record.members(batch)
     name = batch["name"]
+    tree = walk(root, name, 2)
     try:
-        links = dict(link_of(name, row) for row in rows if is_finished(row) and record.is_linked(row))
+        linked = [(link_of(name, row), row) for row in rows if is_finished(row) and record.is_linked(row)]
     except Corrupt as error:
         problems.append(Difference(name, "contradiction", error.message))
         return
     unfinished = {f"{name}/{row['dataset']}/{row['name']}" for row in rows if not is_finished(row)}
-    tree = walk(root, name, 2)
-    known = {name, *(f"{name}/{row['dataset']}" for row in rows)}
+    older = {path for (path, _), row in linked if row["directory"] is not None}
+    links = _without_older(dict(link for link, _ in linked), older, tree)
+    known = {name, *(older - links.keys()), *(f"{name}/{row['dataset']}" for row in rows)}
     own = {path for path, entry in tree.items() if own_link(path, entry)}
     known |= {parent_of(path) for path in own}
     known |= own if spare else set()
     yield Part(plan(Wanted(links=links, known=known, unfinished=unfinished), tree), tree)
+
+
+def _without_older(links: Mapping[str, str], older: set[str], tree: Mapping[str, Entry]) -> dict[str, str]:
+    """``links`` without those to data in its ``older`` place that are there: however they lead to it, they stay."""
+    there = {path for path in older if path in tree and tree[path].kind == LINK}
+    return {path: target for path, target in links.items() if path not in there}
 
 
 def _record(workspace: Workspace, reader: Reader) -> Record:

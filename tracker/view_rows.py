@@ -90,10 +90,14 @@ class Record:
         }
         return {home_of(row): row["id"] for row in experiments}, files
 
-    def links(self, ids: Sequence[int]) -> dict[str, str]:
-        """The batch links of ``ids`` with their targets, at most MAX_LINKS. Raises Corrupt."""
+    def links(self, ids: Sequence[int]) -> tuple[dict[str, str], set[str]]:
+        """The batch links of ``ids`` with their targets, at most MAX_LINKS; and which lead to data in its older place.
+
+        Raises Corrupt.
+        """
         rows = sorted(self._of(_LINKS, ids, limit=MAX_LINKS), key=lambda row: str(row["created_at"]), reverse=True)
-        return dict(link_of(row["batch"], row) for row in rows[:MAX_LINKS] if self.is_linked(row))
+        linked = [(*link_of(row["batch"], row), row["directory"]) for row in rows[:MAX_LINKS] if self.is_linked(row)]
+        return {path: target for path, target, _ in linked}, {path for path, _, place in linked if place is not None}
 
     def in_place(self, experiment: Row) -> Iterator[str]:
         """The directories of the tree in which an experiment lies that was imported where it stands."""

@@ -211,7 +211,7 @@ def test_gives_json_named_as_the_columns(root: Path, capsys: pytest.CaptureFixtu
         "strategy", "field_to_rephrase", "record_limit", "draw", "purpose", "description", "original_batch",
         "n_batches", "n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed", "acceptance_rate",
         "prompt_tokens", "completion_tokens", "cost_usd", "cost_per_accepted_usd", "created_at", "completed_at",
-        "data_digest",
+        "data_digest", "legacy_fingerprint", "directory", "train_path",
     ]  # fmt: skip
     assert experiment["reused"] is False
     assert experiment["acceptance_rate"] == 0.75
