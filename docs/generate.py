@@ -1,7 +1,8 @@
 """Writes the pages that are made from the code: ``python -m docs.generate``; with ``--check`` it only compares.
 
 schema.md from the tables, errors.md from the error tree, cli.md from the commands, configuration.md (of `generate`),
-training.md (of `train`), perspectives_configuration.md and pool-configuration.md (of `pool`) from the specs.
+training.md (of `train`), perspectives_configuration.md and pool-configuration.md (of `pool`) from the specs, queries.md
+from the questions that `sql --schema` prints.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlmodel import SQLModel
 
 import tracker.schema
 from cli.main import COMMANDS, LazyGroup, cli
+from docs import queries as questions
 from pipeline.perspectives.specs import AgentModelSpec, DataConfigSpec, PerspectivesConfig, PerspectiveSpec
 from pipeline.pools.specs import BenchmarksConfig, BenchmarkSpec, MixingSpec, PoolConfig, StreamSpec
 from pipeline.specs import (
@@ -239,10 +241,15 @@ def pools() -> str:
     return "\n".join(lines)
 
 
+def queries() -> str:
+    """Questions in SQL, and what the views behind them mean."""
+    return f"{HEAD}\n{questions.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "schema.md": schema, "errors.md": error_tree, "cli.md": commands, "configuration.md": configuration,
     "training.md": training, "perspectives_configuration.md": perspectives,
-    "pool-configuration.md": pools,
+    "pool-configuration.md": pools, "queries.md": queries,
 }  # fmt: skip
 
 
