@@ -172,4 +172,4 @@ def _renewal(config: str, overrides: tuple[str, ...], each: Preview) -> Iterator
     yield f"   Tokens: {tokens}"
     yield f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}"
     if each.unpriced:
-        yield f"   No price is known for {', '.join(map(render.harmless, each.unpriced))}"
+        yield f"   No price is known for {', '.join(map(render.harmless, dict.fromkeys(each.unpriced)))}"

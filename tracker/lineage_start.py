@@ -57,8 +57,8 @@ class Start:
 
 def find(reader: Reader, workspace: Workspace, ref: str) -> Start:
     """What ``ref`` means. Raises UnknownReference: close matches, or what a beginning could be."""
-    # What is not UTF-8 is in no name.
-    text = ref.strip().rstrip("/").encode(errors="replace").decode()
+    # What is not UTF-8, or has a NUL, is in no name.
+    text = "" if "\0" in ref else ref.strip().rstrip("/").encode(errors="replace").decode()
     if text:
         for way in (_by_digits, _by_name, _by_path, _by_directory_above):
             if (found := way(reader, workspace, text)) is not None:
@@ -111,7 +111,7 @@ def _only(text: str, rows: Sequence[Row]) -> Start | None:
         shown = [*named[:_NAMED], *(["  ... and more"] if len(named) > _NAMED else [])]
         hint = "\n".join(["It could be:", *shown])
         raise UnknownReference("single thing whose fingerprint or id begins with", text, hint=hint)
-    return Start(meant[0][0], tuple(each for _, each in meant)) if meant else None
+    return Start(meant[0][0], tuple(sorted(each for _, each in meant))) if meant else None
 
 
 def _by_name(reader: Reader, workspace: Workspace, text: str) -> Start | None:
@@ -144,7 +144,15 @@ def _by_path(reader: Reader, workspace: Workspace, text: str) -> Start | None:
             return Start(kind, (row,))
     if (row := _published_below(reader, workspace, paths)) is not None:
         return Start(PUBLICATION, (row,))
-    return _by_origin(reader, workspace, paths) or _batch_directory(reader, workspace, paths)
+    found = _by_origin(reader, workspace, paths) or _batch_directory(reader, workspace, paths)
+    return found or _file_of_experiment(reader, workspace, text)
+
+
+def _file_of_experiment(reader: Reader, workspace: Workspace, text: str) -> Start | None:
+    for above in list(Path(text).parents)[:2]:
+        if (found := references.named(reader, workspace, str(above))) is not None:
+            return Start(EXPERIMENT, (found.id,), found.batch)
+    return None
 
 
 def _paths(workspace: Workspace, text: str) -> Iterable[Path]:
