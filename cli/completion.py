@@ -19,9 +19,10 @@ from cli.render import show
 
 VARIABLE = "_SYNTHTRACK_COMPLETE"
 PROGRAM = "synthtrack"
-# Readline quotes what it takes for file names; of others it would take a directory of that name for what is meant.
+# Within quotes readline knows best what to do with a name, if it takes it for that of a file; but then it takes a
+# directory of the same name for what is meant, and leaves dollars bare.
 _BASH = r"""%(complete_func)s() {
-    local type value IFS=''
+    local type value quoted=() IFS=''
     COMPREPLY=()
     while IFS=',' read -r type value; do
         case "$type" in
@@ -32,7 +33,14 @@ _BASH = r"""%(complete_func)s() {
     done < <(COMP_TYPED="${COMP_LINE:0:$COMP_POINT}" COMP_WORD="$2" %(complete_var)s=bash_complete \
         "${1/#\~/$HOME}" 2>/dev/null)
     if [[ "${COMPREPLY[*]}" == *[!A-Za-z0-9_./@%%+,:=-]* ]]; then
-        compopt -o filenames
+        if [[ "${COMP_WORDS[COMP_CWORD]}" == [\"\']* ]]; then
+            compopt -o filenames
+        else
+            for value in "${COMPREPLY[@]}"; do
+                quoted+=("$(printf %%q "$value")")
+            done
+            COMPREPLY=("${quoted[@]}")
+        fi
     fi
 }
 complete -o nosort -F %(complete_func)s %(prog_name)s
@@ -76,13 +84,31 @@ class Bash(BashComplete):
         return f"{item.type},{shown}"
 
 
-class Fish(FishComplete):
+class _Whole(ShellComplete):
+    """Gives the word as a whole, since these shells replace all of ``--batch=b``."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        name, equals, _ = incomplete.partition("=")
+        self._before = name + equals if equals and name.startswith("--") else ""
+        return args, incomplete
+
+    def format_completion(self, item: CompletionItem) -> str:
+        item.value = f"{self._before}{item.value}" if item.type == "plain" else item.value
+        return super().format_completion(item)
+
+
+class Zsh(_Whole, ZshComplete):
+    """Click's own script."""
+
+
+class Fish(_Whole, FishComplete):
     """Keeps commas in names."""
 
     source_template = _FISH
 
 
-SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fish": Fish}
+SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 
 @click.command()
