@@ -155,7 +155,7 @@ SOURCES: dict[str, Source] = {
     **dict.fromkeys(("training.ref", "result.ref", "result.refs", "of_sweeps"), trainings),
     **dict.fromkeys(("perspectives.ref", "perspectives.refs"), agent_data_sets),
     **dict.fromkeys(("pool.ref", "pool.refs", "pool.first", "pool.second"), pools),
-    **dict.fromkeys(("verify.refs", "lineage.ref"), ANYTHING),
+    **dict.fromkeys(("verify.refs", "lineage.ref", "export.refs"), ANYTHING),
     **{f"result.{name}": values_of(name) for name in ("purpose", "task", "model", "method")},
     "result.data": several(values_of("data"), experiments),
     "result best.by": settings,
