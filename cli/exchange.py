@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cli import render
 from cli.listing import bring_files_up_to_date, bring_pools_up_to_date, bring_up_to_date
 from tracker.catalogue import reading
-from tracker.paths import Workspace
+from tracker.paths import Workspace, is_new
 
 if TYPE_CHECKING:
     from tracker.exchange import Taken
@@ -52,6 +52,8 @@ def import_archive(
 
     limits = Limits() if max_bytes is None else Limits(n_bytes=max_bytes, ratio=None)
 
+    if is_new(workspace):
+        render.note_new_workspace(workspace.root, dry_run=dry_run)
     taken = take(workspace, path, command=command_line(), dry_run=dry_run, limits=limits)
     if as_json:
         told = asdict(taken)

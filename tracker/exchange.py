@@ -30,7 +30,7 @@ from tracker.exchange_places import Places
 from tracker.fingerprint import Json
 from tracker.paths import Workspace, name_problem
 from tracker.schema import table
-from tracker.view_tree import explained, place_beside, removed_on_error, sync_directory
+from tracker.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -101,6 +101,7 @@ def export(
             else:
                 left_out.append((f"{directory}/{name}", problem))
     about = {"kind": "export", "what": what, "places": Places.of(workspace).to_json(), "models": models}
+    clear_leftovers(path.parent)
     beside = place_beside(path.parent)
     with explained(workspace), removed_on_error(beside):
         archive.write(beside, bundle, about, files)
@@ -123,6 +124,7 @@ def take(
         with open_database(workspace) as database:
             if dry_run:
                 return _rehearsed(workspace, database, found)
+            clear_leftovers(workspace.results_dir)
             beside = place_beside(workspace.results_dir)
             with explained(workspace), removed_on_error(beside):
                 staged = _staged(workspace, database, found, beside)
