@@ -84,7 +84,7 @@ def sql(
             show(as_table(answer.columns, list(chain.from_iterable(rows)), cut=sys.stdout.isatty()))
         if rows.is_cut:
             note(f"💾 Only the first {counted(most, 'row')}; --limit 0 prints all.")
-        elif rows.n == 0:
+        elif rows.n == 0 and not (as_csv or as_json):
             note(_NO_ROWS)
 
 

@@ -51,6 +51,9 @@ COMMANDS: tuple[list[str], ...] = (
     ["path", "list"],
     ["path", "list", "--format", "table"],
     ["publish", "list"],
+    ["sql", "SELECT * FROM batch_cost"],
+    ["sql", "SELECT * FROM experiment_setting", "--json"],
+    ["sql", "--schema"],
     ["path", "resolve", "Data_v2/synthetic/_shared/Copa/temp07_topp10_gpt4o"],
 )
 OF_RESULTS: tuple[list[str], ...] = (

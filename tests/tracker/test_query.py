@@ -181,7 +181,7 @@ def test_ctrl_c_stops_a_query_at_once(sqlite: Workspace) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         started.wait(1.5)
     started.send_signal(signal.SIGINT)
-    assert (started.communicate(timeout=60)[1], started.returncode) == ("Error: Interrupted.\n", 130)
+    assert (started.communicate(timeout=60)[1].strip(), started.returncode) == ("Error: Interrupted.", 130)
 
 
 @pytest.mark.parametrize(
