@@ -279,9 +279,13 @@ def is_own(workspace: Workspace, path: Path) -> bool:
 def without_pending(reader: Reader, workspace: Workspace, found: Sequence[Difference], root: Path) -> list[Difference]:
     """``found`` below ``root`` without what was deleted and is still to be moved: nothing unknown, nothing to mend."""
     pending = [workspace.root / path for row in reader.rows(_PENDING) for path in json.loads(row["paths"])]
-    if not pending:
-        return list(found)
-    return [each for each in found if not any((root / each.path).is_relative_to(path) for path in pending)]
+
+    def concerns(each: Difference) -> bool:
+        place = root / each.path
+        above = each.what == "unknown" and any(path.is_relative_to(place) for path in pending)
+        return above or any(place.is_relative_to(path) for path in pending)
+
+    return [each for each in found if not (pending and concerns(each))]
 
 
 def owner(reader: Reader, workspace: Workspace, path: Path) -> str | None:

@@ -21,7 +21,7 @@ from tracker.errors import Conflict, Error
 from tracker.paths import Workspace
 from tracker.trash_files import Kept
 from tracker.view_plan import link_target
-from tracker.view_tree import explained, place_beside, removed_on_error, sync_directory, writing
+from tracker.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory, writing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -128,7 +128,7 @@ def settle(workspace: Workspace, database: Database) -> list[str]:
     """
     with database.reading() as connection:
         reader = database.reader_on(connection)
-        rows = [row for row in reader.rows(_UNSETTLED) if json.loads(row["paths"])]
+        rows = [row for row in reader.rows(_UNSETTLED) if row["paths"] != "[]" or not _concerns_mlflow(row)]
         taken = {
             path for row in rows for path in json.loads(row["paths"])
             if row["restored_at"] is None and deletion.owner(reader, workspace, workspace.root / path) is not None
@@ -154,6 +154,8 @@ def settle_all(workspace: Workspace) -> list[str]:
 
     Raises StorageError, Conflict where another process is writing the tree.
     """
+    with explained(workspace):
+        clear_leftovers(workspace.trash_dir)
     with reading(workspace) as reader:
         if not has_pending(reader):
             return []

@@ -77,13 +77,13 @@ def place_in_trash(workspace: Workspace, entry: str, path: str) -> Path:
 def move_out(workspace: Workspace, entry: str, path: str) -> None:
     """Moves what lies at ``path`` into the trash; nothing where it is there already."""
     source, kept = workspace.root / path, place_in_trash(workspace, entry, path)
-    if not os.path.lexists(source):
-        return
     number = 1
-    while os.path.lexists(kept):
+    while os.path.lexists(source) and os.path.lexists(kept):
         number += 1
         kept = kept.with_name(f"{Path(path).name}~{number}")
-    move(source, kept)
+    if os.path.lexists(source):
+        move(source, kept)
+    # Also where a process was killed that had just moved it.
     _remove_empty(workspace, source.parent)
 
 
@@ -144,6 +144,8 @@ def _remove_empty(workspace: Workspace, directory: Path) -> None:
     while directory not in trees and any(directory.is_relative_to(tree) for tree in trees):
         try:
             directory.rmdir()
+        except FileNotFoundError:
+            pass
         except OSError:
             return
         directory = directory.parent
@@ -154,7 +156,7 @@ def unlink_own(workspace: Workspace, path: str, target: str) -> None:
     link = workspace.root / path
     if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115  text, as the view writes it
         link.unlink()
-        _remove_empty(workspace, link.parent)
+    _remove_empty(workspace, link.parent)
 
 
 def moment_of(name: str) -> datetime | None:
