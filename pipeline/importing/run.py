@@ -111,7 +111,7 @@ class TreeImport:
         reference = f"{prepared.dataset}/{done.name} ({done.fingerprint})"
         told: dict[str, tuple[Callable[[str, str, str], None], str]] = {
             "taken": (self.report.taken, _as_what(prepared, reference)),
-            "known": (self.report.known, f"{reference} is in the record"),
+            "known": (self.report.known, _known_as(prepared.found, reference, done.name)),
             "moved": (self.report.taken, f"{reference} is in the record; its directory is here now"),
             "copied": (self.report.taken, f"{reference} is in the record; copied into the workspace's tree"),
             "different": (self.report.wrong, f"{reference} has these settings and other data in the record: not taken"),
@@ -264,6 +264,11 @@ def _foresee(job: TreeImport, progress: Progress) -> None:
     with reading(workspace) as reader:
         job.reader = reader
         _take_all(job, progress)
+
+
+def _known_as(found: Found, reference: str, name: str) -> str:
+    same = name == found.name or name.startswith(f"{found.name}_")
+    return f"{reference} is in the record" if same else f"the same as {reference}, which is in the record"
 
 
 def _as_what(prepared: Prepared, reference: str) -> str:
