@@ -135,12 +135,8 @@ def _by_path(reader: Reader, workspace: Workspace, text: str) -> Start | None:
     # The nearest directory decides: results lie below a purpose, published data sets below a target.
     above = [each for path in paths for each in (path, *path.parents) if each != each.parent]
     names = list(dict.fromkeys(workspace.relative(each) for each in above))
-    for kind, table, where in (
-        (TRAINING, "training_run", ""),
-        (PUBLICATION, "publication", ""),
-        (EXPERIMENT, "shared_experiment", "import_run_id IS NOT NULL AND"),
-    ):
-        if (row := _in(reader, table, where, names)) is not None:
+    for kind in (TRAINING, PUBLICATION):
+        if (row := _in(reader, kind, names)) is not None:
             return Start(kind, (row,))
     if (row := _published_below(reader, workspace, paths)) is not None:
         return Start(PUBLICATION, (row,))
@@ -166,14 +162,14 @@ def _paths(workspace: Workspace, text: str) -> Iterable[Path]:
     return found
 
 
-def _in(reader: Reader, table: str, where: str, names: Sequence[str]) -> int | None:
+def _in(reader: Reader, table: str, names: Sequence[str]) -> int | None:
     """The newest row whose directory is one of ``names``, of which the first that has one counts."""
     some = names[:200]
     marks = ", ".join(f":n{at}" for at in range(len(some)))
     if not some:
         return None
     rows = reader.rows(
-        f"SELECT id, directory FROM {table} WHERE {where} directory IN ({marks}) ORDER BY id DESC",
+        f"SELECT id, directory FROM {table} WHERE directory IN ({marks}) ORDER BY id DESC",
         **{f"n{at}": name for at, name in enumerate(some)},
     )
     rows.sort(key=lambda row: some.index(row["directory"]))
@@ -184,7 +180,7 @@ def _published_below(reader: Reader, workspace: Workspace, paths: Iterable[Path]
     """What was published right below a path, where that is one data set: the target of `publish`."""
     datasets = [row["name"] for row in reader.rows("SELECT DISTINCT dataset AS name FROM publication")]
     names = [workspace.relative(path / name) for path in paths for name in datasets]
-    found = {_in(reader, "publication", "", [name]) for name in names} - {None}
+    found = {_in(reader, PUBLICATION, [name]) for name in names} - {None}
     return found.pop() if len(found) == 1 else None
 
 

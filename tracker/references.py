@@ -163,7 +163,9 @@ def _imported(reader: Reader, workspace: Workspace, text: str) -> Found | None:
                     shared = home.parents[2] / SHARED / home.parent.name / home.name
                     homes.setdefault(_stored(workspace, shared), home.parent.parent.name)
     names = {f"d{number}": home for number, home in enumerate(homes)}
-    sql = f"SELECT id, directory FROM shared_experiment WHERE directory IN ({', '.join(f':{name}' for name in names)})"
+    marks = ", ".join(f":{name}" for name in names)
+    # Only what was imported has a directory, and there is an index that tells which that is.
+    sql = f"SELECT id, directory FROM shared_experiment WHERE import_run_id > 0 AND directory IN ({marks})"
     for row in reader.rows(sql, **names):
         return Found(row["id"], homes[row["directory"]] or _batch_in(reader, row["id"], text))
     return None
