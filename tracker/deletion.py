@@ -1,4 +1,4 @@
-"""What deleting something comes to, and what forbids it: pure, over the rows that a Reader gives.
+"""What deleting something comes to, and what forbids it: over the rows that a Reader gives; nothing is changed.
 
 What is deleted goes to the trash (tracker.trash). The ledger of requests and answers is never deleted.
 """
@@ -18,7 +18,7 @@ from tracker.catalogue import Reader, Row
 from tracker.clock import Process
 from tracker.errors import Conflict
 from tracker.paths import SHARED, Workspace
-from tracker.sweeps import has_process, is_held
+from tracker.sweeps import has_process, is_held, log_file
 from tracker.view_plan import Difference
 
 BATCH, EXPERIMENT, AGENTS, POOL = "batch", "experiment", "agent_dataset", "task_pool"
@@ -43,7 +43,9 @@ _OUTBOX = {
     AGENTS: "JOIN agent_run r ON r.id = o.agent_run_id WHERE r.agent_dataset_id = :id",
     POOL: """LEFT JOIN pool_validation v ON v.id = o.pool_validation_id
              WHERE o.task_pool_id = :id OR v.task_pool_id = :id""",
-    RUN: "WHERE o.training_run_id = :id",
+    RUN: """LEFT JOIN training_run r ON r.id = :id
+            WHERE o.training_run_id = :id OR (o.training_sweep_id = r.training_sweep_id AND NOT EXISTS (
+                SELECT 1 FROM training_run x WHERE x.training_sweep_id = r.training_sweep_id AND x.id <> :id))""",
     SWEEP: """LEFT JOIN training_run r ON r.id = o.training_run_id
               WHERE o.training_sweep_id = :id OR r.training_sweep_id = :id""",
 }
@@ -97,8 +99,14 @@ class Plan:
 
 
 def plan(reader: Reader, workspace: Workspace, kind: str, row_id: int, *, from_batches: bool = False) -> Plan:
-    """What deleting that row comes to; ``from_batches``: an experiment is taken out of its batches by that."""
-    named = reader.rows(_NAMES[kind], id=row_id)[0]
+    """What deleting that row comes to; ``from_batches``: an experiment is taken out of its batches by that.
+
+    Raises Conflict where another process has just deleted it.
+    """
+    rows = reader.rows(_NAMES[kind], id=row_id)
+    if not rows:
+        raise Conflict(f"The {WORDS[kind]} was deleted at this moment.", hint="`synthtrack trash list` shows it.")
+    named = rows[0]
     name = str(named["name"])
     reasons: dict[str, Callable[[], Iterator[Reason]]] = {
         BATCH: lambda: _making_in(reader, row_id),
@@ -252,9 +260,12 @@ def _paths(reader: Reader, workspace: Workspace, kind: str, row_id: int) -> Iter
         column = "id" if kind == RUN else "training_sweep_id"
         sql = f"SELECT directory FROM training_run WHERE {column} = :id AND import_run_id IS NULL ORDER BY id"
         places = [workspace.root / row["directory"] for row in reader.rows(sql, id=row_id)]
+        if kind == SWEEP:
+            sweep = reader.rows("SELECT uuid, purpose FROM training_sweep WHERE id = :id", id=row_id)[0]
+            places.append(log_file(workspace, sweep))
     else:
         places = []
-    yield from (workspace.relative(path) for path in places if is_own(workspace, path))
+    yield from (workspace.relative(path) for path in places if is_own(workspace, path) and os.path.lexists(path))
 
 
 def _links(reader: Reader, workspace: Workspace, kind: str, row_id: int) -> Iterator[str]:
