@@ -17,6 +17,8 @@ from cli.result_words import percent
 
 ROW = 26
 """Pixels."""
+MOST_ROWS = 40
+"""Of one figure."""
 _LINES = ("majority", "zero-shot")
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _MOST_TICKS = 6

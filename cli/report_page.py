@@ -5,32 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup, escape
 
 from cli import report_figures as figures
 from cli.render import counted, harmless, moment, usd
-from cli.report_figures import Mark, Scale, Spot
-from cli.result_words import chance, number, p_value, percent, points
+from cli.report_figures import MOST_ROWS, Mark, Scale
+from cli.report_panel import MOST_TEXT, clipped, drawn, findings, share_range, trained
+from cli.result_words import number, p_value, percent, points
 from pipeline.differences import differences
 from tracker.batch_report import Experiment, Report
 from tracker.catalogue import Row
 from tracker.compare import is_long, short
 from tracker.fingerprint import Json, canonical_json
-from tracker.report_accuracy import ALPHA, Panel, Point, numeric
 from tracker.report_samples import Card, spread
-from tracker.result_plots import is_logarithmic
 
 SIGN = "synthtrack report"
 """The generator that the page names, by which its file is known again."""
-MOST_TEXT = 700
 MOST_VALUE = 4_000
-MOST_ROWS = 40
-"""Of one figure."""
 MOST_LISTED = 60
 MOST_VALUES = 12
 """Of one setting."""
@@ -67,17 +62,17 @@ def rendered(report: Report, place: Callable[[str], str] = str) -> str:
     )  # fmt: skip
     environment.filters |= {
         "usd": usd, "moment": moment, "percent": percent, "points": points, "short": short, "number": number,
-        "counted": counted, "clip": clipped, "p_value": p_value, "place": place,
+        "counted": counted, "clip": clipped, "p_value": p_value, "place": place, "range": share_range,
     }  # fmt: skip
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     given = {
         "r": report, "sign": SIGN, "style": Markup(style),  # noqa: S704  a file of our own
         "policy": _policy(style), "varying": varying(report), "same": _same(report),
-        "labels": labels(report), "findings": list(_findings(report)), "figures": figures,
+        "labels": labels(report), "findings": list(findings(report)), "figures": figures,
         "acceptance_scale": _acceptance_scale(report), "accepted_rows": _accepted_rows(report), "mark_of": _mark_of,
-        "panels": [_panel(each, report) for each in report.accuracies.panels], "changed": changed,
+        "panels": [drawn(each, report) for each in report.accuracies.panels], "changed": changed,
         "versions_of": versions_of, "verdicts": _VERDICTS,
-        "states": _STATES, "listed": report.experiments[:MOST_LISTED], "trained": _trained(report),
+        "states": _STATES, "listed": report.experiments[:MOST_LISTED], "trained": trained(report),
         "most_text": MOST_TEXT,
     }  # fmt: skip
     return environment.get_template("report.html").render(**given)
@@ -93,11 +88,6 @@ def _shown(value: object) -> object:
     if isinstance(value, Markup):
         return value
     return harmless(value) if isinstance(value, str) else "-" if value is None else value
-
-
-def clipped(text: str, most: int = MOST_TEXT) -> str:
-    """``text``, or its beginning and how long it is."""
-    return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters in all)"
 
 
 def changed(original: str, rephrased: str) -> Markup:
@@ -199,138 +189,3 @@ def _accepted_rows(report: Report) -> list[Experiment]:
 def _mark_of(experiment: Experiment) -> Mark:
     assert experiment.acceptance is not None
     return Mark(experiment.acceptance.rate or 0.0, experiment.acceptance.interval)
-
-
-def _panel(panel: Panel, report: Report) -> dict[str, Any]:
-    """What the template draws of a panel: its scale, marks, baselines and what they mean in words."""
-    lines = [*_baseline("zero-shot", panel.zero_shot), *_baseline("majority", panel.majority)]
-    shares = [share for _, share in lines]
-    for point in panel.points:
-        shares += [point.mean, *(point.pool.interval or ())]
-    shown = panel.points[:MOST_ROWS]
-    return {
-        "panel": panel, "scale": figures.scale(shares), "lines": lines, "shown": shown,
-        "marks": [_mark(panel, at) for at in range(len(shown))],
-        "names": [point_name(panel, each) for each in panel.points], "said": list(_said(panel)),
-        "over": [(name, _over(panel, name, lines)) for name in numeric(panel)[:3]],
-        "intervals": [_interval(each) for each in panel.points],
-        "cells": [[_cell(point, name, report) for name in panel.varied] for point in panel.points],
-    }  # fmt: skip
-
-
-def _cell(point: Point, name: str, report: Report) -> str:
-    """A value in a table, a long text as the variant that the settings have it under."""
-    value = point.values[name]
-    if value is None:
-        return "-" if point.is_original else "not set"
-    known = report.settings.different.get(name, []) if report.settings is not None else []
-    if any(map(is_long, known)):
-        variants = list(dict.fromkeys(map(canonical_json, known)))
-        key = canonical_json(value)
-        if key in variants:
-            return f"variant {variants.index(key) + 1}"
-    return clipped(number(value), 40)
-
-
-def _baseline(name: str, found: tuple[float, float] | None) -> Iterator[tuple[str, float]]:
-    if found is not None:
-        yield from ((name, share) for share in dict.fromkeys(found))
-
-
-def _mark(panel: Panel, at: int) -> Mark:
-    point = panel.points[at]
-    kind = "best" if at == panel.best else "original" if point.is_original else "other"
-    return Mark(point.mean, point.pool.interval, kind)
-
-
-def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> Markup:
-    spots, originals = [], []
-    for at, point in enumerate(panel.points):
-        value = point.values[name]
-        if isinstance(value, (int, float)):
-            spots.append(Spot(float(value), _mark(panel, at), point_name(panel, point)))
-        elif point.is_original:
-            originals.append(point.mean)
-    of_original = [("original-line", share) for share in dict.fromkeys(originals)]
-    logarithmic = is_logarithmic(name, [spot.value for spot in spots])
-    label = f"Accuracy of {panel.model} ({panel.method}) on {panel.task} over {name}; the table below has the numbers."
-    return figures.over(spots, [*lines, *of_original], logarithmic=logarithmic, label=label)
-
-
-def point_name(panel: Panel, point: Point) -> str:
-    """The data and the hyperparameters in which the points of a panel differ."""
-    own = [name for name in panel.varied if name.startswith("hyperparameters.")]
-    rest = [f"{name.rpartition('.')[2].replace('_', ' ')} {number(point.values[name])}" for name in own]
-    data = "original data" if point.is_original and point.data == "original" else point.data
-    return ", ".join([data, *rest])
-
-
-def _interval(point: Point) -> str:
-    return (
-        "-"
-        if point.pool.interval is None
-        else f"{percent(point.pool.interval[0])} to {percent(point.pool.interval[1])}"
-    )
-
-
-def _said(panel: Panel) -> Iterator[str]:
-    """What the differences of a panel mean: which are more than chance, which are within noise."""
-    best = panel.points[panel.best]
-    error = "" if best.error is None else f", standard error {points(best.error)} points over {best.n_seeds} seeds"
-    yield f"Highest: {point_name(panel, best)} with {percent(best.mean)} (95% interval {_interval(best)}{error})."
-    tested = [each for each in panel.points if each.below_best and each.below_best.corrected is not None]
-    if tested:
-        worse, within = len(panel.worse), len(tested) - len(panel.worse)
-        if not worse:
-            many = counted(len(tested), "other point")
-            yield f"No difference to the {many} is more than chance explains: they are within noise."
-        else:
-            rest = f"; {within} {'is' if within == 1 else 'are'} within noise of it" if within else ""
-            are = "is" if worse == 1 else "are"
-            yield f"{worse} of {counted(len(tested), 'other point')} {are} lower by more than chance explains{rest}."
-    if panel.compared:
-        yield _against(panel)
-    if panel.zero_shot is not None and best.pool.interval is not None and best.pool.interval[0] <= panel.zero_shot[1]:
-        yield "Even the highest is within its interval of the model before training."
-    if len(panel.points) > 1 and not tested:
-        yield "Nothing could be tested: the answers to single records are not known for two of them."
-    if panel.seed_deviation is None:
-        yield "One seed each: how far another seed would move an accuracy is not known."
-    else:
-        yield f"Another seed alone moves an accuracy by {points(panel.seed_deviation)} points (standard deviation)."
-
-
-def _against(panel: Panel) -> str:
-    real = [each for each in panel.compared if each.against and (each.against.corrected or 0) < ALPHA]
-    up = sum((each.against.difference or 0) > 0 for each in real if each.against)
-    within = len(panel.compared) - len(real)
-    what = f"Of {counted(len(panel.compared), 'point')} tested against original data {up} better and {len(real) - up}"
-    return f"{what} worse by more than chance explains, {within} within noise."
-
-
-def _findings(report: Report) -> Iterator[str]:
-    """What somebody should know who reads no further."""
-    for panel in report.accuracies.panels[:4]:
-        best = panel.points[panel.best]
-        said = f"{panel.task}, {panel.model}, {panel.method}: {percent(best.mean)} with {point_name(panel, best)}"
-        original = next((each for each in panel.points if each.is_original), None)
-        if best.against is not None and best.against.corrected is not None and best.against.difference is not None:
-            said += f"; against original data {chance(best.against.difference, best.against.corrected)}"
-        elif original is best:
-            said += ", which no synthetic data exceeds"
-        elif original is None:
-            said += "; nothing was trained on original data to compare it with"
-        yield f"{said}."
-
-
-def _trained(report: Report) -> dict[int, list[str]]:
-    """By experiment, what was trained on it alone: ``Llama-3.2-1B, zo: 76.0%``."""
-    found: dict[int, list[str]] = {}
-    for panel in report.accuracies.panels:
-        for point in panel.points:
-            experiment = point.pool.first.row["shared_experiment_id"]
-            if experiment is not None:
-                seeds = f" ({counted(point.n_seeds, 'seed')})" if point.n_seeds > 1 else ""
-                said = f"{panel.task}, {panel.model}, {panel.method}: {percent(point.mean)}{seeds}"
-                found.setdefault(experiment, []).append(said)
-    return found

@@ -56,6 +56,12 @@ class Point:
     def mean(self) -> float:
         return self.pool.mean or 0.0
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval; None where the answers are not known, as of runs that were imported."""
+        low, high = self.pool.interval or (None, None)
+        return None if low is None or high is None else (low, high)
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:

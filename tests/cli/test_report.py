@@ -30,7 +30,7 @@ from tests.records import (
     add_source,
     temperature_study,
 )
-from tests.training_rows import BATCH, training_study
+from tests.training_rows import BATCH, COOL, HOT, Trained, add_sweep, training_study, workspace_with_data
 from tests.workspaces import call
 from tracker.database import open_database
 from tracker.paths import Workspace
@@ -153,6 +153,35 @@ def test_accuracies_are_said_with_their_noise(trained: Path) -> None:
     assert "majority class 55.0%" in text
     for name in ("settings", "acceptance", "cost", "accuracy", "samples", "people", "lineage", "reproduce"):
         assert f'id="{name}"' in written(trained, BATCH)
+
+
+def test_results_whose_answers_are_not_known(tmp_path: Path) -> None:
+    """As trainings are that were brought in from logs: an accuracy, and nothing else."""
+    root = training_study(tmp_path).workspace.root
+    with contextlib.closing(sqlite3.connect(root / "tracker.db")) as connection, connection:
+        connection.execute("DELETE FROM prediction")
+        connection.execute(
+            """UPDATE training_run SET accuracy_low = NULL, accuracy_high = NULL, majority_accuracy = NULL,
+               zero_shot_accuracy = CASE WHEN seed = 0 THEN 0.5 ELSE zero_shot_accuracy END"""
+        )
+        connection.execute("UPDATE training_data SET eval_digest = NULL")
+    text = Parsed(written(root, BATCH)).text
+    assert (
+        "Highest: temp09_topp10_gpt4o, learning rate 1e-06 with 77.0% (standard error 2.0 points over 2 seeds)." in text
+    )
+    assert "Nothing could be tested" in text
+    assert "before training (zero-shot) 50.0% to 60.0%" in text
+    assert "majority class" not in text
+
+
+def test_a_legend_names_what_is_drawn(tmp_path: Path) -> None:
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        add_sweep(database, "alone", [Trained((COOL,)), Trained((HOT,), n_correct=77)])
+    text = Parsed(written(workspace.root, "alone")).text
+    assert "nothing was trained on original data to compare it with" in text
+    assert "synthetic data before training (zero-shot) 60.0% majority class 55.0%" in text
+    assert "No difference to the 1 other point is more than chance explains: they are within noise." in text
 
 
 def test_nothing_comes_from_elsewhere(trained: Path) -> None:
