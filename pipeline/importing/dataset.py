@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -66,9 +67,11 @@ def import_dataset(
         **unknown_columns(), "status": "complete", "purpose": about.purpose, "description": about.description,
         "created_at": now, "completed_at": now, "data_digest": data["train"].digest, "n_records": records.n_lines,
         "n_accepted": accepted, "n_rejected": 0 if matched is None else len(matched.pairs) - accepted,
-        "temperature": about.temperature,
     }  # fmt: skip
-    columns |= {} if about.model is None else {"model": about.model}
+    known = {name: value for name in ("model", "temperature") if (value := getattr(about, name)) is not None}
+    columns |= known
+    columns["settings"] = json.dumps({f"generation.{name}": value for name, value in known.items()})
+    columns["config"] = json.dumps({"generation": known} if known else {})
     columns |= {} if matched is None else {"field_to_rephrase": matched.field}
     from tracker import imports
     from tracker.database import open_database

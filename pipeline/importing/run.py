@@ -275,5 +275,5 @@ def _as_what(prepared: Prepared, reference: str) -> str:
     columns = prepared.columns
     said = f"{reference}: {columns['n_records']:,} records"
     if prepared.samples:
-        said += f", {columns['n_accepted']:,} rephrased, {columns['n_rejected']:,} originals kept"
+        said += f", {columns['n_accepted']:,} rephrased, {columns['n_rejected']:,} kept as they were"
     return said if prepared.why is None else f"{said}; known by its files alone: {prepared.why}"
