@@ -338,6 +338,27 @@ def test_a_point_that_was_lost_has_no_price(tmp_path: Path) -> None:
     assert None not in {row["usd_per_point_over_zero_shot"] for row in found}
 
 
+def test_imported_runs_of_which_little_is_known_are_compared_all_the_same(tmp_path: Path) -> None:
+    workspace = filled(tmp_path).workspace
+    with open_database(workspace) as database, database.writing() as connection:
+        # As the logs of an older system leave them: no counts, no digests, no seed, no accuracy before training.
+        connection.exec_driver_sql(
+            "UPDATE training_run SET import_run_id = 1, n_eval = NULL, n_train = NULL, seed = NULL, batch_size = NULL,"
+            " zero_shot_accuracy = NULL, precision = 'unknown', identity = json_set(json_remove(identity,"
+            " '$.identity.hyperparameters.seed'), '$.identity.evaluation', NULL) WHERE task = 'Copa'"
+        )
+        connection.exec_driver_sql("UPDATE training_data SET eval_digest = NULL, train_digest = ''")
+    found = {(row["data"], row["learning_rate"]): row for row in ask(workspace, "SELECT * FROM cost_per_point")}
+    cool = found[COOL, 1e-6]
+    assert cool["usd_per_point_over_original"] == pytest.approx(0.012 / 2)
+    assert [cool[name] for name in ("points_error", "n_eval", "usd_per_point_over_zero_shot")] == [None] * 3
+    rows = ask(workspace, "SELECT * FROM accuracy_by_temperature WHERE learning_rate = 1e-6")
+    assert [(row["generation_temperature"], row["n_runs"], row["standard_error"]) for row in rows] == [
+        (0.5, 2, None),
+        (0.9, 2, None),
+    ]
+
+
 def test_which_data_was_never_trained_on(workspace: Workspace) -> None:
     found = {row["name"]: row for row in ask(workspace, "SELECT * FROM experiment_use WHERE dataset = 'Copa'")}
     assert {name for name, row in found.items() if not row["n_runs"]} == {

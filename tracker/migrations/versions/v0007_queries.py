@@ -62,9 +62,7 @@ VIEWS = {
                CASE WHEN EXISTS (SELECT 1 FROM training_data m WHERE m.training_run_id = r.id AND m.position > 0)
                     THEN NULL ELSE d.shared_experiment_id END AS shared_experiment_id,
                CASE WHEN r.import_run_id IS NULL THEN 0 ELSE 1 END AS is_imported, r.created_at,
-               CASE WHEN r.import_run_id IS NULL THEN {point}
-                    ELSE 'imported ' || r.data || ' ' || d.train_digest END AS point,
-               CASE WHEN r.import_run_id IS NULL THEN {setting} ELSE 'imported' END AS setting
+               {point} AS point, {setting} AS setting
         FROM training_run r JOIN training_data d ON d.training_run_id = r.id AND d.position = 0
         WHERE r.status = 'complete' AND r.accuracy IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM training_run l WHERE l.fingerprint = r.fingerprint AND l.attempt > r.attempt
@@ -117,20 +115,11 @@ VIEWS = {
                           WHERE t.training_run_id = p.first_run_id)) AS data_cost_usd,
                      p.n_data, p.shared_experiment_id, p.first_run_id, p.eval_digest
               FROM training_point p
-              LEFT JOIN (SELECT b.task, b.model, b.method, b.setting, b.eval_digest, b.n_eval,
-                                COALESCE(b.learning_rate, -1) AS learning_rate, COALESCE(b.batch_size, -1) AS batch_size,
-                                COALESCE(b.steps, -1) AS steps, COALESCE(b.zo_eps, -1) AS zo_eps,
-                                COALESCE(b.lora_rank, -1) AS lora_rank, b.precision,
-                                SUM(b.accuracy * b.n_seeds) / SUM(b.n_seeds) AS accuracy, SUM(b.n_seeds) AS n_seeds
+              LEFT JOIN (SELECT b.setting, COALESCE(b.n_eval, -1) AS n_eval, SUM(b.n_seeds) AS n_seeds,
+                                SUM(b.accuracy * b.n_seeds) / SUM(b.n_seeds) AS accuracy
                          FROM training_point b WHERE b.is_original = 1
-                         GROUP BY b.task, b.model, b.method, b.setting, b.eval_digest, b.n_eval,
-                                  COALESCE(b.learning_rate, -1), COALESCE(b.batch_size, -1), COALESCE(b.steps, -1),
-                                  COALESCE(b.zo_eps, -1), COALESCE(b.lora_rank, -1), b.precision) o
-                ON o.task = p.task AND o.model = p.model AND o.method = p.method AND o.setting = p.setting
-               AND o.eval_digest = p.eval_digest AND o.n_eval = p.n_eval AND o.precision = p.precision
-               AND o.learning_rate = COALESCE(p.learning_rate, -1) AND o.batch_size = COALESCE(p.batch_size, -1)
-               AND o.steps = COALESCE(p.steps, -1) AND o.zo_eps = COALESCE(p.zo_eps, -1)
-               AND o.lora_rank = COALESCE(p.lora_rank, -1)
+                         GROUP BY b.setting, COALESCE(b.n_eval, -1)) o
+                ON o.setting = p.setting AND o.n_eval = COALESCE(p.n_eval, -1)
               WHERE p.is_original = 0) c""",
     "experiment_use": """
         SELECT e.id AS shared_experiment_id, e.dataset || '/' || e.name AS reference, e.fingerprint, e.dataset, e.name,
