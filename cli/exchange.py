@@ -67,7 +67,7 @@ def import_archive(
         with reading(workspace) as reader:
             bring_up_to_date(workspace, reader, taken.ids["shared_experiment"])
             bring_files_up_to_date(workspace, reader, taken.ids["agent_dataset"])
-            bring_pools_up_to_date(workspace, reader, taken.ids["task_pool"])
+            bring_pools_up_to_date(workspace, reader, taken.ids["task_pool"], full=True)
         log_to_mlflow(workspace)
 
 

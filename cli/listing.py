@@ -72,13 +72,15 @@ def bring_files_up_to_date(workspace: Workspace, reader: Reader, dataset_ids: It
         _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory of agent data sets")
 
 
-def bring_pools_up_to_date(workspace: Workspace, reader: Reader, pool_ids: Iterable[int]) -> None:
-    """Makes the files of the pools that were just printed what the record says."""
+def bring_pools_up_to_date(
+    workspace: Workspace, reader: Reader, pool_ids: Iterable[int], *, full: bool = False
+) -> None:
+    """Makes the files of the pools that were just printed (``full``: and of all benchmarks) what the record says."""
     ids = list(pool_ids)
     if ids:
         from tracker.pool_view import refresh
 
-        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory of pools")
+        _report(lambda: refresh(workspace, reader, ids, full=full, patience_s=0), "directory of pools")
 
 
 def _report(refresh: Callable[[], Changes], what: str) -> None:
