@@ -174,6 +174,46 @@ def test_results_whose_answers_are_not_known(tmp_path: Path) -> None:
     assert "majority class" not in text
 
 
+@pytest.mark.parametrize(
+    "name", ["hyperparameter_tuning", "data_quality_impact", "baseline_comparison", "model_comparison"]
+)
+def test_every_training_purpose_has_a_page(trained: Path, name: str) -> None:
+    done = call(trained, "report", name, "-o", "-")
+    assert (done.code, done.err) == (0, "")
+    text = Parsed(done.out).text
+    assert f"Training purpose {name}" in text
+    assert "Cost of the data" in text
+
+
+def test_an_empty_batch_and_imported_data(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database, database.writing() as connection:
+        add_batch(connection, "empty")
+        batch, source = add_batch(connection, "old"), add_source(connection)
+        add_experiment(
+            connection, "found", batch=batch, source=source, judge=False, provider="unknown", model="unknown",
+            endpoint="unknown", strategy="unknown", field_to_rephrase="unknown", n_records=9, n_accepted=9,
+            directory="elsewhere/found", legacy_fingerprint="0123456789ab",
+        )  # fmt: skip
+        connection.exec_driver_sql(
+            "INSERT INTO import_run (id, uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host, command,"
+            " report) VALUES (1, 'u', 'tree', 'elsewhere', 't', 1, 0, 0, 'h', 'c', '[]')"
+        )
+        connection.exec_driver_sql("UPDATE shared_experiment SET import_run_id = 1")
+    empty = Parsed(written(tmp_path, "empty")).text
+    assert "No experiment belongs to it." in empty
+    assert "No experiment is behind it." in empty
+    old = Parsed(written(tmp_path, "old")).text
+    assert "1 complete; 1 imported" in old
+    assert "nothing was judged" in old
+    assert "The data behind it cost unknown whoever paid" in old
+    assert "That is an unknown amount for each accepted record." in old
+    assert "nothing: imported" in old
+    assert "imported from elsewhere , formerly 0123456789ab" in old
+    assert "not known: imported" in old
+    assert "100.0%" not in old
+
+
 def test_a_legend_names_what_is_drawn(tmp_path: Path) -> None:
     workspace = workspace_with_data(tmp_path)
     with open_database(workspace) as database:
