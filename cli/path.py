@@ -121,7 +121,9 @@ def _resolved(row: Row, limit: int) -> Iterator[str]:
     yield f"   {'✅' if held_by else '⚠️'} Referenced by {counted(len(held_by), 'batch', 'batches')}:"
     for held in held_by[: limit or None]:
         original = " (original)" if held["batch"] == row["original_batch"] else " (reused)" if held["reused"] else ""
-        yield f"      {held['path']}{original}"
+        # Of data that stays where it was imported from, every batch has the same path.
+        via = "" if held["batch"] in held["path"].split("/") else f" in {held['batch']}"
+        yield f"      {held['path']}{via}{original}"
     if limit and len(held_by) > limit:
         yield f"      💾 {len(held_by) - limit:,} more not shown; --limit 0 shows all."
 
