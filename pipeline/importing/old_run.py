@@ -18,7 +18,7 @@ from pipeline.importing.run_files import CONFIG, Wrong, plain_bytes, read_config
 from pipeline.importing.run_names import Named, moment, named, rate
 from tracker import clock
 from tracker.compare import dotted
-from tracker.fingerprint import Json, bytes_digest, canonical_json, identify
+from tracker.fingerprint import Json, bytes_digest, identify
 from tracker.imported_runs import ImportedRun
 from tracker.paths import Workspace
 from tracker.statistics import wilson
@@ -310,12 +310,3 @@ def _n_evaluated(directory: Path, digest: str | None) -> int | None:
     matching = [content for content in contents if digest is not None and bytes_digest([content]) == digest]
     chosen = matching or (contents if digest is None else [])
     return sum(bool(line.strip()) for line in chosen[0].split(b"\n")) if len(chosen) == 1 else None
-
-
-def is_writable(run: ImportedRun) -> bool:
-    """Whether every text of a run can be stored: names that are not UTF-8 cannot."""
-    try:
-        canonical_json([run.directory, dict(run.columns), [dict(row) for row in run.data]]).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

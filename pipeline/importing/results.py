@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.importing.old_run import Evaluations, Unusable, is_writable, read_run
+from pipeline.importing.old_run import Evaluations, Unusable, read_run
 from pipeline.importing.report import Report, Resolve
 from pipeline.importing.run_files import CONFIG
 from tracker import imported_runs
-from tracker.catalogue import Reader, reading
+from tracker.catalogue import Reader, reading, sqlite_version
 from tracker.database import Database
 from tracker.imported_runs import ImportedRun
+from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace
 
 RUN = "training run"
@@ -61,16 +62,14 @@ def _read_all(workspace: Workspace, results: Path, resolve: Resolve, report: Rep
     for directory in _directories(results, report):
         shown = workspace.relative(Path(os.path.abspath(directory)))  # noqa: PTH100  a link stays a link
         safe = os.fsencode(shown).decode("utf-8", "replace")
+        if safe != shown:
+            report.skipped(RUN, safe, "its name is not UTF-8")
+            continue
         parts = directory.relative_to(results).parts
         try:
-            run = read_run(directory, parts, resolve=resolve, splits=splits, wrong=_telling(report, safe))
+            found.append(read_run(directory, parts, resolve=resolve, splits=splits, wrong=_telling(report, shown)))
         except Unusable as error:
-            report.skipped(RUN, safe, str(error))
-            continue
-        if is_writable(run):
-            found.append(run)
-        else:
-            report.skipped(RUN, safe, "a name in it is not UTF-8")
+            report.skipped(RUN, shown, str(error))
     return found
 
 
@@ -132,8 +131,9 @@ def _outcome(run: ImportedRun) -> str:
 
 @contextlib.contextmanager
 def _reading(workspace: Workspace) -> Iterator[Reader | None]:
-    """A reader, or None where there is no record yet, which a dry run must not make."""
-    if workspace.database_url is None and not workspace.database.exists():
+    """A reader, or None where there is no record yet or an older one, which a dry run must not make or change."""
+    own = workspace.database_url is None
+    if own and not (workspace.database.exists() and sqlite_version(workspace) == SCHEMA_VERSION):
         yield None
         return
     with reading(workspace) as reader:

@@ -55,7 +55,8 @@ def _without_lines(value: Json, where: str, found: list[str]) -> Json:
 
 def without_secrets(text: str) -> str:
     """``text`` without literal keys."""
-    cleaned, found = without_keys(text)
+    # PostgreSQL takes no NUL in a text.
+    cleaned, found = without_keys(text.replace("\0", ""))
     return str(_without_lines(cleaned, "", found))
 
 
