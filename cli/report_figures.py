@@ -27,6 +27,7 @@ _LEFT = 15.0
 _HEIGHT, _TOP, _BOTTOM = 266, 18, 30
 _APART = 11.0
 _JITTER = 1.1
+_CROWDED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +137,15 @@ def over(spots: Sequence[Spot], lines: Sequence[tuple[str, float]], *, logarithm
     )
 
 
+def is_crowded(spots: Sequence[Spot]) -> bool:
+    """Whether so many spots have one value that their intervals would hide everything."""
+    return max((len(found) for _, found in _by_value(spots)), default=0) > _CROWDED
+
+
 def _spots(spots: Sequence[Spot], place: dict[float, float], y: object) -> Iterator[str]:
     assert callable(y)
     seen: dict[float, int] = {}
+    crowded = is_crowded(spots)
     for spot in spots:
         n = sum(other.value == spot.value for other in spots)
         at = seen.get(spot.value, 0)
@@ -146,7 +153,7 @@ def _spots(spots: Sequence[Spot], place: dict[float, float], y: object) -> Itera
         # Side by side, so that none hides another of its value.
         x = place[spot.value] + (at - (n - 1) / 2) * min(_JITTER, 6 / n)
         title = Markup("<title>{}: {}</title>").format(spot.name, percent(spot.mark.share))
-        if spot.mark.interval is not None:
+        if spot.mark.interval is not None and not crowded:
             low, high = map(y, spot.mark.interval)
             ends = f'x1="{x:.2f}%" x2="{x:.2f}%" y1="{low:.1f}" y2="{high:.1f}"'
             yield f'<line class="interval {spot.mark.kind}" {ends}/>'

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from cli import report_figures as figures
 from cli.render import counted, harmless
 from cli.report_figures import Mark, Spot
@@ -15,7 +13,9 @@ from tracker.batch_report import Report
 from tracker.compare import is_long
 from tracker.fingerprint import canonical_json
 from tracker.report_accuracy import ALPHA, Panel, Point, numeric
+from tracker.report_samples import spread
 from tracker.result_plots import is_logarithmic
+from tracker.result_settings import MADE_WITH
 
 MOST_TEXT = 700
 """Characters of one text that are shown."""
@@ -32,16 +32,27 @@ def drawn(panel: Panel, report: Report) -> dict[str, Any]:
     shares = [share for _, share in lines]
     for point in panel.points:
         shares += [point.mean, *(point.interval or ())]
-    shown = panel.points[: figures.MOST_ROWS]
+    shown = _shown(panel)
     return {
         "panel": panel, "scale": figures.scale(shares), "lines": lines, "shown": shown,
-        "marks": [_mark(panel, at) for at in range(len(shown))],
+        "marks": [_mark(panel, at) for at in range(len(panel.points))],
         "has_original": any(each.is_original for each in panel.points),
         "names": [point_name(panel, each) for each in panel.points], "said": list(_said(panel)),
-        "over": [(name, _over(panel, name, lines)) for name in numeric(panel)[:3]],
+        "over": [_over(panel, name, lines) for name in numeric(panel)[:3]],
         "intervals": [_interval(each) for each in panel.points],
         "cells": [[_cell(point, name, report) for name in panel.varied] for point in panel.points],
     }  # fmt: skip
+
+
+def _shown(panel: Panel) -> list[int]:
+    """The places of the points that are drawn: all, or the best, some on original data, and others evenly spread."""
+    places = list(range(len(panel.points)))
+    if len(places) <= figures.MOST_ROWS:
+        return places
+    first = [at for at in places if panel.points[at].is_original][: figures.MOST_ROWS // 2]
+    first += [panel.best] if panel.best not in first else []
+    others = [{"at": at} for at in places if at not in first]
+    return sorted([*first, *(row["at"] for row in spread(others, figures.MOST_ROWS - len(first)))])
 
 
 def _cell(point: Point, name: str, report: Report) -> str:
@@ -69,7 +80,7 @@ def _mark(panel: Panel, at: int) -> Mark:
     return Mark(point.mean, point.interval, kind)
 
 
-def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> Markup:
+def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> dict[str, Any]:
     spots, originals = [], []
     for at, point in enumerate(panel.points):
         value = point.values[name]
@@ -78,9 +89,13 @@ def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> Markup
         elif point.is_original:
             originals.append(point.mean)
     of_original = [("original-line", share) for share in dict.fromkeys(originals)]
-    logarithmic = is_logarithmic(name, [spot.value for spot in spots])
+    # A temperature is no rate, however small.
+    logarithmic = not name.startswith(MADE_WITH) and is_logarithmic(name, [spot.value for spot in spots])
     label = f"Accuracy of {panel.model} ({panel.method}) on {panel.task} over {name}; the table below has the numbers."
-    return figures.over(spots, [*lines, *of_original], logarithmic=logarithmic, label=harmless(label))
+    return {
+        "name": name, "is_crowded": figures.is_crowded(spots), "has_original": bool(originals),
+        "figure": figures.over(spots, [*lines, *of_original], logarithmic=logarithmic, label=harmless(label)),
+    }  # fmt: skip
 
 
 def point_name(panel: Panel, point: Point) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from tracker import listings, report_accuracy, report_samples
 from tracker.catalogue import Reader, Row
-from tracker.compare import Comparison, compare
+from tracker.compare import Comparison, compare, is_long
 from tracker.errors import UnknownReference
+from tracker.fingerprint import Json, canonical_json
 from tracker.report_accuracy import Accuracies
 from tracker.report_samples import Samples
 from tracker.results import portions
@@ -21,6 +22,8 @@ from tracker.statistics import wilson
 BATCH, GENERATION, TRAINING = "batch", "generation purpose", "training purpose"
 MOST_EXPERIMENTS = 200
 """So many of the newest are listed one by one; figures of all count all."""
+MOST_VALUES = 12
+"""A setting with more is in no table of acceptance by setting."""
 _EXPERIMENT = """
     SELECT o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.model, o.temperature,
            o.validation_model, o.strategy, o.field_to_rephrase, o.purpose, o.description, o.original_batch, o.n_records,
@@ -77,6 +80,15 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What was accepted in the ``n`` judged experiments with one value of a setting."""
+
+    value: Json
+    n: int
+    acceptance: Acceptance
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """US dollars. ``known_usd`` is the sum of what is known, ``n_unknown`` of ``n`` have no known price."""
 
@@ -129,6 +141,7 @@ class Report:
     statuses: dict[str, int]
     settings: Comparison | None
     acceptance: Acceptance
+    by_setting: dict[str, list[Share]]
     n_unjudged: int
     n_imported: int
     paid: Cost
@@ -194,6 +207,7 @@ def gather(reader: Reader, subject: Subject) -> Report:
     ids = sorted({row["id"] for role in subject.roles for row in reader.rows(_OF[role], name=name)})
     rows = [row for some in portions(ids) for row in reader.rows(_EXPERIMENT.format(ids=some))]
     rows.sort(key=lambda row: (row["dataset"], row["name"]))
+    settings = compare(listings.with_settings(reader, rows)) if rows else None
     runs = _generation_runs(reader, subject)
     run_ids = _training_runs(reader, subject, ids)
     shown_ids = set(sorted(ids)[-MOST_EXPERIMENTS:])
@@ -204,8 +218,8 @@ def gather(reader: Reader, subject: Subject) -> Report:
         since=min((row["created_at"] for row in rows), default=None),
         experiments=tuple(_experiments(reader, shown, runs)), n_experiments=len(rows),
         compared_ids=tuple(row["id"] for row in rows), statuses=_counted(row["status"] for row in rows),
-        settings=compare(listings.with_settings(reader, rows)) if rows else None,
-        acceptance=_acceptance(judged), n_unjudged=len(rows) - len(judged),
+        settings=settings,
+        acceptance=_acceptance(judged), by_setting=_by_setting(settings, rows) if settings else {}, n_unjudged=len(rows) - len(judged),
         n_imported=sum(row["imported_from"] is not None for row in rows),
         paid=_paid(runs), data_cost=_cost([row["cost_usd"] for row in rows if row["status"] != "unfinished"]),
         n_calls=sum(row["n_calls"] for row in runs), n_cached=sum(row["n_cached"] for row in runs),
@@ -261,6 +275,27 @@ def _acceptance(rows: Iterable[Row]) -> Acceptance:
         for at, name in enumerate(("n_accepted", "n_rejected", "n_unclear", "n_failed")):
             sums[at] += row[name]
     return Acceptance(*sums)
+
+
+def _by_setting(settings: Comparison, rows: Sequence[Row]) -> dict[str, list[Share]]:
+    """The acceptance by value of each setting that several experiments share a value of, and that is no long text."""
+    found: dict[str, list[Share]] = {}
+    for name, values in settings.different.items():
+        groups: dict[str, list[Row]] = {}
+        for value, row in zip(values, rows, strict=True):
+            if row["validation_model"] is not None:
+                groups.setdefault(canonical_json(value), []).append(row)
+        if 1 < len(groups) <= MOST_VALUES and any(len(each) > 1 for each in groups.values()):
+            given = {canonical_json(value): value for value in values if not is_long(value)}
+            shares = [Share(given[key], len(each), _acceptance(each)) for key, each in groups.items() if key in given]
+            if len(shares) == len(groups):
+                found[name] = sorted(shares, key=lambda share: _order(share.value))
+    return found
+
+
+def _order(value: Json) -> tuple[bool, float, str]:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return not is_number, float(value) if isinstance(value, (int, float)) else 0.0, str(value)
 
 
 def _cost(amounts: Sequence[float | None]) -> Cost:

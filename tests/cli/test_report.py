@@ -434,6 +434,30 @@ def test_a_scale_holds_all_and_has_round_ticks() -> None:
         assert 0 <= whole.low < whole.high <= 1
 
 
+def test_of_many_points_the_highest_is_drawn(tmp_path: Path) -> None:
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        rates = [round(1e-6 * at, 12) for at in range(1, 50)]
+        runs = [Trained((HOT,), n_correct=70 if at != 37 else 90, hyperparameters={"learning_rate": rate})
+                for at, rate in enumerate(rates)]  # fmt: skip
+        add_sweep(database, "many", [Trained(("original",), hyperparameters={"learning_rate": 1e-6}), *runs])
+    parsed = Parsed(written(workspace.root, "many"))
+    assert (
+        "40 of 50 points are drawn by data, at even distances and with the highest; the table has all." in parsed.text
+    )
+    classes = [a.get("class") for name, a in parsed.elements if name in ("path", "rect", "circle")]
+    # In the rows, the legends, and over the learning rate; and what was accepted of the one experiment.
+    assert classes.count("best") == 3
+    assert classes.count("original") == 3
+    assert classes.count("other") == 1 + 38 + 2 + 48
+
+
+def test_crowded_spots_have_no_intervals() -> None:
+    spots = [Spot(at % 2, Mark(0.7, (0.6, 0.8)), "a") for at in range(14)]
+    assert "interval" in figures.over(spots[:12], [], logarithmic=False, label="few")
+    assert "interval" not in figures.over(spots, [], logarithmic=False, label="many")
+
+
 def test_a_figure_escapes_its_names() -> None:
     spots = [Spot(0.5, Mark(0.7, (0.6, 0.8)), SCRIPT), Spot(0.9, Mark(0.75, None, "best"), "b")]
     drawn = figures.over(spots, [("majority", 0.55)], logarithmic=False, label=f'"{SCRIPT}')

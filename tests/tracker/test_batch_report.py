@@ -83,6 +83,21 @@ def test_settings_that_vary_and_the_others(study: Report) -> None:
     assert not study.settings.same_source
 
 
+def test_acceptance_by_a_setting_that_experiments_share(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database, database.writing() as connection:
+        batch, source = add_batch(connection, "one"), add_source(connection)
+        for at, (temperature, n_accepted) in enumerate(((0.9, 6), (0.5, 9), (0.5, 10))):
+            add_experiment(
+                connection, f"e{at}", batch=batch, source=source, temperature=temperature, n_records=10,
+                n_accepted=n_accepted, n_rejected=10 - n_accepted, settings={"generation.rephrase_prompt": f"{at}\n"},
+            )  # fmt: skip
+    found = gathered(workspace, "one").by_setting
+    assert list(found) == ["generation.temperature"]
+    shares = [(each.value, each.n, each.acceptance.n_accepted, each.acceptance.rate) for each in found.popitem()[1]]
+    assert shares == [(0.5, 2, 19, 0.95), (0.9, 1, 6, 0.6)]
+
+
 def test_samples_are_chosen_by_rule(study: Report) -> None:
     of_copa = study.samples[0]
     assert (of_copa.dataset, of_copa.field, of_copa.n_experiments) == ("Copa", "premise", 3)
