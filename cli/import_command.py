@@ -26,6 +26,10 @@ class _ByPath(click.Group):
         formatter.write_usage(ctx.command_path, "PATH [--dry-run] [--copy]")
         formatter.write_usage(ctx.command_path, "dataset FILES... --dataset NAME --purpose PURPOSE")
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.commands["path"].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
 
 @click.group("import", cls=_ByPath, context_settings={"help_option_names": ["-h", "--help"]})
 def import_() -> None:

@@ -15,6 +15,7 @@ from pipeline.importing.files import DATA_BYTES, SPLITS, Kept, open_file
 from pipeline.importing.originals import splits_alone
 from pipeline.importing.records import Matched, match, read_records
 from pipeline.importing.report import Report
+from pipeline.importing.run import batch_for
 from pipeline.importing.tree import EXPERIMENT, RECORDS, printable
 from pipeline.records import Source, read_source
 from pipeline.specs import DatasetSpec
@@ -78,7 +79,7 @@ def import_dataset(
 
     with open_database(workspace) as database:
         run_id = imports.begin(database, "dataset", ", ".join(printable(each) for each in given), command)
-        batch = imports.WantedBatch(about.batch or f"imported_{about.purpose}"[:200], about.purpose, now)
+        batch = imports.WantedBatch(about.batch or batch_for(about.purpose), about.purpose, now)
         wanted = imports.WantedImport(
             identity, about.dataset, about.name or f"imported_{identity.fingerprint}",
             register(database, source), [batch], columns, [] if matched is None else samples_of(matched),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.execution import register
 from pipeline.importing.experiments import Prepared, prepare
-from pipeline.importing.files import read_directory
+from pipeline.importing.files import Kept, read_directory
+from pipeline.importing.keys import lines_with_keys
 from pipeline.importing.originals import Originals
 from pipeline.importing.report import DataFound, Report
 from pipeline.importing.resolve import DataPaths
@@ -58,7 +59,7 @@ class TreeImport:
         settings = read(found, directory.settings)
         for where, what in settings.problems:
             self.report.wrong(SETTINGS, self._shown(where), what)
-        for where in (*settings.secrets, *directory.secrets):
+        for where in (*settings.secrets, *_unparsed(directory.settings.values(), settings.secrets), *directory.secrets):
             what = f"holds a literal API key: {where}; it was not imported. Revoke it, and take it out of the file"
             self.report.wrong(LITERAL_KEY, shown, what)
         self._check_fingerprint(found, settings)
@@ -182,7 +183,7 @@ class TreeImport:
         original = settings.batch if settings.batch and name_problem(settings.batch) is None else None
         there = original in named or (original is not None and not self.tree.has_batches)
         if original is None:
-            original, there = (named[0] if named else f"imported_{prepared.purpose}"[:200]), True
+            original, there = (named[0] if named else batch_for(prepared.purpose)), True
         first = WantedBatch(original, prepared.purpose, prepared.created_at, is_there=there)
         rest = [WantedBatch(each, prepared.purpose, self._made(each)) for each in named if each != original]
         return [first, *rest]
@@ -229,6 +230,21 @@ def import_tree(
     with reading(workspace) as reader:
         view.refresh(workspace, reader, job.ids)
     return report
+
+
+def batch_for(purpose: str) -> str:
+    """The batch of what was imported without one."""
+    name = f"imported_{purpose}"
+    return name if name_problem(name) is None else "imported"
+
+
+def _unparsed(files: Iterable[Kept], found: Sequence[str]) -> Iterator[str]:
+    """Where literal keys stand in files of which no value could say so."""
+    for kept in files:
+        for line in lines_with_keys(kept.content.decode("utf-8", "replace")):
+            where = f"{kept.path}:{line}"
+            if not any(each.startswith(f"{where} ") for each in found):
+                yield where
 
 
 def place_of(workspace: Workspace, home: Path, dataset: str) -> str:

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from pipeline.importing.report import Report
 from pipeline.importing.run import TreeImport, import_tree
 from pipeline.importing.tree import scan
-from tests.old_trees import ORIGINALS, config_text, jsonl, rephrased, write_experiment, write_originals, write_tree
+from tests.old_trees import (
+    LITERAL,
+    ORIGINALS,
+    config_text,
+    jsonl,
+    rephrased,
+    write_experiment,
+    write_originals,
+    write_tree,
+)
 from tracker.catalogue import Row, reading
 from tracker.errors import DataError, Error
 from tracker.paths import Workspace
@@ -122,6 +131,38 @@ def test_contradictions_and_broken_files_are_told_with_their_line(workspace: Wor
         "contradicts": "gpt-4o",
         "broken": "unknown",
     }
+
+
+def test_a_key_in_a_file_that_cannot_be_parsed_is_told_too(workspace: Workspace, tmp_path: Path) -> None:
+    config = f"generation:\n  api_key: '{LITERAL}'\n  model: [\n"
+    write_experiment(tmp_path / "old/Data_v2/synthetic/_shared/Copa" / NAME, 0.5, config=config)
+    report = run(workspace, tmp_path / "old")
+    (told,) = [each.what for each in report.of("wrong") if each.kind == "literal key"]
+    assert "generation_config.yaml:2" in told
+    assert LITERAL.encode() not in workspace.database.read_bytes()
+    with reading(workspace) as reader:
+        assert not reader.rows("SELECT 1 AS one FROM imported_file WHERE path = 'generation_config.yaml'")
+
+
+def test_a_purpose_that_can_name_no_directory_names_no_batch(workspace: Workspace, tmp_path: Path) -> None:
+    metadata = json.dumps({"experiment": {"purpose": "a/b"}, "generation": {"model": "gpt-4o"}})
+    home = tmp_path / "old/Data_v2/synthetic/_shared/Copa" / NAME
+    write_experiment(home, 0.5, metadata=metadata, config=None)
+    report = import_tree(workspace, tmp_path / "old", command="synthtrack import", copy=True)
+    assert report.count("taken")
+    with reading(workspace) as reader:
+        assert reader.rows("SELECT name, purpose FROM batch") == [{"name": "imported", "purpose": "a/b"}]
+    assert (workspace.synthetic_dir / "imported/Copa" / NAME / "Copa/copa_train.jsonl").exists()
+
+
+def test_a_batch_that_is_gone_is_recorded_as_deleted(workspace: Workspace, tmp_path: Path) -> None:
+    write_experiment(tmp_path / "old/Data_v2/synthetic/_shared/Copa" / NAME, 0.5)
+    run(workspace, tmp_path / "old")
+    with reading(workspace) as reader:
+        (batch,) = reader.rows("SELECT name, deleted_at FROM batch")
+        assert reader.rows("SELECT * FROM batch_membership") == []
+    assert batch["name"] == "batch_20241229_temperature"
+    assert batch["deleted_at"] is not None
 
 
 def test_a_setting_that_generate_does_not_know_gives_no_identity_of_settings(
