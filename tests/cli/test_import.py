@@ -286,3 +286,35 @@ def test_splits_can_be_named(root: Path, tmp_path: Path) -> None:
     refused = call(root, "import", "dataset", tmp_path / "a.jsonl", tmp_path / "b.jsonl", *given)
     assert refused.code == 12
     assert "its name does not say which split it is" in refused.err
+
+
+def test_a_training_comes_in_with_the_experiment_that_it_was_trained_on(old: Path, root: Path) -> None:
+    directory = old / "Results_v2/tuning/meta-llama/Llama-3.2-1B/Copa_zo_temp05_topp10_gpt4o_1_6/20251226_143000"
+    directory.mkdir(parents=True)
+    config = {
+        "timestamp": "20251226_143000", "experiment_purpose": "tuning", "model": "meta-llama/Llama-3.2-1B",
+        "task": "Copa", "method": "zo", "hyperparameters": {"learning_rate": 1e-6, "batch_size": 16, "seed": 0},
+        "data": {"path": f"Data_v2/synthetic/batch_20241229_temperature/Copa/{FIRST}/Copa"},
+    }  # fmt: skip
+    (directory / "experiment_config.yaml").write_text(json.dumps(config))
+    (directory / "1_6_train.out").write_text("{'loss': 0.69, 'step': 10}\n{'train_runtime': 60.0}\n")
+    (directory / "1_6_train.err").write_text("{'accuracy': 0.77}\n")
+    foreseen = json.loads(call(root, "import", old, "--dry-run", "--json").out)
+    report = json.loads(call(root, "import", old, "--json").out)
+    assert report["kinds"]["training run"] == {"taken": 1, "known": 0, "skipped": 0, "wrong": 0}
+    assert foreseen["kinds"] == report["kinds"]
+    (data,) = rows(root, "SELECT t.*, e.name AS experiment FROM training_data t "
+                         "JOIN shared_experiment e ON e.id = t.shared_experiment_id")  # fmt: skip
+    assert data["experiment"] == FIRST
+    lineage = call(root, "lineage", directory)
+    assert lineage.code == 0, lineage.err
+    assert "Say it in other words: {premise}" in lineage.out
+    again = json.loads(call(root, "import", old, "--json").out)
+    assert again["n_taken"] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--copy",)])
+def test_an_imported_record_is_verified(old: Path, root: Path, options: tuple[str, ...]) -> None:
+    call(root, "import", old, *options)
+    done = call(root, "verify")
+    assert (done.code, done.err) == (0, ""), done.out
