@@ -8,6 +8,7 @@ so that the same command finishes what was killed in between.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -126,7 +127,7 @@ def take(
                 return _rehearsed(workspace, database, found)
             clear_leftovers(workspace.results_dir)
             beside = place_beside(workspace.results_dir)
-            with explained(workspace), removed_on_error(beside):
+            with explained(workspace), _empty_again(workspace.results_dir), removed_on_error(beside):
                 staged = _staged(workspace, database, found, beside)
                 taken = _put(workspace, database, found, origin=str(path), command=command)
                 taken.directories = _placed(workspace, database, staged)
@@ -282,6 +283,18 @@ def _placed(workspace: Workspace, database: Database, staged: Mapping[str, Path]
             sync_directory(target.parent)
             placed.append(directory)
     return placed
+
+
+@contextlib.contextmanager
+def _empty_again(directory: Path) -> Iterator[None]:
+    """Removes ``directory`` at the end where it was not there before and nothing is in it."""
+    was_there = directory.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
 
 def _directories(database: Database, runs: Iterable[str]) -> dict[str, str]:

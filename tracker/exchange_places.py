@@ -17,6 +17,7 @@ from tracker.schema import table
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_HINT = "Nothing was taken from it."
 _RESULT_PARTS = 4
 """Of a result directory elsewhere: purpose, model, point and time."""
 
@@ -43,7 +44,7 @@ class Places:
             isinstance(given.get(name), str) for name in ("synthetic", "results")
         ):
             what = "its places are not named: it is no archive that `synthtrack export` wrote"
-            raise DataError("The archive is refused.", [Problem("manifest.json", what)])
+            raise DataError("The archive is refused.", [Problem("manifest.json", what)], hint=_HINT)
         return cls(given["synthetic"], given["results"], workspace)
 
     def to_json(self) -> dict[str, Json]:
@@ -94,7 +95,8 @@ def results_tail(directory: str, results: str) -> tuple[str, ...]:
     for part in tail or ("",):
         problem = name_problem(part)
         if problem is not None:
-            raise DataError("The archive is refused.", [Problem("training_run", f"directory: {problem}")])
+            what = [Problem("training_run", f"directory: {problem}")]
+            raise DataError("The archive is refused.", what, hint=_HINT)
     return tail
 
 

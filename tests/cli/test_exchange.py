@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -11,7 +12,9 @@ import signal
 import sqlite3
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,3 +293,52 @@ def test_an_export_that_is_killed_leaves_no_archive(made: Path, tmp_path: Path) 
         path.unlink(missing_ok=True)
     export(made, "Copa/temp07_topp10_rulesv1")
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+def repacked(path: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    """An archive with the first row of a table changed, and digests that are right."""
+    with zipfile.ZipFile(path) as archive:
+        content = {each: archive.read(each) for each in archive.namelist()}
+    first, *rest = content[f"rows/{name}.jsonl"].splitlines(keepends=True)
+    row = json.loads(first)
+    change(row)
+    content[f"rows/{name}.jsonl"] = json.dumps(row).encode() + b"\n" + b"".join(rest)
+    manifest = json.loads(content.pop("manifest.json"))
+    for each, data in content.items():
+        manifest["members"][each] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, data in (content | {"manifest.json": json.dumps(manifest).encode()}).items():
+            archive.writestr(each, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code"),
+    [
+        ("batch", {"name": "../../x"}, 12),
+        ("sample", {"rephrased": "Something else."}, 6),
+        ("source_record", {"line": "{}"}, 6),
+        ("shared_experiment", {"directory": "/etc"}, 0),
+        ("training_run", {"directory": "../../outside"}, 12),
+        ("training_run", {"directory": "Results_v2/../../x"}, 12),
+        ("training_run", {"directory": "/tmp/a/b/c/d"}, 0),
+        ("training_data", {"directory": "/etc"}, 0),
+    ],
+)
+def test_an_archive_that_was_changed_does_no_harm(
+    trained: Path, other: Path, name: str, change: dict[str, str], code: int
+) -> None:
+    path = repacked(export(trained, "Copa/temp07_topp10_rulesv1"), name, lambda row: row.update(change))
+    around = sorted(other.parent.iterdir())
+    done = call(other, "import", path)
+    assert done.code == code, done.err
+    assert sorted(other.parent.iterdir()) == around
+    if code == 0:
+        assert is_clean(other)
+        assert not rows(other, "SELECT id FROM training_run WHERE directory NOT LIKE 'Results_v2/%'")
+        assert not rows(other, "SELECT position FROM training_data WHERE directory NOT LIKE 'Data_v2/synthetic/%'")
+        assert not rows(other, "SELECT id FROM shared_experiment WHERE directory IS NOT NULL")
+    else:
+        assert "taken" in done.err
+        assert {each.name for each in other.iterdir()} <= {"tracker.db", ".tracker.db.lock"}
+        assert not (other / "tracker.db").exists() or rows(other, "SELECT id FROM batch") == []
