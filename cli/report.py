@@ -34,7 +34,8 @@ def report(place: Workspace, *, name: str, output: str | None, wanted: str | Non
     """
     from cli.output_file import write_output
     from cli.report_page import rendered
-    from tracker.batch_report import BATCH, find, gather
+    from tracker.batch_report import gather
+    from tracker.report_subject import BATCH, find
 
     with reading(place) as reader:
         subject = find(reader, name, wanted)

@@ -5,25 +5,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from tracker import listings, report_accuracy, report_samples
 from tracker.catalogue import Reader, Row
-from tracker.compare import Comparison, compare, is_long
-from tracker.errors import UnknownReference
-from tracker.fingerprint import Json, canonical_json
+from tracker.compare import Comparison, compare
 from tracker.report_accuracy import Accuracies
 from tracker.report_samples import Samples
+from tracker.report_subject import EXPERIMENTS_OF, GENERATION, RUNS_OF, TRAINING, Subject
+from tracker.report_sums import Acceptance, Cost, Share, accepted, by_setting, paid_by, summed
 from tracker.results import portions
-from tracker.statistics import wilson
 
-BATCH, GENERATION, TRAINING = "batch", "generation purpose", "training purpose"
 MOST_EXPERIMENTS = 200
 """So many of the newest are listed one by one; figures of all count all."""
-MOST_VALUES = 12
-"""A setting with more is in no table of acceptance by setting."""
 _EXPERIMENT = """
     SELECT o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.model, o.temperature,
            o.validation_model, o.strategy, o.field_to_rephrase, o.purpose, o.description, o.original_batch, o.n_records,
@@ -33,73 +28,6 @@ _EXPERIMENT = """
     FROM experiment_overview o JOIN shared_experiment e ON e.id = o.id
     JOIN source_dataset d ON d.id = e.source_dataset_id
     WHERE o.id IN ({ids})"""
-_OF = {
-    BATCH: "SELECT shared_experiment_id AS id FROM batch_membership m JOIN batch b ON b.id = m.batch_id"
-    " WHERE b.name = :name AND b.deleted_at IS NULL",
-    GENERATION: "SELECT shared_experiment_id AS id FROM generation_run WHERE purpose = :name"
-    " UNION SELECT id FROM shared_experiment WHERE purpose = :name",
-    TRAINING: "SELECT d.shared_experiment_id AS id FROM training_data d JOIN training_run r ON r.id = d.training_run_id"
-    " WHERE r.purpose = :name AND d.shared_experiment_id IS NOT NULL",
-}
-_RUNS_OF = {
-    BATCH: "g.batch_id IN (SELECT b.id FROM batch b WHERE b.name = :name AND b.deleted_at IS NULL)",
-    GENERATION: "g.purpose = :name",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a report is about: its name, as what it is taken, and as what else it could be."""
-
-    name: str
-    roles: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Records of experiments whose judge or people decided; ``n_rejected`` includes ``n_unclear``."""
-
-    n_accepted: int
-    n_rejected: int
-    n_unclear: int
-    n_failed: int
-
-    @property
-    def rate(self) -> float | None:
-        """The share of the accepted among those that were decided."""
-        n = self.n_accepted + self.n_rejected
-        return self.n_accepted / n if n else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Its 95% interval (Wilson)."""
-        n = self.n_accepted + self.n_rejected
-        return wilson(self.n_accepted, n) if n else None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What was accepted in the ``n`` judged experiments with one value of a setting."""
-
-    value: Json
-    n: int
-    acceptance: Acceptance
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """US dollars. ``known_usd`` is the sum of what is known, ``n_unknown`` of ``n`` have no known price."""
-
-    known_usd: float
-    n: int
-    n_unknown: int
-
-    @property
-    def usd(self) -> float | None:
-        """The whole; None where a part is not known."""
-        return None if self.n_unknown else self.known_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,43 +96,10 @@ class Report:
         return whole / n if whole is not None and n and not self.n_unjudged else None
 
 
-def find(reader: Reader, name: str, wanted: str | None = None) -> Subject:
-    """The batch or purpose of that name, a batch first; ``wanted`` is ``batch`` or ``purpose``.
-
-    A purpose of data and of trainings is both. Raises UnknownReference with close matches.
-    """
-    text = name.strip()
-    own = text.rstrip("/").rpartition("/")[2]
-    batches = reader.rows("SELECT name, description FROM batch WHERE name = :name AND deleted_at IS NULL", name=own)
-    purposes = tuple(
-        role
-        for role, sql in (
-            (GENERATION, "SELECT 1 AS one FROM generation_run WHERE purpose = :name"),
-            (GENERATION, "SELECT 1 AS one FROM shared_experiment WHERE purpose = :name"),
-            (TRAINING, "SELECT 1 AS one FROM training_run WHERE purpose = :name"),
-        )
-        if reader.rows(f"{sql} LIMIT 1", name=text)
-    )
-    purposes = tuple(dict.fromkeys(purposes))
-    if batches and wanted != "purpose":
-        return Subject(own, (BATCH,), purposes, batches[0]["description"])
-    if purposes and wanted != BATCH:
-        return Subject(text, purposes, (BATCH,) if batches else ())
-    known = [
-        row["name"]
-        for row in reader.rows(
-            """SELECT name FROM batch WHERE deleted_at IS NULL UNION SELECT purpose FROM generation_run
-               UNION SELECT purpose FROM training_run ORDER BY name LIMIT 5000"""
-        )
-    ]
-    hint = "`synthtrack batch list` and `synthtrack result list` show what there is."
-    raise UnknownReference(wanted or "batch or purpose", name, known, hint=hint)
-
-
 def gather(reader: Reader, subject: Subject) -> Report:
     """All that is reported of the subject, read in one snapshot."""
     name = subject.name
-    ids = sorted({row["id"] for role in subject.roles for row in reader.rows(_OF[role], name=name)})
+    ids = sorted({row["id"] for role in subject.roles for row in reader.rows(EXPERIMENTS_OF[role], name=name)})
     rows = [row for some in portions(ids) for row in reader.rows(_EXPERIMENT.format(ids=some))]
     rows.sort(key=lambda row: (row["dataset"], row["name"]))
     settings = compare(listings.with_settings(reader, rows)) if rows else None
@@ -218,10 +113,10 @@ def gather(reader: Reader, subject: Subject) -> Report:
         since=min((row["created_at"] for row in rows), default=None),
         experiments=tuple(_experiments(reader, shown, runs)), n_experiments=len(rows),
         compared_ids=tuple(row["id"] for row in rows), statuses=_counted(row["status"] for row in rows),
-        settings=settings,
-        acceptance=_acceptance(judged), by_setting=_by_setting(settings, rows) if settings else {}, n_unjudged=len(rows) - len(judged),
+        settings=settings, acceptance=accepted(judged), n_unjudged=len(rows) - len(judged),
+        by_setting=by_setting(settings, rows) if settings else {},
         n_imported=sum(row["imported_from"] is not None for row in rows),
-        paid=_paid(runs), data_cost=_cost([row["cost_usd"] for row in rows if row["status"] != "unfinished"]),
+        paid=paid_by(runs), data_cost=summed([row["cost_usd"] for row in rows if row["status"] != "unfinished"]),
         n_calls=sum(row["n_calls"] for row in runs), n_cached=sum(row["n_cached"] for row in runs),
         n_tokens=sum(row["prompt_tokens"] + row["completion_tokens"] for row in runs),
         accuracies=report_accuracy.gather(reader, run_ids), samples=report_samples.gather(reader, shown),
@@ -231,7 +126,7 @@ def gather(reader: Reader, subject: Subject) -> Report:
 
 
 def _generation_runs(reader: Reader, subject: Subject) -> list[Row]:
-    where = " OR ".join(_RUNS_OF[role] for role in subject.roles if role in _RUNS_OF)
+    where = " OR ".join(RUNS_OF[role] for role in subject.roles if role in RUNS_OF)
     if not where:
         return []
     return reader.rows(
@@ -263,49 +158,9 @@ def _newest(reader: Reader, rows: Sequence[Row], runs: Sequence[Row], run_ids: C
         sql = "SELECT MAX(created_at) AS a, MAX(started_at) AS b, MAX(finished_at) AS c FROM training_run"
         times += reader.rows(f"{sql} WHERE id IN ({some})")[0].values()
     for some in portions([row["id"] for row in rows]):
-        times += [
-            reader.rows(f"SELECT MAX(decided_at) AS at FROM decision WHERE shared_experiment_id IN ({some})")[0]["at"]
-        ]
+        sql = "SELECT MAX(decided_at) AS at FROM decision"
+        times += reader.rows(f"{sql} WHERE shared_experiment_id IN ({some})")[0].values()
     return max((each for each in times if each is not None), default=None)
-
-
-def _acceptance(rows: Iterable[Row]) -> Acceptance:
-    sums = [0, 0, 0, 0]
-    for row in rows:
-        for at, name in enumerate(("n_accepted", "n_rejected", "n_unclear", "n_failed")):
-            sums[at] += row[name]
-    return Acceptance(*sums)
-
-
-def _by_setting(settings: Comparison, rows: Sequence[Row]) -> dict[str, list[Share]]:
-    """The acceptance by value of each setting that several experiments share a value of, and that is no long text."""
-    found: dict[str, list[Share]] = {}
-    for name, values in settings.different.items():
-        groups: dict[str, list[Row]] = {}
-        for value, row in zip(values, rows, strict=True):
-            if row["validation_model"] is not None:
-                groups.setdefault(canonical_json(value), []).append(row)
-        if 1 < len(groups) <= MOST_VALUES and any(len(each) > 1 for each in groups.values()):
-            given = {canonical_json(value): value for value in values if not is_long(value)}
-            shares = [Share(given[key], len(each), _acceptance(each)) for key, each in groups.items() if key in given]
-            if len(shares) == len(groups):
-                found[name] = sorted(shares, key=lambda share: _order(share.value))
-    return found
-
-
-def _order(value: Json) -> tuple[bool, float, str]:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return not is_number, float(value) if isinstance(value, (int, float)) else 0.0, str(value)
-
-
-def _cost(amounts: Sequence[float | None]) -> Cost:
-    known = [each for each in amounts if each is not None]
-    return Cost(math.fsum(known), len(amounts), len(amounts) - len(known))
-
-
-def _paid(runs: Iterable[Row]) -> Cost:
-    """Of runs that asked an LLM; the others paid nothing, whatever their column says."""
-    return _cost([row["cost_usd"] for row in runs if row["n_calls"] > 0])
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
@@ -343,8 +198,8 @@ def _experiments(reader: Reader, rows: Sequence[Row], runs: Sequence[Row]) -> li
     return [
         Experiment(
             row, row["reference"] if several else row["name"],
-            None if row["validation_model"] is None else _acceptance([row]),
-            _paid(asked[row["id"]]) if asked[row["id"]] else None,
+            None if row["validation_model"] is None else accepted([row]),
+            paid_by(asked[row["id"]]) if asked[row["id"]] else None,
             tuple(each["batch"] for each in batches[row["id"]]), made.get(row["id"]), trained.get(row["id"], 0),
         )
         for row in rows

@@ -410,7 +410,7 @@ def test_it_is_reached_by_keyboard(browser: Browser, trained: Path) -> None:
         expect(page.locator(".skip")).to_be_focused()
         expect(page.locator(".skip")).to_be_in_viewport()
         page.keyboard.press("Enter")
-        assert page.url.endswith("#content")
+        expect(page).to_have_url(re.compile("#content$"))
         page.locator("summary").first.focus()
         page.keyboard.press("Enter")
         expect(page.locator("details").first).to_have_attribute("open", "")

@@ -11,12 +11,13 @@ from tests import records
 from tests.records import add_batch, add_experiment, add_membership, add_run, add_sample, add_source, temperature_study
 from tests.training_rows import BATCH, COOL, HOT, Trained, add_sweep, training_study, workspace_with_data
 from tracker import batch_report, report_samples
-from tracker.batch_report import BATCH as A_BATCH
-from tracker.batch_report import GENERATION, TRAINING, Report
+from tracker.batch_report import Report
 from tracker.catalogue import reading
 from tracker.database import open_database
 from tracker.errors import UnknownReference
 from tracker.paths import Workspace
+from tracker.report_subject import BATCH as A_BATCH
+from tracker.report_subject import GENERATION, TRAINING, find
 from tracker.statistics import wilson, wilson_over_seeds
 
 STUDY = "batch_20241229_temperature"
@@ -24,7 +25,7 @@ STUDY = "batch_20241229_temperature"
 
 def gathered(workspace: Workspace, name: str, wanted: str | None = None) -> Report:
     with reading(workspace) as reader:
-        return batch_report.gather(reader, batch_report.find(reader, name, wanted))
+        return batch_report.gather(reader, find(reader, name, wanted))
 
 
 @pytest.fixture(scope="module")
@@ -217,15 +218,15 @@ def test_a_name_may_be_several_things(tmp_path: Path) -> None:
             add_batch(connection, "temperature_study")
         add_sweep(database, "temperature_study", [Trained((HOT,))])
     with reading(workspace) as reader:
-        taken = batch_report.find(reader, "temperature_study")
+        taken = find(reader, "temperature_study")
         assert (taken.roles, taken.others) == ((A_BATCH,), (GENERATION, TRAINING))
-        forced = batch_report.find(reader, "temperature_study", "purpose")
+        forced = find(reader, "temperature_study", "purpose")
         assert (forced.roles, forced.others) == ((GENERATION, TRAINING), (A_BATCH,))
         both = batch_report.gather(reader, forced)
         assert both.n_experiments == 3
         assert both.accuracies.statuses == {"complete": 1}
         with pytest.raises(UnknownReference) as caught:
-            batch_report.find(reader, "temperature_studi")
+            find(reader, "temperature_studi")
         assert "temperature_study" in str(caught.value)
         with pytest.raises(UnknownReference):
-            batch_report.find(reader, BATCH, "purpose")
+            find(reader, BATCH, "purpose")
