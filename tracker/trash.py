@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tracker.database import Database
 
-SUFFIX = ".jsonl.gz"
+SUFFIX = ".zip"
 _ROOTS = {
     EXPERIMENT: "shared_experiment", deletion.AGENTS: "agent_dataset", deletion.POOL: "task_pool", RUN: "training_run",
     SWEEP: "training_sweep",
@@ -245,7 +245,7 @@ def _archived(
     workspace: Workspace, database: Database, plan: Plan, entry: str, files: Sequence[Kept]
 ) -> tuple[Path, str]:
     """Writes the archive of ``plan``, synced, under its name; gives where, and what stood in the rows."""
-    from tracker import trash_archive
+    from tracker import archive
     from tracker.bundle import gather
 
     final = workspace.trash_dir / f"{entry}{SUFFIX}"
@@ -257,7 +257,7 @@ def _archived(
     }  # fmt: skip
     with removed_on_error(beside), database.reading() as connection:
         reader = database.reader_on(connection)
-        trash_archive.write(beside, gather(reader, _roots(reader, plan)), about)
+        archive.write(beside, gather(reader, _roots(reader, plan)), about)
         state = _state(reader, plan)
         beside.rename(final)
         sync_directory(final.parent)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from tracker.paths import Workspace
 from tracker.view_tree import writing
 
 if TYPE_CHECKING:
+    from tracker.archive import Archive
     from tracker.bundle import Bundle, Inserted
     from tracker.database import Database
 
@@ -95,8 +98,9 @@ def restore_entry(workspace: Workspace, database: Database, ref: str) -> Restore
         trash.settle(workspace, database)
         with reading(workspace) as reader:
             row = find_entry(reader, ref)
-        about, bundle = opened(workspace, row)
-        inserted, missing = _insert(database, row, about, bundle)
+        with opened(workspace, row) as archive:
+            about: dict[str, Any] = dict(archive.about)
+            inserted, missing = _insert(database, row, about, archive.bundle)
         trash.settle(workspace, database)
     _bring_up_to_date(workspace, inserted)
     damaged = _damaged(workspace, about) if row["kind"] in {RUN, SWEEP} else []
@@ -116,16 +120,19 @@ def restore_entry(workspace: Workspace, database: Database, ref: str) -> Restore
     )
 
 
-def opened(workspace: Workspace, row: Row) -> tuple[dict[str, Any], Bundle]:
-    """What an archive says of itself, and its rows. Raises Corrupt where it is not there, or not as it was written."""
-    from tracker import trash_archive
+@contextlib.contextmanager
+def opened(workspace: Workspace, row: Row) -> Iterator[Archive]:
+    """The archive of an entry. Raises Corrupt where it is not there, or not as it was written."""
+    from tracker import archive
+    from tracker.archive_check import Limits
 
     path = workspace.root / row["archive"]
     if not path.is_file():
         raise Corrupt(f"{row['archive']} is not there: {row['name']} cannot be restored.", hint="Put the file back.")
     if trash_files.digest_of(path) != row["archive_digest"]:
         raise Corrupt(f"{row['archive']} was changed since it was written.", hint="Put the file back from a backup.")
-    return trash_archive.read(path)
+    with archive.opened(path, Limits(sys.maxsize, ratio=None)) as found:
+        yield found
 
 
 def _insert(database: Database, row: Row, about: dict[str, Any], bundle: Bundle) -> tuple[Inserted, list[str]]:

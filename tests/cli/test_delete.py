@@ -173,15 +173,14 @@ def test_the_trash_is_emptied_by_age(root: Path) -> None:
     call(root, "batch", "delete", "first", "--yes")
     assert call(root, "trash", "empty", "--yes").out == "Removed for good: nothing is that old.\n"
     done = call(root, "trash", "empty", "--older-than", "0d", "--yes")
-    assert done.out.endswith("bytes.\n")
-    assert "1 entry" in done.out
+    assert done.out.startswith("   batch first\nRemoved for good: 1 entry, ")
     assert list((root / ".trash").iterdir()) == []
     assert call(root, "restore", "first").code == 4
 
 
 def test_an_archive_that_was_changed_is_refused(root: Path) -> None:
     call(root, "batch", "delete", "first", "--yes")
-    (archive,) = (root / ".trash").glob("*.jsonl.gz")
+    (archive,) = (root / ".trash").glob("*.zip")
     archive.write_bytes(b"other")
     assert call(root, "restore", "first").code == 6
     archive.unlink()

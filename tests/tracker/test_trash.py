@@ -96,7 +96,7 @@ def test_what_is_deleted_twice_at_once_is_deleted_once(database: Database) -> No
     trash.delete(database.workspace, database, plan, by="delete", command="")
     with pytest.raises(Conflict, match="was deleted at this moment"):
         trash.delete(database.workspace, database, plan, by="delete", command="")
-    assert len(list(database.workspace.trash_dir.glob("*.jsonl.gz"))) == 1
+    assert len(list(database.workspace.trash_dir.glob("*.zip"))) == 1
 
 
 def test_several_processes_delete_an_experiment_once(tmp_path: Path) -> None:
