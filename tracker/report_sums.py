@@ -69,9 +69,14 @@ def accepted(rows: Iterable[Row]) -> Acceptance:
 
 
 def by_setting(settings: Comparison, rows: Sequence[Row]) -> dict[str, list[Share]]:
-    """The acceptance by value of each setting that several experiments share a value of, and that is no long text."""
+    """The acceptance by value of each setting that several experiments share a value of, and that is no long text.
+
+    A setting that some experiments do not have goes with another one, and is left out.
+    """
     found: dict[str, list[Share]] = {}
     for name, values in settings.different.items():
+        if None in values:
+            continue
         groups: dict[str, list[Row]] = {}
         for value, row in zip(values, rows, strict=True):
             if row["validation_model"] is not None:
