@@ -61,6 +61,7 @@ class Cost:
 
 
 def accepted(rows: Iterable[Row]) -> Acceptance:
+    """The records of all these experiments together."""
     sums = [0, 0, 0, 0]
     for row in rows:
         for at, name in enumerate(("n_accepted", "n_rejected", "n_unclear", "n_failed")):
@@ -95,6 +96,7 @@ def _order(value: Json) -> tuple[bool, float, str]:
 
 
 def summed(amounts: Sequence[float | None]) -> Cost:
+    """The sum of amounts in US dollars, None where one is not known."""
     known = [each for each in amounts if each is not None]
     return Cost(math.fsum(known), len(amounts), len(amounts) - len(known))
 
