@@ -30,7 +30,14 @@ def main(number: int, what: str, root: Path, file: Path) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     workspace = Workspace(root, environ={})
-    sys.addaudithook(lambda event, _: step() if event in _EVENTS else None)
+    # Paths elsewhere are those of other processes that are looked at.
+    places = (str(root), str(file.parent))
+
+    def heard(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _EVENTS and any(place in str(arguments[0]) for place in places):
+            step()
+
+    sys.addaudithook(heard)
     if what == "backup":
         backup(workspace, file, overwrite=True, progress=step)
     else:

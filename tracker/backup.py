@@ -21,7 +21,7 @@ from tracker import clock
 from tracker.catalogue import SqliteReader, check_version, explain
 from tracker.errors import ConfigError, Conflict, Corrupt, Error, Problem, SchemaError, StorageError, Unsupported
 from tracker.paths import Workspace, without_password
-from tracker.view_tree import clear_leftovers, place_beside, removed_on_error, sync_directory
+from tracker.view_tree import clear_leftovers, place_beside, remove, removed_on_error, sync_directory
 from tracker.work import work
 
 COPY, CHECK = "copy", "check"
@@ -87,13 +87,11 @@ def backup(
     target = _target(workspace, Path(given), overwrite=overwrite)
     with _explained(target), opened(workspace.database, workspace) as source:
         version = _version(source, str(workspace.database))
-        clear_leftovers(target.parent)
-        beside = place_beside(target.parent)
-        with removed_on_error(beside):
-            _write_copy(source, beside, progress)
+        with _beside(target.parent) as copy:
+            _write_copy(source, copy, progress)
             if target.exists() and not overwrite:
                 raise _exists(target)
-            beside.replace(target)
+            copy.replace(target)
         sync_directory(target.parent)
         counts = _counts(source)
     return Copied(target, target.stat().st_size, version, counts)
@@ -206,6 +204,18 @@ def _exists(target: Path) -> Conflict:
     return Conflict(f"{target} is there already.", hint="--overwrite replaces a file; or name another one.")
 
 
+@contextlib.contextmanager
+def _beside(directory: Path) -> Iterator[Path]:
+    """Where a copy is written: in a directory of its own, so that its journal is cleared away with it."""
+    clear_leftovers(directory)
+    beside = place_beside(directory)
+    try:
+        beside.mkdir()
+        yield beside / "copy.db"
+    finally:
+        remove(beside)
+
+
 def _write_copy(source: sqlite3.Connection, beside: Path, progress: Progress | None) -> None:
     """A copy in one file, without a log, checked and synced."""
     with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as copy:
@@ -297,33 +307,31 @@ def _replace(
             confirm(counts, before)
         kept = _kept(workspace, ".db")
         kept.parent.mkdir(exist_ok=True)
-        clear_leftovers(kept.parent)
-        beside = place_beside(kept.parent)
-        with removed_on_error(beside):
-            _write_copy(live, beside, progress)
-            beside.rename(kept)
+        with _beside(kept.parent) as copy:
+            _write_copy(live, copy, progress)
+            copy.rename(kept)
         sync_directory(kept.parent)
         live.execute("PRAGMA synchronous = FULL")
-        _copy(_of_same_page_size(source, live, workspace), live, progress)
+        with _of_same_page_size(source, live, workspace) as fitting:
+            _copy(fitting, live, progress)
     return before, kept
 
 
+@contextlib.contextmanager
 def _of_same_page_size(
     source: sqlite3.Connection, live: sqlite3.Connection, workspace: Workspace
-) -> sqlite3.Connection:
+) -> Iterator[sqlite3.Connection]:
     """``source``, or the same in pages as those of ``live``: a database with a log keeps the size of its pages."""
     own, wanted = (each.execute("PRAGMA page_size").fetchone()[0] for each in (source, live))
     if own == wanted:
-        return source
-    beside = place_beside(workspace.root)
-    copy = sqlite3.connect(beside, isolation_level=None)
-    source.backup(copy)
-    for statement in ("journal_mode = DELETE", f"page_size = {wanted}"):
-        copy.execute(f"PRAGMA {statement}")
-    copy.execute("VACUUM")
-    # It lives as long as the connection to it.
-    beside.unlink()
-    return copy
+        yield source
+        return
+    with _beside(workspace.root) as path, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        source.backup(copy)
+        for statement in ("journal_mode = DELETE", f"page_size = {wanted}"):
+            copy.execute(f"PRAGMA {statement}")
+        copy.execute("VACUUM")
+        yield copy
 
 
 @contextlib.contextmanager
@@ -402,19 +410,14 @@ def _swap(
     if confirm is not None and parts:
         confirm(counts, None)
     kept = _keep_damaged(workspace, path, parts) if parts else None
-    beside = place_beside(path.parent)
-    with removed_on_error(beside):
-        _write_copy(source, beside, progress)
-        with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as new:
-            new.execute("PRAGMA journal_mode = WAL")
-        for leftover in LOGS:
-            beside.with_name(f"{beside.name}{leftover}").unlink(missing_ok=True)
+    with _beside(path.parent) as copy:
+        _write_copy(source, copy, progress)
         # The log of another file would be played into the new one, so it goes first. All of it is in the trash by now.
         for part in parts:
             if part != path:
                 part.unlink(missing_ok=True)
         sync_directory(path.parent)
-        beside.replace(path)
+        copy.replace(path)
     sync_directory(path.parent)
     return kept
 

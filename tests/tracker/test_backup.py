@@ -399,6 +399,9 @@ def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(root: Path, tmp_
     else:
         settled(root)
     place = tmp_path / "tried"
+    # The tree is no part of it.
+    shutil.rmtree(root / "Data_v2")
+    shutil.rmtree(root / "Data")
     shutil.copytree(root, place, symlinks=True)
     steps = killed(0, "restore", place, root / "two.db")
     assert steps is not None
