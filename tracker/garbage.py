@@ -23,7 +23,7 @@ SETTLES = timedelta(days=1)
 _UNREFERENCED = """
     SELECT e.id FROM shared_experiment e
     WHERE NOT EXISTS (SELECT 1 FROM batch_membership m WHERE m.shared_experiment_id = e.id)
-      AND COALESCE(e.completed_at, e.created_at) < :before ORDER BY e.id"""
+      AND e.import_run_id IS NULL AND COALESCE(e.completed_at, e.created_at) < :before ORDER BY e.id"""
 _UNFINISHED = """
     SELECT e.id FROM shared_experiment e
     WHERE e.status = 'unfinished' AND e.lease_host IS NULL AND e.created_at < :before
@@ -50,7 +50,10 @@ class Found:
 
 
 def unneeded(reader: Reader, workspace: Workspace) -> Iterator[Found]:
-    """Experiments and agent data sets that can go: nothing points to them, and nobody touched them for a day."""
+    """Experiments and agent data sets that can go: nothing points to them, and nobody touched them for a day.
+
+    Never what was imported: somebody brought it in on purpose, and it may be nowhere else.
+    """
     before = clock.to_text(clock.now() - SETTLES)
     for why, sql, kind, from_batches in (
         ("nothing references it", _UNREFERENCED, EXPERIMENT, False),
