@@ -29,6 +29,8 @@ _UUID = 8
 _WHOLE = 4
 """Experiments whose prompts are shown; a batch of more is looked through first."""
 _NARROWEST = 30
+_QUOTED = "   | "
+"""What sets off the lines of a prompt, those that had to be broken too."""
 _BEFORE = (IMPORT, RUN, BATCH, CHECKPOINT, JUDGE_TEST, AGENT_RUN)
 """What leads to data and stands below it in the tree: who made it, held it and decided on it."""
 _ORDER = (*_BEFORE, PUBLICATION, EXPERIMENT, AGENTS, POOL, VALIDATION, TRAINING)
@@ -188,8 +190,9 @@ def _details(node: Node, width: int, *, whole: bool) -> Iterator[str]:
         EXPERIMENT: _experiment if whole else _brief, IMPORT: _import,
     }  # fmt: skip
     for text in describe.get(node.kind, _file)(node):
-        indent = len(text) - len(text.lstrip(" "))
-        yield from (f"{' ' * indent}{line}" for line in _fitted(text[indent:], max(_NARROWEST, width - indent)))
+        begin = _QUOTED if text.startswith(_QUOTED) else ""
+        lines = _fitted(text.removeprefix(begin), max(_NARROWEST, width - len(begin)))
+        yield from (f"{begin}{line}" for line in lines)
 
 
 def _fitted(text: str, width: int) -> list[str]:
@@ -251,13 +254,13 @@ def _prompt(title: str, settings: Json, group: str, name: str) -> Iterator[str]:
         text = settings.get(f"{group}.{key}")
         if text:
             yield f"{label}:"
-            yield from (f"   | {line}" for line in str(text).strip("\n").split("\n"))
+            yield from (f"{_QUOTED}{line}" for line in str(text).strip("\n").split("\n"))
         elif key == name:
             yield f"{label}: not known"
     examples = settings.get(f"{group}.few_shot_examples") or ()
     if examples:
         yield f"{counted(len(examples), 'few-shot example')}:"
-        yield from (f"   | {each if isinstance(each, str) else canonical_json(each)}" for each in examples)
+        yield from (f"{_QUOTED}{each if isinstance(each, str) else canonical_json(each)}" for each in examples)
 
 
 def _run(node: Node) -> Iterator[str]:
@@ -348,7 +351,7 @@ def _agents(node: Node) -> Iterator[str]:
         told = f"Perspective {each['condition']}: {each['n_responses']:,} answers{chrf}"
         yield f"{told}, taken from the inputs" if each["is_reference"] else told
         for name in ("reading", "strategy"):
-            yield from (f"   | {line}" for line in str(each[name] or "").strip("\n").split("\n") if each[name])
+            yield from (f"{_QUOTED}{line}" for line in str(each[name] or "").strip("\n").split("\n") if each[name])
 
 
 def _pool(node: Node) -> Iterator[str]:
