@@ -338,6 +338,23 @@ def test_a_point_that_was_lost_has_no_price(tmp_path: Path) -> None:
     assert None not in {row["usd_per_point_over_zero_shot"] for row in found}
 
 
+def test_of_a_mix_each_experiment_counts_once_and_data_that_nobody_knows_have_no_price(tmp_path: Path) -> None:
+    workspace = filled(tmp_path).workspace
+    mix = f"SELECT data_cost_usd, usd_per_point_over_original FROM cost_per_point WHERE data = '{COOL}+{HOT}'"
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql("UPDATE training_data SET shared_experiment_id = 1 WHERE shared_experiment_id = 2")
+    assert ask(workspace, mix)[0]["data_cost_usd"] == pytest.approx(0.012)
+    used = ask(workspace, f"SELECT n_runs FROM experiment_use WHERE reference = 'Copa/{COOL}'")
+    assert used == ask(
+        workspace, "SELECT COUNT(DISTINCT training_run_id) AS n_runs FROM training_data WHERE shared_experiment_id = 1"
+    )
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE training_data SET shared_experiment_id = NULL, name = 'elsewhere' WHERE position = 1"
+        )
+    assert ask(workspace, mix) == [{"data_cost_usd": None, "usd_per_point_over_original": None}]
+
+
 def test_imported_runs_of_which_little_is_known_are_compared_all_the_same(tmp_path: Path) -> None:
     workspace = filled(tmp_path).workspace
     with open_database(workspace) as database, database.writing() as connection:
