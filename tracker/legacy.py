@@ -24,11 +24,11 @@ def parameters(generation: Mapping[str, Json], validation: Mapping[str, Json] | 
     """What the older system's fingerprint is made of, from the two sections of a config as they stand there."""
     found: dict[str, Json] = {"gen_model": generation.get("model"), "gen_temperature": generation.get("temperature")}
     found |= {f"gen_{name}": generation.get(name, default) for name, default in _GENERATION.items()}
-    found["gen_prompt_hash"] = prompt_hash(generation.get("rephrase_prompt"))
+    found["gen_prompt_hash"] = _hash_of(generation, "rephrase_prompt")
     if validation is not None:
         found["val_model"] = validation.get("model")
         found["val_temperature"] = validation.get("temperature", 0.0)
-        found["val_prompt_hash"] = prompt_hash(validation.get("validation_prompt"))
+        found["val_prompt_hash"] = _hash_of(validation, "validation_prompt")
     return found
 
 
@@ -36,6 +36,13 @@ def fingerprint(generation: Mapping[str, Json], validation: Mapping[str, Json] |
     """The 12 hex digits that the older system gave these settings."""
     data = json.dumps(parameters(generation, validation), sort_keys=True)
     return hashlib.md5(data.encode(), usedforsecurity=False).hexdigest()[:12]
+
+
+def _hash_of(section: Mapping[str, Json], name: str) -> Json:
+    # Metadata may hold what was hashed, or no more than what went into the fingerprint.
+    return (
+        section["prompt_hash"] if name not in section and "prompt_hash" in section else prompt_hash(section.get(name))
+    )
 
 
 def prompt_hash(prompt: Json) -> str:

@@ -207,7 +207,7 @@ def _flat(data: Mapping[str, Json]) -> dict[str, Json]:
     for level in (data, *(each for name in _INSIDE if isinstance(each := data.get(name), dict))):
         for name, value in level.items():
             for prefix, section in _FLAT.items():
-                if name.startswith(prefix) and not isinstance(value, (dict, list)) and "hash" not in name:
+                if name.startswith(prefix) and not isinstance(value, (dict, list)):
                     found.setdefault(section, {}).setdefault(name.removeprefix(prefix), value)
     return found
 

@@ -12,6 +12,7 @@ from pipeline.importing.files import Kept
 from pipeline.importing.settings import OldSettings, moment, read
 from pipeline.importing.tree import Found
 from tracker.content import CONFIG, METADATA
+from tracker.legacy import fingerprint, parameters
 
 GENERATION = {"model": "gpt-4o", "temperature": 0.7}
 
@@ -29,12 +30,20 @@ def settings(metadata: Any = None, config: str | None = None) -> OldSettings:
         {"config": {"generation": GENERATION}},
         {"generation_config": GENERATION},
         {"generation_config": {"generation": GENERATION}},
-        {"parameters": {"gen_model": "gpt-4o", "gen_temperature": 0.7, "gen_prompt_hash": "12345678"}},
+        {"parameters": {"gen_model": "gpt-4o", "gen_temperature": 0.7}},
         {"gen_model": "gpt-4o", "gen_temperature": 0.7},
     ],
 )
 def test_settings_are_found_wherever_they_stand(metadata: dict[str, Any]) -> None:
     assert settings(metadata).section("generation") == GENERATION
+
+
+def test_what_went_into_the_old_fingerprint_gives_it_again() -> None:
+    parts = parameters({**GENERATION, "rephrase_prompt": "a"}, {"model": "gpt-4o", "validation_prompt": "b"})
+    said = settings({"parameters": parts})
+    assert fingerprint(said.section("generation") or {}, said.section("validation")) == fingerprint(
+        {**GENERATION, "rephrase_prompt": "a"}, {"model": "gpt-4o", "validation_prompt": "b"}
+    )
 
 
 def test_the_config_goes_before_the_metadata() -> None:
