@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.lineage_text import accuracy
+from cli.lineage_text import accuracy, left_out
 from cli.render import harmless
 from tracker.lineage import Lineage, Node
 from tracker.lineage_start import EXPERIMENT, RUN, SOURCE, TRAINING
@@ -21,9 +21,7 @@ def flowchart(found: Lineage) -> Iterator[str]:
         lines = [line for line in _label(node) if line]
         yield f'    {numbers[node.id]}["{"<br/>".join(map(escaped, lines))}"]'
     for at, more in enumerate(found.left_out):
-        word = "other" if more.is_sibling else "older"
-        told = f"{more.n:,} {word}: {more.kind.replace('_', ' ')}"
-        yield f'    m{at}["{escaped(told)}"]'
+        yield f'    m{at}["{escaped(left_out(more))}"]'
         yield f"    {numbers[more.node]} -.- m{at}"
     for edge in found.edges:
         yield f'    {numbers[edge.source]} -->|"{escaped(edge.relation)}"| {numbers[edge.target]}'

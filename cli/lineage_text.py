@@ -107,7 +107,7 @@ class _Tree:
             return
         self.seen.add(key)
         order = sorted(self.children[key], key=lambda each: _ORDER.index(self.nodes[each[0]].kind))
-        notes = [_left_out(each) for each in self.more.get(key, ())]
+        notes = [f"… {left_out(each)}" for each in self.more.get(key, ())]
         stem = "│  " if order or notes else "   "
         whole = key in self.found.asked or (not self.brief and node.kind != TRAINING)
         for line in _details(node, width - 3, whole=whole):
@@ -119,14 +119,15 @@ class _Tree:
             yield f"{rest}{'└─ ' if at == len(notes) - 1 else '├─ '}{line}"
 
 
-def _left_out(each: More) -> str:
+def left_out(each: More) -> str:
+    """What is not in a lineage, in words: ``4 other training runs``."""
     if each.kind == SWEEP:
         word = "other" if each.is_sibling else "more"
-        return f"… {counted(each.n, f'{word} run of its sweep', f'{word} runs of its sweep')}"
+        return counted(each.n, f"{word} run of its sweep", f"{word} runs of its sweep")
     singular, plural = _WORDS.get(each.kind, (each.kind.replace("_", " "), f"{each.kind.replace('_', ' ')}s"))
     if each.is_sibling:
-        return f"… {counted(each.n, f'other {singular}', f'other {plural}')}"
-    return f"… {counted(each.n, f'older {singular}', f'older {plural}')} not shown"
+        return counted(each.n, f"other {singular}", f"other {plural}")
+    return f"{counted(each.n, f'older {singular}', f'older {plural}')} not shown"
 
 
 def _called(node: Node) -> str:
