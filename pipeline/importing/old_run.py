@@ -47,8 +47,13 @@ class Evaluations:
 
     def of(self, data: DataFound) -> int | None:
         if data.directory not in self.counts:
-            self.counts[data.directory] = _n_evaluated(self.workspace.root / data.directory, data.eval_digest)
+            self.counts[data.directory] = _n_evaluated(self.home(data), data.eval_digest)
         return self.counts[data.directory]
+
+    def home(self, data: DataFound) -> Path:
+        """The directory of the files, which for an experiment is below its own in most cases."""
+        top = Path(os.path.normpath(self.workspace.root / data.directory))
+        return top / data.dataset if (top / data.dataset).is_dir() else top
 
 
 def read_run(
@@ -78,7 +83,8 @@ def read_run(
     columns |= _ended(figures, run["started_at"])
     columns |= _said(config, data)
     warning = "; ".join(_contradictions(columns, figures)) or None
-    rows = tuple(_data_row(path, found, columns, warning) for path, found in data)
+    homes = ["" if each is None else splits.workspace.relative(splits.home(each)) for _, each in data]
+    rows = tuple(_data_row(*each, columns, home) | {"warning": warning} for each, home in zip(data, homes, strict=True))
     return ImportedRun(
         identity=identify("training_run", _identity(run, config, rows)),
         directory=splits.workspace.relative(Path(os.path.abspath(directory))),  # noqa: PTH100  a link stays a link
@@ -215,9 +221,9 @@ def _data_name(path: str, found: DataFound | None) -> str:
 
 
 def _data_row(
-    path: str, found: DataFound | None, columns: Mapping[str, Any], warning: str | None
+    path: str, found: DataFound | None, columns: Mapping[str, Any], home: str
 ) -> dict[str, Any]:  # fmt: skip
-    row = {"path": path, "first_record": 0, "n_train": columns["n_train"], "warning": warning}
+    row = {"path": path, "first_record": 0, "n_train": columns["n_train"]}
     if found is None:
         return {
             **row, "directory": path, "dataset": columns["task"], "name": _data_name(path, None),
@@ -225,7 +231,7 @@ def _data_row(
             "n_records": None,
         }  # fmt: skip
     return {
-        **row, "directory": found.directory, "dataset": found.dataset, "name": found.name,
+        **row, "directory": home, "dataset": found.dataset, "name": found.name,
         "shared_experiment_id": found.experiment_id, "fingerprint": found.fingerprint,
         "train_digest": found.train_digest or "", "eval_digest": found.eval_digest, "n_records": found.n_records,
     }  # fmt: skip

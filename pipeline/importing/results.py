@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.importing.old_run import Evaluations, Unusable, read_run
@@ -39,7 +39,8 @@ def take_results(  # noqa: PLR0917  its callers have one of each
     """
     found = _read_all(workspace, results, resolve, report)
     with _reading(workspace) as reader:
-        new = [run for run in found if not _is_known(reader, run, report)]
+        new = {name: run for name, run in found.items() if not _is_known(reader, name, run, report)}
+    names = {run.directory: name for name, run in new.items()}
     groups: dict[tuple[str, ...], list[ImportedRun]] = {}
     for run in _each_once(new, report):
         groups.setdefault(run.group, []).append(run)
@@ -51,23 +52,24 @@ def take_results(  # noqa: PLR0917  its callers have one of each
             taken = runs
         for run in runs:
             if run in taken:
-                report.taken(RUN, run.directory, _outcome(run))
+                report.taken(RUN, names[run.directory], _outcome(run))
             else:
-                report.known(RUN, run.directory, "imported by another command meanwhile")
+                report.known(RUN, names[run.directory], "imported by another command meanwhile")
 
 
-def _read_all(workspace: Workspace, results: Path, resolve: Resolve, report: Report) -> list[ImportedRun]:
+def _read_all(workspace: Workspace, results: Path, resolve: Resolve, report: Report) -> dict[str, ImportedRun]:
+    """The runs by their directories' names in the report."""
     splits = Evaluations(workspace)
-    found = []
+    found = {}
     for directory in _directories(results, report):
-        shown = workspace.relative(Path(os.path.abspath(directory)))  # noqa: PTH100  a link stays a link
+        shown = str(Path(results.name) / directory.relative_to(results))
         safe = os.fsencode(shown).decode("utf-8", "replace")
         if safe != shown:
             report.skipped(RUN, safe, "its name is not UTF-8")
             continue
         parts = directory.relative_to(results).parts
         try:
-            found.append(read_run(directory, parts, resolve=resolve, splits=splits, wrong=_telling(report, shown)))
+            found[shown] = read_run(directory, parts, resolve=resolve, splits=splits, wrong=_telling(report, shown))
         except Unusable as error:
             report.skipped(RUN, shown, str(error))
     return found
@@ -95,22 +97,22 @@ def _directories(results: Path, report: Report) -> Iterator[Path]:
             below[:] = [name for name in below if _STAMP.fullmatch(name)]
 
 
-def _is_known(reader: Reader | None, run: ImportedRun, report: Report) -> bool:
+def _is_known(reader: Reader | None, name: str, run: ImportedRun, report: Report) -> bool:
     why = None if reader is None else imported_runs.known_as(reader, run)
     if why is not None:
-        report.known(RUN, run.directory, why)
+        report.known(RUN, name, why)
     return why is not None
 
 
-def _each_once(runs: list[ImportedRun], report: Report) -> Iterator[ImportedRun]:
+def _each_once(runs: Mapping[str, ImportedRun], report: Report) -> Iterator[ImportedRun]:
     """The runs without copies of one in the same tree."""
     seen: dict[tuple[str, str], str] = {}
-    for run in runs:
+    for name, run in runs.items():
         key = (run.identity.digest, repr(sorted(run.files.items())))
         if key in seen:
-            report.skipped(RUN, run.directory, f"a copy of {seen[key]}")
+            report.skipped(RUN, name, f"a copy of {seen[key]}")
         else:
-            seen[key] = run.directory
+            seen[key] = name
             yield run
 
 

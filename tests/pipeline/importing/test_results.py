@@ -225,7 +225,8 @@ def test_data_that_is_known_is_linked_and_says_of_how_many_records(workspace: Wo
     with open_database(workspace) as database, database.writing() as connection:
         source, batch = records.add_source(connection, "Copa", records.LINES), records.add_batch(connection, "b")
         experiment = records.add_experiment(connection, "temp07", batch=batch, source=source)
-    known = DataFound(experiment, "0123456789ab", "Copa", "temp07", DATA, "a" * 64, digest, 400)
+    top = DATA.removesuffix("/Copa")
+    known = DataFound(experiment, "0123456789ab", "Copa", "temp07", top, "a" * 64, digest, 400)
     put(workspace.results_dir, place(), config(), err="Accuracy: 77.0%\n")
     put(
         workspace.results_dir,
@@ -237,6 +238,7 @@ def test_data_that_is_known_is_linked_and_says_of_how_many_records(workspace: Wo
     first, second = rows(workspace, "SELECT * FROM training_run ORDER BY id")
     assert (first["n_eval"], first["n_correct"]) == (100, 77)
     # No share of 100 records is printed as 77.31%.
+    assert rows(workspace, "SELECT directory FROM training_data")[0]["directory"] == DATA
     assert (second["accuracy"], second["n_eval"], second["accuracy_low"]) == (0.7731, None, None)
     assert "cannot be of 100 records" in report.of("wrong")[0].what
     data = rows(workspace, "SELECT * FROM training_data")[0]
