@@ -115,12 +115,13 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> None:
-    r"""Print what makes the TAB key complete commands, options and names in bash, zsh or fish.
+    """Print what makes the TAB key complete commands, options and names in bash, zsh or fish.
 
-    \b
-    bash  add to ~/.bashrc:  eval "$(synthtrack completion bash)"
-    zsh   add to ~/.zshrc, after compinit:  eval "$(synthtrack completion zsh)"
-    fish  synthtrack completion fish > ~/.config/fish/completions/synthtrack.fish
+    For bash, add to ~/.bashrc: eval "$(synthtrack completion bash)"
+
+    For zsh, add to ~/.zshrc, after compinit: eval "$(synthtrack completion zsh)"
+
+    For fish: synthtrack completion fish > ~/.config/fish/completions/synthtrack.fish
     """
     found = SHELLS[shell](context.find_root().command, {}, PROGRAM, VARIABLE)
     show((found.source_template % found.source_vars()).strip())

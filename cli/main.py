@@ -148,7 +148,7 @@ def _report(error: Error) -> int:
 
 def main() -> None:
     """The console script."""
-    if "_SYNTHTRACK_COMPLETE" in os.environ:
+    if os.environ.get("_SYNTHTRACK_COMPLETE"):
         from cli.completion import complete
 
         sys.exit(complete(cli, os.environ["_SYNTHTRACK_COMPLETE"]))

@@ -30,7 +30,7 @@ PROMPT = "READY>"
 _PROGRAM = f"""#!{sys.executable}
 import json, os, sys
 sys.path.insert(0, {str(REPOSITORY)!r})
-if "_SYNTHTRACK_COMPLETE" in os.environ:
+if os.environ.get("_SYNTHTRACK_COMPLETE"):
     from cli.main import main
     main()
 with open(os.environ["TYPED"] + ".part", "w") as file:
