@@ -163,8 +163,14 @@ class _Log:
 
     def read_into(self, found: Figures) -> None:
         for at, line in enumerate(self.lines):
+            if "%|" in line:
+                self._progress(at, line, found)
+                # Most lines of most logs are bars and nothing else.
+                if "{" not in line and "acc" not in line.lower():
+                    continue
             self._counts(line, found)
-            self._progress(at, line, found)
+            if matched := _EVALUATED.search(line):
+                self.evaluated.append((at, int(matched[1])))
             objects = [pairs for each in _OBJECT.findall(line) if (pairs := dict(_pairs(each)))]
             for pairs in objects:
                 self._object(at, pairs, found)
@@ -176,8 +182,8 @@ class _Log:
 
     def _counts(self, line: str, found: Figures) -> None:
         for name, pattern in _COUNTS.items():
-            matched = pattern.search(line)
-            if matched and name not in found.counts:
+            matched = None if name in found.counts else pattern.search(line)
+            if matched:
                 found.counts[name] = _whole(next(filter(None, matched.groups())))
         if "***** Running" in line:
             self.section = line.lower()
@@ -191,8 +197,6 @@ class _Log:
                 found.last_time = datetime.fromisoformat(matched[0].replace(" ", "T"))
 
     def _progress(self, at: int, line: str, found: Figures) -> None:
-        if matched := _EVALUATED.search(line):
-            self.evaluated.append((at, int(matched[1])))
         total = found.counts.get("steps")
         for matched in _PROGRESS.finditer(line):
             # Other bars count records and files.

@@ -57,6 +57,7 @@ def test_the_reference_code_and_the_trainer_together() -> None:
         ("Evaluation accuracy is 62.5 %.", 0.625),
         ("accuracy: 0.5\naccuracy: 0.6", 0.6),
         ("accuracy: 1.0", 1.0),
+        ("100%|##########| 100/100 [00:01<00:00, 1it/s]Accuracy: 50%", 0.5),
         ("accuracy: 1\naccuracy: 76.0", 0.76),
         ("best dev acc: 0.9", None),
         ("train accuracy: 0.99", None),
