@@ -298,7 +298,7 @@ def test_a_training_comes_in_with_the_experiment_that_it_was_trained_on(old: Pat
     }  # fmt: skip
     (directory / "experiment_config.yaml").write_text(json.dumps(config))
     (directory / "1_6_train.out").write_text("{'loss': 0.69, 'step': 10}\n{'train_runtime': 60.0}\n")
-    (directory / "1_6_train.err").write_text("{'accuracy': 0.77}\n")
+    (directory / "1_6_train.err").write_text("{'accuracy': 0.5}\n")
     foreseen = json.loads(call(root, "import", old, "--dry-run", "--json").out)
     report = json.loads(call(root, "import", old, "--json").out)
     assert report["kinds"]["training run"] == {"taken": 1, "known": 0, "skipped": 0, "wrong": 0}
