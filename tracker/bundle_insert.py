@@ -148,7 +148,9 @@ class _Insertion:
             for found in self._connection.execute(select(*chosen).where(of.table.c[first].in_(chunk))).mappings():
                 key = tuple(found[column] for column in of.key)
                 of.looked_up[key[0]][key] = found[of.primary[0]], dict(found)
-        known = {key: here for row in rows for key, here in of.looked_up.get(row[first], {}).items()}
+        # Asked row by row: of a parent with many children all are looked up at once.
+        keys = [tuple(row[column] for column in of.key) for row in rows]
+        known = {key: of.looked_up[key[0]][key] for key in keys if key in of.looked_up.get(key[0], ())}
         if of.parent is None:
             of.looked_up.clear()
         return known
