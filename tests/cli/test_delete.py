@@ -250,7 +250,8 @@ def test_gc_leaves_alone_what_was_imported(root: Path) -> None:
     execute(
         root,
         "INSERT INTO import_run "
-        "(id, uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host, command, report) VALUES (1, 'u', 'dataset', 'x.jsonl', '', 1, 0, 0, 'here', '', '[]')",
+        "(id, uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host, command, report) "
+        "VALUES (1, 'u', 'dataset', 'x.jsonl', '', 1, 0, 0, 'here', '', '[]')",
     )
     execute(root, "UPDATE shared_experiment SET completed_at = '2020-01-01T00:00:00.000000Z', import_run_id = 1")
     assert "Nothing to clear away" in call(root, "gc", "--dry-run", "--no-mlflow").out
