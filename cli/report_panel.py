@@ -36,7 +36,8 @@ def drawn(panel: Panel, report: Report) -> dict[str, Any]:
     return {
         "panel": panel, "scale": figures.scale(shares), "lines": lines, "shown": shown,
         "marks": [_mark(panel, at) for at in range(len(panel.points))],
-        "has_original": any(each.is_original for each in panel.points),
+        "measured_on": _measured_on(panel), "has_original": any(each.is_original for each in panel.points),
+        "others": _others(panel),
         "names": [point_name(panel, each) for each in panel.points], "said": list(_said(panel)),
         "over": [_over(panel, name, lines) for name in numeric(panel)[:3]],
         "intervals": [_interval(each) for each in panel.points],
@@ -58,8 +59,11 @@ def _shown(panel: Panel) -> list[int]:
 def _cell(point: Point, name: str, report: Report) -> str:
     """A value in a table, a long text as the variant that the settings have it under."""
     value = point.values[name]
+    if value is None and point.is_original and name.startswith(MADE_WITH):
+        return "-"
     if value is None:
-        return "-" if point.is_original else "not set"
+        is_known = point.is_synthetic and point.pool.first.row["import_run_id"] is None
+        return "not set" if is_known else "not known"
     known = report.settings.different.get(name, []) if report.settings is not None else []
     if any(map(is_long, known)):
         variants = list(dict.fromkeys(map(canonical_json, known)))
@@ -67,6 +71,18 @@ def _cell(point: Point, name: str, report: Report) -> str:
         if key in variants:
             return f"variant {variants.index(key) + 1}"
     return clipped(number(value), 40)
+
+
+def _others(panel: Panel) -> str:
+    """What the plain marks of a panel stand for; nothing where it has none."""
+    made = [each.is_synthetic for at, each in enumerate(panel.points) if at != panel.best and not each.is_original]
+    return "" if not made else "synthetic data" if all(made) else "other data"
+
+
+def _measured_on(panel: Panel) -> str:
+    known = [each for each in panel.points if each.interval is not None]
+    records = "records of which nothing is known" if panel.n_eval is None else counted(panel.n_eval, "record")
+    return f"{records}, with 95% intervals" if known else records
 
 
 def _baseline(name: str, found: tuple[float, float] | None) -> Iterator[tuple[str, float]]:
@@ -93,7 +109,9 @@ def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> dict[s
     logarithmic = not name.startswith(MADE_WITH) and is_logarithmic(name, [spot.value for spot in spots])
     label = f"Accuracy of {panel.model} ({panel.method}) on {panel.task} over {name}; the table below has the numbers."
     return {
-        "name": name, "is_crowded": figures.is_crowded(spots), "has_original": bool(originals),
+        "name": name, "has_original": bool(originals),
+        "has_intervals": not figures.is_crowded(spots) and any(spot.mark.interval for spot in spots),
+        "is_crowded": figures.is_crowded(spots),
         "figure": figures.over(spots, [*lines, *of_original], logarithmic=logarithmic, label=harmless(label)),
     }  # fmt: skip
 
@@ -102,7 +120,7 @@ def point_name(panel: Panel, point: Point) -> str:
     """The data and the hyperparameters in which the points of a panel differ."""
     own = [name for name in panel.varied if name.startswith("hyperparameters.")]
     rest = [f"{name.rpartition('.')[2].replace('_', ' ')} {number(point.values[name])}" for name in own]
-    data = "original data" if point.is_original and point.data == "original" else point.data
+    data = "original data" if point.data == "original" else point.data
     return ", ".join([data, *rest])
 
 

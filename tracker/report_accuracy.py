@@ -46,7 +46,12 @@ class Point:
 
     @property
     def is_original(self) -> bool:
-        return self.pool.first.is_original
+        return _is_original(self.pool.first)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether experiments made the data, or some of it; other data is not in the record."""
+        return bool(self.pool.first.made_with)
 
     @property
     def n_seeds(self) -> int:
@@ -67,13 +72,14 @@ class Point:
 class Panel:
     """One model trained by one method on one task, measured on the same records; the original data's points first.
 
-    ``best`` is the index of the highest mean; ``zero_shot`` and ``majority`` are the lowest and highest of baselines.
+    ``n_eval`` is None where nobody knows which records these were, as of runs that were imported. ``best`` is the index
+    of the highest mean; ``zero_shot`` and ``majority`` are the lowest and highest of baselines.
     """
 
     task: str
     model: str
     method: str
-    n_eval: int
+    n_eval: int | None
     points: tuple[Point, ...]
     varied: tuple[str, ...]
     best: int
@@ -113,7 +119,7 @@ def gather(reader: Reader, run_ids: Collection[int]) -> Accuracies:
     others = [row for row in _runs(reader, [_ON_ORIGINAL]) if _measure(row) in measures] if measures else []
     newest = {row["fingerprint"]: row for row in [*others, *own] if _counts(row)}
     ids = {row["id"] for row in own}
-    found: dict[tuple[str, str, str, str | None, int], list[Row]] = {}
+    found: dict[_Measure, list[Row]] = {}
     for row in sorted(newest.values(), key=lambda row: int(row["id"])):
         found.setdefault(_measure(row), []).append(row)
     panels = sorted(found.items(), key=lambda each: (each[0][:3], -len(each[1]), each[0][3] or ""))
@@ -121,9 +127,11 @@ def gather(reader: Reader, run_ids: Collection[int]) -> Accuracies:
     return Accuracies(tuple(shown), max(0, len(panels) - MOST_PANELS), statuses)
 
 
+_Measure = tuple[str, str, str, str | None, int | None]
 _ON_ORIGINAL = """
     SELECT r.id FROM training_run r WHERE r.status = 'complete' AND r.accuracy IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM training_data d WHERE d.training_run_id = r.id AND d.shared_experiment_id IS NOT NULL)"""
+        SELECT 1 FROM training_data d WHERE d.training_run_id = r.id
+        AND (d.shared_experiment_id IS NOT NULL OR d.name <> 'original'))"""
 
 
 def _lists(ids: Collection[int]) -> list[str]:
@@ -141,7 +149,7 @@ def _counts(row: Row) -> bool:
     return row["status"] == "complete" and row["accuracy"] is not None
 
 
-def _measure(row: Row) -> tuple[str, str, str, str | None, int]:
+def _measure(row: Row) -> _Measure:
     return row["task"], row["model"], row["method"], row["eval_digest"], row["n_eval"]
 
 
@@ -150,8 +158,8 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
     for each in load(reader, rows):
         points.setdefault(each.point, []).append(each)
     # Those on original data first, so that none of them is cut off; the newest of the others.
-    ordered = sorted(points.values(), key=lambda seeds: (not seeds[0].is_original, -max(each.id for each in seeds)))
-    seeds = [sorted(each, key=lambda one: int(one.row["seed"])) for each in ordered[:MOST_POINTS]]
+    ordered = sorted(points.values(), key=lambda seeds: (not _is_original(seeds[0]), -max(each.id for each in seeds)))
+    seeds = [sorted(each, key=lambda one: _order(one.row["seed"])) for each in ordered[:MOST_POINTS]]
     answers = results.answers(reader, [one.id for each in seeds for one in each])
     pools = [result_compare.pool(each, answers) for each in seeds]
     varied = tuple(_varied(pools))
@@ -166,9 +174,14 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
     )  # fmt: skip
 
 
+def _is_original(result: Result) -> bool:
+    """Whether it was trained on original data alone; data that is not in the record is of no experiment, too."""
+    return result.is_original and set(str(result.row["data"]).split("+")) == {"original"}
+
+
 def _varied(pools: Sequence[Pool]) -> Iterator[str]:
     """The settings in which points differ: those of the data first, those that say the same again left out."""
-    made = [each for each in pools if not each.first.is_original]
+    made = [each for each in pools if each.first.made_with]
     names = dict.fromkeys([*result_compare.settings_of(pools).different, *_differing(made)])
     for name in sorted(names, key=lambda name: (not name.startswith(MADE_WITH), not _is_numeric(name, made))):
         if name in (SEED, "data") or name.startswith(("train_data.", "eval_data.", "model.")):
@@ -188,7 +201,7 @@ def _differing(pools: Sequence[Pool]) -> Sequence[str]:
 
 def _place(pool: Pool, varied: Sequence[str]) -> tuple[bool, list[tuple[int, float, str]], str]:
     values = [pool.first.settings.get(name) for name in varied]
-    return not pool.first.is_original, [_order(each) for each in values], str(pool.first.row["data"])
+    return not _is_original(pool.first), [_order(each) for each in values], str(pool.first.row["data"])
 
 
 def _order(value: Json) -> tuple[int, float, str]:
@@ -211,14 +224,14 @@ def _points(pools: Sequence[Pool], varied: Sequence[str], best: int, own: Collec
 
 def _against_original(pools: Sequence[Pool]) -> dict[int, tuple[Tested, bool]]:
     """By index, each generated point against the original data: of the same hyperparameters, else its best."""
-    originals = [each for each in pools if each.first.is_original]
+    originals = [each for each in pools if _is_original(each.first)]
     best = result_compare.best_of(originals)
     if best is None:
         return {}
     alike = {_own_settings(each): each for each in originals}
     found: dict[int, tuple[Tested, bool]] = {}
     for at, each in enumerate(pools):
-        if not each.first.is_original:
+        if not _is_original(each.first):
             same = alike.get(_own_settings(each))
             (test,) = result_compare.compared([each, same or originals[best]])
             found[at] = test, same is not None

@@ -174,6 +174,45 @@ def test_results_whose_answers_are_not_known(tmp_path: Path) -> None:
     assert "majority class" not in text
 
 
+def test_trainings_that_were_imported_without_their_seed_and_their_records(tmp_path: Path) -> None:
+    """Nothing is known of them but a rate, an accuracy and what their data was called."""
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        lost = [Trained(("lost",), n_correct=70 + seed, hyperparameters={"learning_rate": 1e-6, "seed": seed})
+                for seed in range(2)]  # fmt: skip
+        add_sweep(database, "old", [Trained(("original",)), Trained((COOL,)), *lost])
+        with database.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM prediction")
+            connection.exec_driver_sql(
+                "UPDATE training_run SET seed = NULL, n_eval = NULL, n_correct = NULL, accuracy_low = NULL,"
+                " accuracy_high = NULL, n_train = NULL, n_dev = NULL, steps = NULL, batch_size = NULL"
+            )
+            connection.exec_driver_sql("UPDATE training_data SET eval_digest = NULL, n_records = NULL, n_train = NULL")
+            connection.exec_driver_sql("UPDATE training_data SET train_digest = '' WHERE name = 'lost'")
+    text = Parsed(written(workspace.root, "old")).text
+    assert "Accuracy on records of which nothing is known" in text
+    assert "nothing is known, with" not in text
+    assert "its 95% interval" not in text
+    assert "highest original data other data before training" in text
+    assert "lost 70.5%" in text
+
+
+def test_data_that_is_not_in_the_record_is_no_original_data(tmp_path: Path) -> None:
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        add_sweep(database, "alone", [Trained((COOL,), n_correct=77), Trained(("lost",), n_correct=60)])
+        add_sweep(database, "other", [Trained(("unrelated",), n_correct=90)])
+        add_sweep(database, "plain", [Trained(("original",))])
+    text = Parsed(written(workspace.root, "plain")).text
+    assert "highest original data before training" in text
+    with contextlib.closing(sqlite3.connect(workspace.database)) as connection, connection:
+        connection.execute("UPDATE training_run SET accuracy = NULL WHERE purpose = 'plain'")
+    text = Parsed(written(workspace.root, "alone")).text
+    assert "nothing was trained on original data to compare it with" in text
+    assert "unrelated" not in text
+    assert "tested against original data" not in text
+
+
 @pytest.mark.parametrize(
     "name", ["hyperparameter_tuning", "data_quality_impact", "baseline_comparison", "model_comparison"]
 )
