@@ -299,6 +299,23 @@ def test_accuracy_by_temperature(workspace: Workspace) -> None:
     assert {row["experiment_error"] for row in found} == {None}
 
 
+def test_an_experiment_whose_data_changed_is_one_experiment(tmp_path: Path) -> None:
+    """As one that was trained on while it was partial, and again when it was complete."""
+    workspace = filled(tmp_path).workspace
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE training_run SET identity = json_set(identity, '$.identity.data[0].train', 'before')"
+            " WHERE data = ? AND seed = 1 AND learning_rate = 1e-6",
+            (COOL,),
+        )
+    assert len(ask(workspace, f"SELECT * FROM training_point WHERE data = '{COOL}' AND learning_rate = 1e-6")) == 2
+    [row] = ask(
+        workspace, "SELECT * FROM accuracy_by_temperature WHERE generation_temperature = 0.5 AND learning_rate = 1e-6"
+    )
+    assert [row[name] for name in ("n_experiments", "n_runs", "experiment_error")] == [1, 2, None]
+    assert row["accuracy"] == pytest.approx(0.75)
+
+
 def test_the_seeds_of_a_point(workspace: Workspace) -> None:
     found = ask(workspace, "SELECT * FROM training_point WHERE task = 'Copa' AND learning_rate = 1e-6 ORDER BY data")
     assert [(row["data"], row["n_seeds"], row["n_data"], row["is_original"]) for row in found] == [
@@ -426,6 +443,13 @@ def test_what_deleted_experiments_cost_stays_with_their_batch(tmp_path: Path) ->
     with open_database(workspace) as database, database.writing() as connection:
         connection.exec_driver_sql("UPDATE deletion SET spent = ? WHERE uuid = '1'", (f'{{"{BATCH}": null}}',))
     assert ask(workspace, asked) == [{"cost_usd": None}]
+
+
+def test_what_was_deleted_is_summed_once_and_not_for_each_batch(sqlite: Workspace) -> None:
+    plan = [row["detail"] for row in ask(sqlite, "EXPLAIN QUERY PLAN SELECT * FROM batch_cost")]
+    at = [number for number, line in enumerate(plan) if line.startswith("SCAN x")]
+    assert len(at) == 1
+    assert any(line.startswith("MATERIALIZE d") for line in plan[: at[0]])
 
 
 def test_acceptance_by_model(workspace: Workspace) -> None:

@@ -91,7 +91,14 @@ VIEWS = {
                {_error_of_mean("p.accuracy")} AS experiment_error,
                MIN(p.accuracy) AS lowest_accuracy, MAX(p.accuracy) AS highest_accuracy,
                AVG(p.zero_shot_accuracy) AS zero_shot_accuracy, p.n_eval, p.eval_digest, p.setting
-        FROM training_point p JOIN shared_experiment e ON e.id = p.shared_experiment_id
+        FROM (SELECT q.task, q.model, q.method, q.learning_rate, q.batch_size, q.steps, q.zo_eps, q.lora_rank,
+                     q.precision, q.n_eval, q.eval_digest, q.setting, q.shared_experiment_id,
+                     SUM(q.n_seeds) AS n_seeds, SUM(q.accuracy * q.n_seeds) / SUM(q.n_seeds) AS accuracy,
+                     AVG(q.zero_shot_accuracy) AS zero_shot_accuracy
+              FROM training_point q WHERE q.shared_experiment_id IS NOT NULL
+              GROUP BY q.task, q.model, q.method, q.learning_rate, q.batch_size, q.steps, q.zo_eps, q.lora_rank,
+                       q.precision, q.n_eval, q.eval_digest, q.setting, q.shared_experiment_id) p
+        JOIN shared_experiment e ON e.id = p.shared_experiment_id
         GROUP BY p.task, p.model, p.method, p.learning_rate, p.batch_size, p.steps, p.zo_eps, p.lora_rank, p.precision,
                  p.n_eval, p.eval_digest, p.setting, e.model, e.temperature""",
     "cost_per_point": """
@@ -151,14 +158,13 @@ VIEWS = {
                      (SELECT COUNT(*) FROM generation_run r WHERE r.batch_id = b.id AND r.cost_usd IS NULL
                       AND r.outcome <> 'reused') AS n_unpriced_runs,
                      (SELECT SUM(r.cost_usd) FROM generation_run r WHERE r.batch_id = b.id) AS paid_usd,
-                     (SELECT COUNT(*) FROM deletion x, {spent} s WHERE x.restored_at IS NULL AND {key} = b.name)
-                         AS n_deleted,
-                     (SELECT COUNT(*) FROM deletion x, {spent} s WHERE x.restored_at IS NULL AND {key} = b.name
-                      AND s.value IS NULL) AS n_unpriced_deleted,
-                     (SELECT SUM({amount}) FROM deletion x, {spent} s WHERE x.restored_at IS NULL AND {key} = b.name)
-                         AS paid_for_deleted_usd
+                     COALESCE(MAX(d.n), 0) AS n_deleted, COALESCE(MAX(d.n_unpriced), 0) AS n_unpriced_deleted,
+                     MAX(d.usd) AS paid_for_deleted_usd
               FROM batch b LEFT JOIN batch_membership m ON m.batch_id = b.id
               LEFT JOIN shared_experiment e ON e.id = m.shared_experiment_id
+              LEFT JOIN (SELECT {key} AS batch, COUNT(*) AS n, COUNT(*) - COUNT({amount}) AS n_unpriced,
+                                SUM({amount}) AS usd
+                         FROM deletion x, {spent} s WHERE x.restored_at IS NULL GROUP BY {key}) d ON d.batch = b.name
               GROUP BY b.id, b.name, b.purpose, b.created_at, b.deleted_at) c""",
     "acceptance_by_model": """
         SELECT a.dataset, a.model, a.validation_model, a.n_experiments, a.n_accepted, a.n_rejected, a.n_unclear,
