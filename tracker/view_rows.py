@@ -15,7 +15,7 @@ from tracker.paths import SHARED, name_problem
 from tracker.view_plan import Expected, link_target
 
 MAX_LINKS = 1000
-"""So many links are looked at in one ``refresh``, those of the newest memberships."""
+"""So many links for each experiment are looked at in one ``refresh``, those of the newest memberships."""
 
 _CHUNK = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,12 +91,13 @@ class Record:
         return {home_of(row): row["id"] for row in experiments}, files
 
     def links(self, ids: Sequence[int]) -> tuple[dict[str, str], set[str]]:
-        """The batch links of ``ids`` with their targets, at most MAX_LINKS; and which lead to data in its older place.
+        """The batch links of ``ids`` with their targets, MAX_LINKS for each at most; and which lead to older places.
 
         Raises Corrupt.
         """
-        rows = sorted(self._of(_LINKS, ids, limit=MAX_LINKS), key=lambda row: str(row["created_at"]), reverse=True)
-        linked = [(*link_of(row["batch"], row), row["directory"]) for row in rows[:MAX_LINKS] if self.is_linked(row)]
+        limit = MAX_LINKS * len(ids)
+        rows = sorted(self._of(_LINKS, ids, limit=limit), key=lambda row: str(row["created_at"]), reverse=True)
+        linked = [(*link_of(row["batch"], row), row["directory"]) for row in rows[:limit] if self.is_linked(row)]
         return {path: target for path, target, _ in linked}, {path for path, _, place in linked if place is not None}
 
     def in_place(self, experiment: Row) -> Iterator[str]:

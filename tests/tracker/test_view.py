@@ -237,6 +237,16 @@ def test_of_very_many_memberships_the_newest_are_brought_up_to_date(
     assert [path for path, _ in rebuild(here).links] == ["batch_b/Copa/temp07_topp10_gpt4o"]
 
 
+def test_the_links_of_many_experiments_are_all_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_rows, "MAX_LINKS", 2)
+    made = [Made(name=f"temp{number:02}", batches=("batch_a", "batch_b")) for number in range(5)]
+    here = workspace(tmp_path, made)
+    assert len(refresh(here, *range(1, 6)).links) == 10
+    assert check(here) == []
+
+
 def test_what_left_the_record_leaves_the_tree(here: Workspace) -> None:
     execute(here, "DELETE FROM batch_membership WHERE batch_id = 2")
     assert rebuild(here).aside == ("batch_b/Copa/temp07_topp10_gpt4o", "batch_b/Copa/temp09")
