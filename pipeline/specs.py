@@ -171,7 +171,10 @@ class AskedSpec(Spec):
     stop: str | tuple[str, ...] | None = setting(None, help="texts that end an answer")
     system_prompt: str | None = setting(None, help="the system message")
     api_key_env: str | None = setting(
-        None, operational=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", help="name of the variable that holds the API key"
+        None,
+        operational=True,
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        help="name of the variable that holds the API key",
     )
     api_key: SecretStr | None = setting(None, secret=True, help="a literal key: works, is warned of, is never stored")
     timeout: Real = setting(60.0, operational=True, gt=0, le=3600, help="seconds for one whole request")

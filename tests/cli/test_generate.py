@@ -43,6 +43,14 @@ def seen(done: Done, root: Path) -> str:
     return f"exit code {done.code}\n{shown}"
 
 
+def test_the_config_beside_the_data_finds_that_data(root: Path) -> None:
+    made = json.loads(call(root, *GENERATE, "--json").out)
+    beside = (root / made["shared_path"]).parent / "generation_config.yaml"
+    again = call(root, "generate", beside, "--no-mlflow", "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["outcome"] == "reused"
+
+
 @pytest.mark.parametrize(
     ("name", "earlier", "arguments"),
     [
