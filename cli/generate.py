@@ -150,7 +150,7 @@ def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
         render.show("   Not in the tree yet: records are missing.")
     else:
         render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
-        render.show(f"   Shared path: {_data_path(workspace, outcome, '_shared')}")
+        render.show(f"   Shared path: {_data_path(workspace, outcome)}")
 
 
 def _show_run(job: Job, outcome: Outcome, run: Row) -> None:
@@ -206,8 +206,9 @@ def _counts(job: Job, outcome: Outcome, run: Row) -> str:
     return ", ".join(parts)
 
 
-def _data_path(workspace: Workspace, outcome: Outcome, group: str) -> str:
-    return workspace.relative(workspace.synthetic_dir / group / outcome.dataset / outcome.name / outcome.dataset)
+def _data_path(workspace: Workspace, outcome: Outcome, batch: str | None = None) -> str:
+    with reading(workspace) as reader:
+        return listings.path_of(reader, workspace, outcome.fingerprint, batch)
 
 
 def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def _outcome_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
         "batch": outcome.batch,
         "original_batch": outcome.original_batch,
         "batch_path": _data_path(workspace, outcome, outcome.batch) if outcome.in_tree else None,
-        "shared_path": _data_path(workspace, outcome, "_shared") if outcome.in_tree else None,
+        "shared_path": _data_path(workspace, outcome) if outcome.in_tree else None,
         "run": outcome.run and {name: value for name, value in outcome.run.items() if name not in hidden},
         **_step_json(workspace, outcome),
     }

@@ -258,6 +258,12 @@ def resolve_path(reader: Reader, workspace: Workspace, path: str) -> Row:
     }
 
 
+def path_of(reader: Reader, workspace: Workspace, fingerprint: str, batch: str | None = None) -> str:
+    """``data_path`` of the experiment with a fingerprint."""
+    sql = f"SELECT {_EXPERIMENT} FROM experiment_overview o WHERE o.fingerprint = :fingerprint"
+    return data_path(workspace, reader.rows(sql, fingerprint=fingerprint)[0], batch)
+
+
 def data_path(workspace: Workspace, row: Row, batch: str | None = None) -> str:
     """What a training config takes for an experiment: its data in ``batch``, or under ``_shared``.
 

@@ -32,6 +32,7 @@ from tracker.ledger import (
     save_limits,
     spending,
 )
+from tracker.paths import Workspace
 from tracker.schema import table
 
 HEARTBEAT_S = 15.0
@@ -152,7 +153,7 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
             outcome = "reused" if ready else "resumed"
             if outcome == "resumed":
                 _take_lease(connection, experiment_id, process)
-            elif found["directory"] is not None:
+            elif found["directory"] not in {None, _own_place(database.workspace, found)}:
                 # The view takes over what is used here, so that every batch of this workspace can link to it.
                 here = update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)
                 connection.execute(here.values(directory=None))
@@ -164,6 +165,11 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
         )
     partial = found is not None and found["status"] == "partial"
     return Claimed(outcome, experiment_id, name, run_id, run_uuid, batch_id, str(original), partial)
+
+
+def _own_place(workspace: Workspace, experiment: Row) -> str:
+    """Where the view has an experiment: what was imported there is linked to as it is."""
+    return workspace.relative(workspace.experiment_dir(experiment["dataset"], experiment["name"]))
 
 
 def begin_test(database: Database, experiment_id: int, batch: str, run: Row, process: Process) -> Claimed | Busy:

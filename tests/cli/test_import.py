@@ -179,6 +179,26 @@ def test_a_tree_that_is_the_workspace_is_left_alone(old: Path) -> None:
     assert resolved["references"][1]["path"] == f"Data_v2/synthetic/batch_20241230_model/Copa/{SECOND}"
 
 
+def test_generate_uses_data_of_a_tree_that_is_the_workspace_as_it_stands(old: Path) -> None:
+    home = old / "Data_v2" / "synthetic" / "_shared" / "Copa" / SECOND
+    (home / "generation_config.yaml").write_text(config_text(0.7))
+    call(old, "import", ".")
+    before = files(old / "Data_v2")
+    done = call(old, "generate", home / "generation_config.yaml", "--batch", "again", "--no-mlflow", "--json")
+    assert done.code == 0, done.err
+    (made,) = json.loads(done.out) if done.out.startswith("[") else [json.loads(done.out)]
+    assert (made["outcome"], made["batch_path"]) == ("reused", f"Data_v2/synthetic/again/Copa/{SECOND}")
+    assert (old / made["batch_path"] / "copa_train.jsonl").read_text() == jsonl(rephrased())
+    after = files(old / "Data_v2")
+    again = {path for path in after if path.startswith("synthetic/again")}
+    assert {path: after[path] for path in after.keys() - again - {"synthetic"}} == {
+        path: before[path] for path in before.keys() - {"synthetic"}
+    }
+    assert len(again) == 3
+    assert not (old / ".trash").exists()
+    assert call(old, "verify").code == 0
+
+
 def test_importing_again_takes_nothing_new(old: Path, root: Path) -> None:
     call(root, "import", old)
     tables = ("shared_experiment", "sample", "imported_file", "batch", "batch_membership", "source_dataset")
