@@ -44,11 +44,11 @@ def seen(done: Done, root: Path) -> str:
 
 
 def test_the_config_beside_the_data_finds_that_data(root: Path) -> None:
-    made = json.loads(call(root, *GENERATE, "--json").out)
+    (made,) = json.loads(call(root, *GENERATE, "--json").out)
     beside = (root / made["shared_path"]).parent / "generation_config.yaml"
     again = call(root, "generate", beside, "--no-mlflow", "--json")
     assert again.code == 0, again.err
-    assert json.loads(again.out)["outcome"] == "reused"
+    assert json.loads(again.out)[0]["outcome"] == "reused"
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_generate_uses_data_of_a_tree_that_is_the_workspace_as_it_stands(old: Pa
     before = files(old / "Data_v2")
     done = call(old, "generate", home / "generation_config.yaml", "--batch", "again", "--no-mlflow", "--json")
     assert done.code == 0, done.err
-    (made,) = json.loads(done.out) if done.out.startswith("[") else [json.loads(done.out)]
+    (made,) = json.loads(done.out)
     assert (made["outcome"], made["batch_path"]) == ("reused", f"Data_v2/synthetic/again/Copa/{SECOND}")
     assert (old / made["batch_path"] / "copa_train.jsonl").read_text() == jsonl(rephrased())
     after = files(old / "Data_v2")
