@@ -13,8 +13,8 @@ from tracker.catalogue import Reader, Row
 from tracker.compare import Comparison, compare
 from tracker.report_accuracy import Accuracies
 from tracker.report_samples import Samples
-from tracker.report_subject import EXPERIMENTS_OF, GENERATION, RUNS_OF, TRAINING, Subject
-from tracker.report_sums import Acceptance, Cost, Share, accepted, by_setting, paid_by, summed
+from tracker.report_subject import BATCH, EXPERIMENTS_OF, GENERATION, RUNS_OF, TRAINING, Subject
+from tracker.report_sums import Acceptance, Cost, Share, accepted, asked, by_setting, paid_by, plus, summed
 from tracker.results import portions
 
 MOST_EXPERIMENTS = 200
@@ -56,8 +56,10 @@ class Experiment:
 class Report:
     """What is shown of a subject. ``experiments`` are the newest ones; the other figures count all ``n_experiments``.
 
-    ``settings`` have their values in the order of ``compared_ids``. ``as_of`` is the time of the newest row, so that
-    the same record gives the same report.
+    ``paid`` is what runs of the subject paid, ``paid_on_deleted`` in it for experiments that were deleted since.
+    ``data_cost`` is that of the finished ones, which have ``n_paid`` accepted records; where nobody judged, these are
+    all. ``settings`` have their values in the order of ``compared_ids``. ``as_of`` is the time of the newest row, so
+    that the same record gives the same report.
     """
 
     subject: Subject
@@ -73,7 +75,9 @@ class Report:
     n_unjudged: int
     n_imported: int
     paid: Cost
+    paid_on_deleted: Cost
     data_cost: Cost
+    n_paid: int
     n_calls: int
     n_cached: int
     n_tokens: int
@@ -91,9 +95,9 @@ class Report:
 
     @property
     def cost_per_accepted_usd(self) -> float | None:
-        """What the data cost for each accepted record, each experiment once; None where a part is not known."""
-        n, whole = self.acceptance.n_accepted, self.data_cost.usd
-        return whole / n if whole is not None and n and not self.n_unjudged else None
+        """``data_cost`` for each accepted record of the same experiments; None where a part is not known."""
+        whole = self.data_cost.usd
+        return whole / self.n_paid if whole is not None and self.n_paid else None
 
 
 def gather(reader: Reader, subject: Subject) -> Report:
@@ -104,10 +108,12 @@ def gather(reader: Reader, subject: Subject) -> Report:
     rows.sort(key=lambda row: (row["dataset"], row["name"]))
     settings = compare(listings.with_settings(reader, rows)) if rows else None
     runs = _generation_runs(reader, subject)
+    on_deleted = _spent_on_deleted(reader, subject)
     run_ids = _training_runs(reader, subject, ids)
     shown_ids = set(sorted(ids)[-MOST_EXPERIMENTS:])
     shown = [row for row in rows if row["id"] in shown_ids]
     judged = [row for row in rows if row["validation_model"] is not None]
+    finished = [row for row in rows if row["status"] != "unfinished"]
     return Report(
         subject=subject, as_of=_newest(reader, rows, runs, run_ids),
         since=min((row["created_at"] for row in rows), default=None),
@@ -116,7 +122,8 @@ def gather(reader: Reader, subject: Subject) -> Report:
         settings=settings, acceptance=accepted(judged), n_unjudged=len(rows) - len(judged),
         by_setting=by_setting(settings, rows) if settings else {},
         n_imported=sum(row["imported_from"] is not None for row in rows),
-        paid=paid_by(runs), data_cost=summed([row["cost_usd"] for row in rows if row["status"] != "unfinished"]),
+        paid=plus(paid_by(runs), on_deleted), paid_on_deleted=on_deleted,
+        data_cost=summed([row["cost_usd"] for row in finished]), n_paid=sum(row["n_accepted"] for row in finished),
         n_calls=sum(row["n_calls"] for row in runs), n_cached=sum(row["n_cached"] for row in runs),
         n_tokens=sum(row["prompt_tokens"] + row["completion_tokens"] for row in runs),
         accuracies=report_accuracy.gather(reader, run_ids), samples=report_samples.gather(reader, shown),
@@ -130,10 +137,20 @@ def _generation_runs(reader: Reader, subject: Subject) -> list[Row]:
     if not where:
         return []
     return reader.rows(
-        f"""SELECT g.id, g.shared_experiment_id, g.outcome, g.n_calls, g.n_cached, g.prompt_tokens, g.completion_tokens,
-                   g.cost_usd, g.started_at, g.finished_at FROM generation_run g WHERE {where} ORDER BY g.id""",
+        f"""SELECT g.id, g.shared_experiment_id, g.outcome, g.status, g.n_calls, g.n_cached, g.prompt_tokens,
+                   g.completion_tokens, g.cost_usd, g.started_at, g.finished_at
+            FROM generation_run g WHERE {where} ORDER BY g.id""",
         name=subject.name,
     )
+
+
+def _spent_on_deleted(reader: Reader, subject: Subject) -> Cost:
+    """What a batch paid for experiments that are in the trash, or gone; of a purpose nobody knows."""
+    if BATCH not in subject.roles:
+        return summed([])
+    rows = reader.rows("SELECT spent FROM deletion WHERE restored_at IS NULL AND spent <> '{}' ORDER BY id")
+    spent = [json.loads(row["spent"]) for row in rows]
+    return summed([each[subject.name] for each in spent if subject.name in each])
 
 
 def _training_runs(reader: Reader, subject: Subject, ids: Sequence[int]) -> list[int]:
@@ -172,10 +189,10 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 
 def _experiments(reader: Reader, rows: Sequence[Row], runs: Sequence[Row]) -> list[Experiment]:
     ids = [row["id"] for row in rows]
-    asked: dict[int, list[Row]] = {each: [] for each in ids}
+    own: dict[int, list[Row]] = {each: [] for each in ids}
     for run in runs:
-        if run["n_calls"] > 0 and run["shared_experiment_id"] in asked:
-            asked[run["shared_experiment_id"]].append(run)
+        if asked(run) and run["shared_experiment_id"] in own:
+            own[run["shared_experiment_id"]].append(run)
     batches = listings.memberships(reader, ids)
     made = {
         row["id"]: row
@@ -199,7 +216,7 @@ def _experiments(reader: Reader, rows: Sequence[Row], runs: Sequence[Row]) -> li
         Experiment(
             row, row["reference"] if several else row["name"],
             None if row["validation_model"] is None else accepted([row]),
-            paid_by(asked[row["id"]]) if asked[row["id"]] else None,
+            paid_by(own[row["id"]]) if own[row["id"]] else None,
             tuple(each["batch"] for each in batches[row["id"]]), made.get(row["id"]), trained.get(row["id"], 0),
         )
         for row in rows

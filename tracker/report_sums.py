@@ -101,6 +101,19 @@ def summed(amounts: Sequence[float | None]) -> Cost:
     return Cost(math.fsum(known), len(amounts), len(amounts) - len(known))
 
 
+def plus(one: Cost, other: Cost) -> Cost:
+    """Both together."""
+    return Cost(one.known_usd + other.known_usd, one.n + other.n, one.n_unknown + other.n_unknown)
+
+
 def paid_by(runs: Iterable[Row]) -> Cost:
-    """Of runs that asked an LLM; the others paid nothing, whatever their column says."""
-    return summed([row["cost_usd"] for row in runs if row["n_calls"] > 0])
+    """Of runs that asked an LLM; the others paid nothing, whatever their column says.
+
+    Nothing is counted of a run before it ends, or is known to have been killed: what it paid is not known yet.
+    """
+    return summed([row["cost_usd"] for row in runs if asked(row)])
+
+
+def asked(run: Row) -> bool:
+    """Whether a generation run asked an LLM, or may have: one that found the data made did not."""
+    return bool(run["n_calls"]) or (run["status"] == "running" and run["outcome"] != "reused")

@@ -74,6 +74,44 @@ def test_reused_data_is_paid_once(tmp_path: Path) -> None:
     assert gathered(workspace, "first").paid.usd == 0.5
 
 
+def test_what_is_not_finished_is_neither_in_the_cost_nor_in_the_records(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database, database.writing() as connection:
+        source, batch = add_source(connection, "Copa", records.LINES), add_batch(connection, "one")
+        whole = add_experiment(connection, "whole", batch=batch, source=source, n_accepted=4, cost_usd=0.5)
+        add_experiment(connection, "plain", batch=batch, source=source, n_accepted=6, cost_usd=0.1, judge=False)
+        half = add_experiment(
+            connection, "half", batch=batch, source=source, n_accepted=10, cost_usd=0.25, status="unfinished"
+        )
+        add_run(connection, whole, batch, n_calls=8, cost_usd=0.5)
+        add_run(connection, half, batch, status="running", outcome="made", n_calls=0)
+    report = gathered(workspace, "one")
+    assert report.cost_per_accepted_usd == pytest.approx(0.6 / 10)
+    # What is being made has paid something, and nobody has counted it yet.
+    assert (report.paid.usd, report.paid.known_usd, report.paid.n_unknown) == (None, 0.5, 1)
+    paid = {each.row["name"]: each.paid for each in report.experiments}
+    assert paid["half"] is not None
+    assert paid["half"].usd is None
+
+
+def test_what_a_batch_paid_for_deleted_experiments_stays_paid(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    with open_database(workspace) as database, database.writing() as connection:
+        source, batch = add_source(connection, "Copa", records.LINES), add_batch(connection, "one")
+        add_run(connection, add_experiment(connection, "e", batch=batch, source=source), batch, n_calls=8, cost_usd=0.5)
+        for number, spent in enumerate(('{"one": 0.25, "two": 9}', '{"two": 1}', "{}")):
+            connection.exec_driver_sql(
+                "INSERT INTO deletion (uuid, kind, name, deleted_at, deleted_by, archive, archive_digest, n_rows,"
+                " n_bytes, command, paths, mlflow_runs, spent)"
+                " VALUES (?, 'experiment', 'x', '', 'gc', '', '', 1, 1, '', '[]', '[]', ?)",
+                (str(number), spent),
+            )
+    report = gathered(workspace, "one")
+    assert (report.paid.usd, report.paid_on_deleted.usd) == (0.75, 0.25)
+    with reading(workspace) as reader:
+        assert reader.rows("SELECT cost_usd FROM batch_cost WHERE batch = 'one'") == [{"cost_usd": 0.75}]
+
+
 def test_settings_that_vary_and_the_others(study: Report) -> None:
     assert study.settings is not None
     assert set(study.settings.different) == {
