@@ -383,6 +383,8 @@ def _file(node: Node) -> Iterator[str]:
     facts = node.facts
     if "train_digest" in facts:
         n = "" if facts["n_records"] is None else f", {counted(facts['n_records'], 'record')}"
-        yield f"No data of this record{n}; train file SHA-256 {facts['train_digest'][:_DIGITS]}"
+        digest = facts["train_digest"]
+        files = f"train file SHA-256 {digest[:_DIGITS]}" if digest else "its files are not known"
+        yield f"No data of this record{n}; {files}"
         return
     yield f"Fingerprint {facts['fingerprint']}, {counted(facts['n_tasks'], 'task')}, read from {facts['path']}"

@@ -205,7 +205,7 @@ class _Graph:
         keys = self.origins(
             list(dict.fromkeys(row["shared_experiment_id"] for row in rows if row["shared_experiment_id"]))
         )
-        foreign = [row["train_digest"] for row in rows if row["shared_experiment_id"] is None]
+        foreign = [row["train_digest"] for row in rows if row["shared_experiment_id"] is None and row["train_digest"]]
         sources = lineage_rows.sources_with(self.reader, foreign)
         for row in rows:
             if row["shared_experiment_id"] is not None:

@@ -86,7 +86,8 @@ _TRAININGS_ON_SOURCES = """
     WHERE s.source_dataset_id IN ({some})"""
 _DATA = """
     SELECT training_run_id, position, path, directory, dataset, name, shared_experiment_id, batch_id, fingerprint,
-           train_digest, eval_digest, n_records, n_train, warning
+           train_digest, eval_digest, n_records, n_train, warning,
+           (SELECT uuid FROM training_run WHERE id = training_run_id) AS training_run
     FROM training_data WHERE training_run_id IN ({some}) ORDER BY training_run_id, position"""
 _AGENTS = """
     SELECT id, fingerprint AS key, name, fingerprint, task_type, task_description, source_dataset_id, status, provider,
@@ -167,9 +168,10 @@ def sources_with(reader: Reader, digests: Iterable[str]) -> dict[str, Row]:
 
 
 def file(row: Row) -> Row:
-    """The data of a training run that is none of ours, of its row of ``data_of``."""
+    """The data of a training run that is none of ours, of a row of ``data_of``; without a digest one by its path."""
     names = ("path", "directory", "dataset", "train_digest", "eval_digest", "n_records")
-    return {"key": row["train_digest"], "name": row["path"], **{name: row[name] for name in names}}
+    key = row["train_digest"] or f"{row['dataset']}/{row['path'] or row['training_run']}"
+    return {"key": key, "name": row["path"] or row["name"], **{name: row[name] for name in names}}
 
 
 def imports(reader: Reader, ids: Iterable[int]) -> dict[int, Row]:

@@ -116,6 +116,19 @@ def test_agents_and_pools(tmp_path: Path) -> None:
     assert pool.count("(above)") == 2
 
 
+def test_data_whose_files_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    with open_database(study.workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE training_data SET path = '', name = 'unknown', train_digest = '', n_records = NULL,"
+            " shared_experiment_id = NULL"
+        )
+    told = ask(study.workspace.root, study.uuid("temp05 1e-06 seed 0"))
+    assert "File unknown" in told
+    assert "No data of this record; its files are not known" in told
+    assert "SHA-256" not in told
+
+
 def test_nothing_in_a_record_steers_the_terminal(tmp_path: Path) -> None:
     workspace = records.temperature_study(tmp_path)
     evil = "\x1b]0;owned\x07\x9b31m\u202e"

@@ -91,6 +91,29 @@ def test_a_mix_comes_from_all_its_data_sets_and_foreign_files_are_told_by_their_
     assert edges(traced(study.workspace, f"CB/{COOL}")) == edges(found)
 
 
+def test_data_of_which_no_file_is_known_is_one_where_it_was_called_the_same(tmp_path: Path) -> None:
+    study = training_study(tmp_path)
+    runs = {name: study.uuid(name) for name in study.runs}
+    called = dict(zip(runs, ("Data/lost/Copa", "Data/lost/Copa", "Data/gone/Copa", "", ""), strict=False))
+    with open_database(study.workspace) as database, database.writing() as connection:
+        for name, path in called.items():
+            connection.execute(
+                text(
+                    "UPDATE training_data SET path = :path, name = 'x', train_digest = '', eval_digest = NULL,"
+                    " shared_experiment_id = NULL WHERE training_run_id = :id"
+                ),
+                {"path": path, "id": study.runs[name]},
+            )
+    files = {}
+    for name in called:
+        found = traced(study.workspace, runs[name])
+        [file] = [node for node in found.nodes if node.kind == "file"]
+        files[name] = (file.id, file.name)
+    assert [shown for _, shown in files.values()] == ["Data/lost/Copa", "Data/lost/Copa", "Data/gone/Copa", "x", "x"]
+    assert len({key for key, _ in files.values()}) == 4
+    assert not any(key.endswith(":") for key, _ in files.values())
+
+
 def test_original_files_are_the_source_data_set_that_has_them(tmp_path: Path) -> None:
     study = training_study(tmp_path)
     uuid = study.uuid("original 1e-06 seed 0")
