@@ -20,7 +20,7 @@ from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from pipeline.preview import Preview
-    from pipeline.stale import Change, Made, Staleness
+    from pipeline.stale import Again, Change, Made, Staleness
     from tracker.catalogue import Row
 
 _DIFF_LINES = 12
@@ -68,7 +68,7 @@ def _json(place: Workspace, found: Staleness) -> dict[str, Any]:
         | {"trainings": [{key: row[key] for key in row if key not in hidden} for row in each.trainings]}
         for each in found.made
     ]
-    renewals = [{"overrides": list(overrides), **asdict(each)} for overrides, each in found.renewals.items()]
+    renewals = [again._asdict() | asdict(each) for again, each in found.renewals.items()]
     config = place.relative(Path(found.config))
     return {
         "config": config, "fingerprint": found.fingerprint, "batches": list(found.batches), "experiments": made,
@@ -98,8 +98,8 @@ def _shown(place: Workspace, found: Staleness) -> Iterator[str]:
             yield from _other(place, each)
         if len(others) > DEFAULT_LIMIT:
             yield f"   … {len(others) - DEFAULT_LIMIT:,} more; --json shows all"
-    for overrides, each_preview in found.renewals.items():
-        yield from ("", *_renewal(config, overrides, each_preview))
+    for again, each_preview in found.renewals.items():
+        yield from ("", *_renewal(config, again, each_preview))
 
 
 def _named(each: Made) -> str:
@@ -159,8 +159,9 @@ def _other(place: Workspace, each: Made) -> Iterator[str]:
     yield f"   {_named(each)}: {render.harmless(source)}; {differs}; {n}"
 
 
-def _renewal(config: str, overrides: tuple[str, ...], each: Preview) -> Iterator[str]:
-    options = "".join(f" --set {shlex.quote(text)}" for text in overrides)
+def _renewal(config: str, again: Again, each: Preview) -> Iterator[str]:
+    options = "".join(f" --set {shlex.quote(text)}" for text in again.overrides)
+    options += "" if again.record_limit is None else f" --limit {again.record_limit}"
     yield f"⚡ New data: synthtrack generate {config}{render.harmless(options)}"
     yield f"   {each.reference} {each.fingerprint}: {each.n_records:,} records, {each.n_done:,} of them done"
     if each.n_done == each.n_records:

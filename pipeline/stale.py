@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.job import Job, Options, prepare
 from pipeline.preview import Preview, preview
@@ -79,15 +80,25 @@ class Made:
         return self.is_known and not self.changes
 
 
+class Again(NamedTuple):
+    """How `generate` is to be called for new data: its `--set` options and its `--limit`."""
+
+    overrides: tuple[str, ...] = ()
+    record_limit: int | None = None
+
+
 @dataclass(frozen=True)
 class Staleness:
-    """What belongs to a config, and what `generate` would do now for each set of ``overrides`` that is stale."""
+    """What belongs to a config, and what `generate` would do now in place of what is stale.
+
+    A trial is renewed by the whole where that is stale, too: it asks the same of the same records.
+    """
 
     config: str
     fingerprint: str
     batches: tuple[str, ...]
     made: tuple[Made, ...]
-    renewals: Mapping[tuple[str, ...], Preview]
+    renewals: Mapping[Again, Preview]
 
 
 def staleness(workspace: Workspace, path: Path, *, n_trainings: int = 10) -> Staleness:
@@ -117,10 +128,24 @@ def staleness(workspace: Workspace, path: Path, *, n_trainings: int = 10) -> Sta
             row["record_limit"], row["draw"], changes is not None, changes or (), trainings,
             len(trainings) + trained.left_out.get(row["id"], 0),
         ))  # fmt: skip
-    stale = {each.overrides for each in made if each.is_own and not each.is_current} or ({()} if not made else set())
-    renewals = {each: preview(workspace, jobs[each]) for each in sorted(stale)}
+    renewals = {each: preview(workspace, _again(workspace, path, jobs, each)) for each in _to_renew(made)}
     names = tuple(batches.values())
     return Staleness(str(path), base.plan.identity.fingerprint, names, tuple(made), renewals)
+
+
+def _to_renew(made: Sequence[Made]) -> list[Again]:
+    """What is to be made again, or, where nothing was made from the config, for the first time."""
+    if not any(each.is_own for each in made):
+        return [Again()]
+    stale = {Again(each.overrides, each.record_limit) for each in made if each.is_own and not each.is_current}
+    needed = [each for each in stale if each.record_limit is None or Again(each.overrides) not in stale]
+    return sorted(needed, key=lambda each: (each.overrides, each.record_limit or 0))
+
+
+def _again(workspace: Workspace, path: Path, jobs: Mapping[tuple[str, ...], Job], wanted: Again) -> Job:
+    if wanted.record_limit is None:
+        return jobs[wanted.overrides]
+    return prepare(workspace, path, Options(overrides=wanted.overrides, record_limit=wanted.record_limit))
 
 
 def check_kind(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.stale import Change, Made, Staleness, changes, overrides_of, staleness
+from pipeline.stale import Again, Change, Made, Staleness, changes, overrides_of, staleness
 from tests import trainings
 from tests.workspaces import call, config, execute, new_root, rows, tree, write_config, write_lines
 from tracker.errors import ConfigError
@@ -101,8 +101,8 @@ def test_each_change_is_told_by_its_kind(
 def test_another_judge_costs_verdicts_alone_what_the_ledger_holds_is_reckoned(generated: Path, tmp_path: Path) -> None:
     root = copied(generated, tmp_path, validation__validation_prompt=f"{JUDGE} Yes?")
     found = compared(root)
-    assert set(found.renewals) == {(), ("generation.temperature=0.9",)}
-    new = found.renewals[()]
+    assert list(found.renewals) == [Again(), Again(("generation.temperature=0.9",))], "not the trial, which is in it"
+    new = found.renewals[Again()]
     assert (new.n_records, new.n_done) == (N, 0)
     assert (new.already_paid, new.rephrase_calls) == (N, 0)
     assert (new.verdicts_paid, new.judge_calls) == (0, N)
@@ -112,7 +112,7 @@ def test_another_judge_costs_verdicts_alone_what_the_ledger_holds_is_reckoned(ge
     assert rows(root, "SELECT COUNT(*) FROM attempt")[0][0] - before[0][0] == new.judge_calls
     again = compared(root)
     assert [each.is_current for each in again.made if not each.overrides and each.record_limit is None] == [False, True]
-    assert again.renewals[()].n_done == N, "what is stale has been made anew"
+    assert again.renewals[Again()].n_done == N, "what is stale has been made anew"
 
 
 def test_no_judge_any_more(generated: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_other_input_content_is_a_change_of_the_input(generated: Path, tmp_path:
     found = compared(root)
     [change] = plain(found).changes
     assert (change.kind, change.name) == ("input", "dataset.source")
-    assert found.renewals[()].already_paid == N - 1, "what was asked of the other records is in the ledger"
+    assert found.renewals[Again()].already_paid == N - 1, "what was asked of the other records is in the ledger"
 
 
 def test_an_override_that_is_no_setting_any_more_does_not_matter(generated: Path, tmp_path: Path) -> None:
@@ -189,7 +189,26 @@ def test_of_a_new_config_there_is_nothing_but_a_price(generated: Path, tmp_path:
     write_config(root, document, "new.yaml")
     found = compared(root, "new.yaml")
     assert found.made == ()
-    assert found.renewals[()].rephrase_calls == N
+    assert found.renewals[Again()].rephrase_calls == N
+
+
+def test_a_trial_alone_costs_what_a_trial_costs(generated: Path, tmp_path: Path) -> None:
+    root = copied(generated, tmp_path, generation__rephrase_prompt="Say it anew: {premise}")
+    changed(root, "UPDATE generation_run SET config_path = 'another.yaml' WHERE command NOT LIKE '%--limit%'")
+    [(again, new)] = compared(root).renewals.items()
+    assert again == Again((), 3)
+    assert (new.n_records, new.rephrase_calls) == (3, 3)
+
+
+def test_what_others_made_in_the_batch_of_a_new_config_leaves_its_price(generated: Path, tmp_path: Path) -> None:
+    """As where a tree was imported: nothing was made from any config that is here."""
+    root = copied(generated, tmp_path, generation__temperature=0.1)
+    changed(root, "DELETE FROM mlflow_outbox")
+    changed(root, "UPDATE attempt SET generation_run_id = NULL")
+    changed(root, "DELETE FROM generation_run")
+    found = compared(root)
+    assert [each.is_own for each in found.made] == [False] * 3
+    assert [(again, each.rephrase_calls) for again, each in found.renewals.items()] == [(Again(), N)]
 
 
 def test_trials_and_draws_are_no_change() -> None:
