@@ -70,8 +70,10 @@ def _show(done: Restored) -> None:
     if done.renamed is not None:
         render.show(f"   Its name is taken by now; it is called {render.harmless(done.renamed)}.")
     if done.missing:
-        n_missing = render.counted(len(done.missing), "experiment")
-        render.show(f"   ⚠️ {n_missing} of it is not there any more: {', '.join(done.missing)}")
+        n_missing = render.counted(len(done.missing), "experiment of it is", "experiments of it are")
+        render.show(f"   ⚠️ {n_missing} not there any more: {', '.join(done.missing)}")
+        again = f"`synthtrack restore {done.missing[0]}`, then `synthtrack restore {done.name}` again"
+        render.show(f"   {again}, puts it back into the batch: until then the entry stays in the trash.")
     if done.left is not None:
         render.show(f"   ⚠️ Something else is in the place of some files; they are still in {done.left}.")
 

@@ -16,7 +16,7 @@ from tracker.catalogue import Reader, Row, reading
 from tracker.deletion import AGENTS, BATCH, EXPERIMENT, POOL, RUN, SWEEP, WORDS
 from tracker.errors import Conflict, Corrupt, UnknownReference
 from tracker.paths import Workspace
-from tracker.view_tree import writing
+from tracker.view_tree import explained, writing
 
 if TYPE_CHECKING:
     from tracker.archive import Archive
@@ -34,6 +34,7 @@ _IN_TRASH = "SELECT * FROM deletion WHERE restored_at IS NULL AND emptied_at IS 
 class Restored:
     """What came back: ``damaged`` files are not as they were deleted, ``missing`` members (fingerprints) are not there.
 
+    While members are missing a batch's entry stays in the trash, so that it can be restored again when they are back.
     ``left`` is where the trash still holds files, because something else is in their place.
     """
 
@@ -90,7 +91,8 @@ def made_anew(reader: Reader, row: Row) -> str | None:
 def restore_entry(workspace: Workspace, database: Database, ref: str) -> Restored:
     """Brings back an entry of the trash. MLflow's runs come back by ``bring_back`` and the outbox.
 
-    Raises UnknownReference, Conflict where it was made anew meanwhile, Corrupt where the archive is not what it was.
+    Raises UnknownReference, Conflict where it was made anew meanwhile, Corrupt where the archive is not what it was,
+    StorageError where the trash cannot be changed: the rows are back then.
     """
     with reading(workspace) as reader:
         find_entry(reader, ref)
@@ -104,9 +106,10 @@ def restore_entry(workspace: Workspace, database: Database, ref: str) -> Restore
         trash.settle(workspace, database)
     _bring_up_to_date(workspace, inserted)
     damaged = _damaged(workspace, about) if row["kind"] in {RUN, SWEEP} else []
-    left = _left(workspace, row)
-    if not damaged:
-        (workspace.root / row["archive"]).unlink(missing_ok=True)
+    with explained(workspace):
+        left = _left(workspace, row)
+        if not damaged and not missing:
+            (workspace.root / row["archive"]).unlink(missing_ok=True)
     renamed = next((here for _, _, here in inserted.renamed), None)
     return Restored(
         row["kind"],
@@ -153,9 +156,11 @@ def _insert(database: Database, row: Row, about: dict[str, Any], bundle: Bundle)
         if row["kind"] == BATCH:
             connection.execute(batch.update().where(batch.c.name == row["name"]).values(deleted_at=None))
         paths = [] if inserted.renamed or row["kind"] == BATCH else about["paths"]
-        values = {"restored_at": now, "settled_at": None, "paths": json.dumps(paths, ensure_ascii=False)}
-        connection.execute(deletions.update().where(deletions.c.id == row["id"]).values(**values))
         missing = list(_missing(reader, bundle)) if row["kind"] == BATCH else []
+        # What the batch still lacks only this entry knows: it stays until they are back, too.
+        if not missing:
+            values = {"restored_at": now, "settled_at": None, "paths": json.dumps(paths, ensure_ascii=False)}
+            connection.execute(deletions.update().where(deletions.c.id == row["id"]).values(**values))
     return inserted, missing
 
 

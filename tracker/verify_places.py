@@ -26,7 +26,7 @@ _FILES = "SELECT path, digest, n_bytes FROM imported_file WHERE shared_experimen
 _CONTENT = "SELECT content FROM imported_file WHERE shared_experiment_id = :id AND path = :path"
 _DELETIONS = """
     SELECT id, name, kind, archive, archive_digest, settled_at, restored_at, deleted_at FROM deletion
-    WHERE emptied_at IS NULL ORDER BY id"""
+    WHERE emptied_at IS NULL AND (restored_at IS NULL OR settled_at IS NULL) ORDER BY id"""
 
 
 def publication_findings(reader: Reader, workspace: Workspace) -> tuple[int, Iterator[Finding]]:

@@ -63,6 +63,24 @@ def test_of_a_restored_batch_what_is_not_there_is_said(root: Path) -> None:
     assert call(root, "batch", "show", "first").code == 0
 
 
+def test_a_batch_is_restored_again_when_its_experiments_are_back(root: Path) -> None:
+    call(root, "batch", "delete", "first", "--yes")
+    before = rows(root, "SELECT archive FROM deletion")
+    call(root, "experiment", "delete", NAME, "--yes", "--no-mlflow")
+    assert call(root, "restore", "first").code == 0
+    entries = json.loads(call(root, "trash", "list", "--json").out)["entries"]
+    assert [each["name"] for each in entries] == [NAME, "first"]
+    assert call(root, "verify").code == 0
+    assert call(root, "restore", NAME, "--no-mlflow").code == 0
+    assert rows(root, "SELECT * FROM batch_membership") == []
+    done = call(root, "restore", "first")
+    assert "Batch first is back: 1 row." in done.out
+    assert (root / "Data_v2/synthetic/first" / NAME / "Copa").is_dir()
+    assert json.loads(call(root, "trash", "list", "--json").out)["entries"] == []
+    assert [(root / archive).exists() for (archive,) in before] == [False]
+    assert call(root, "view", "check").code == 0
+
+
 def test_an_experiment_that_something_points_to_stays(root: Path) -> None:
     assert call(root, "publish", NAME, "--target", "out").code == 0
     done = call(root, "experiment", "delete", NAME, "--yes")
