@@ -120,11 +120,13 @@ def _query(query: str | None, file: Path | None) -> str:
     try:
         if file is not None:
             return file.read_text(encoding="utf-8")
-        return sys.stdin.read() if query == "-" else str(query)
+        # What is not UTF-8 is held in surrogates in arguments, and may be in standard input.
+        return (sys.stdin.read() if query == "-" else str(query)).encode().decode()
     except OSError as error:
         raise StorageError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise QueryError(f"{file or 'Standard input'} is no text in UTF-8.") from error
+    except UnicodeError as error:
+        what = file or ("Standard input" if query == "-" else "The query")
+        raise QueryError(f"{what} is no text in UTF-8.") from error
 
 
 def _show_schema(place: Workspace, name: str, *, as_json: bool) -> None:

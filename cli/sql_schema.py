@@ -51,9 +51,7 @@ def relation_json(relation: Relation) -> dict[str, Json]:
         "name": relation.name,
         "kind": relation.kind,
         "columns": [{"name": name, "type": kind, "meaning": meanings.get(name)} for name, kind in relation.columns],
-        "questions": [
-            {"title": each.title, "sql": each.sql} for each in QUESTIONS if relation.name in each.sql.split()
-        ],
+        "questions": [{"title": each.title, "sql": each.sql} for each in QUESTIONS if _is_used(relation, each)],
     }
 
 

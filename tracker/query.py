@@ -20,6 +20,7 @@ LONGEST_BYTES = 256 << 20
 READ_ONLY = "`sql` only reads: no statement can change the record, and none can make or open another file."
 _TICK = 20_000  # steps of SQLite's machine between two looks at the clock: less than a millisecond
 _NEVER = 3600.0 * 24 * 365
+_SCHEMAS = {"sqlite_master", "sqlite_temp_master"}
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -179,8 +180,8 @@ class _SqliteAnswer:
             allowed = action in _ALLOWED
         if not allowed and self._refused is None:
             named = {sqlite3.SQLITE_FUNCTION: more, sqlite3.SQLITE_PRAGMA: f"PRAGMA {what}"}.get(action)
-            # To drop a table is, to SQLite, first of all to delete a row of its schema.
-            of_schema = self._sql.split(maxsplit=1)[0].upper() if what == "sqlite_master" else None
+            # To drop a table is, to SQLite, first of all to delete a row of its schema, to make one to insert it.
+            of_schema = self._sql.split(maxsplit=1)[0].upper() if what in _SCHEMAS else None
             self._refused = named or of_schema or _ACTIONS.get(action, "what it would do")
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 

@@ -97,6 +97,7 @@ def test_a_query_from_a_file_or_from_standard_input(root: Path, tmp_path: Path) 
     assert call(root, "sql", "--file", str(tmp_path / "none.sql")).code == 11
     file.write_bytes(b"SELECT '\xff'")
     assert "no text in UTF-8" in call(root, "sql", "--file", str(file)).err
+    assert call(root, "sql", "SELECT '\udcff'").err == "Error: The query is no text in UTF-8.\n"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,9 @@ def test_the_schema_of_one_view_says_what_its_columns_mean(root: Path) -> None:
     (found,) = json.loads(call(root, "sql", "--schema", "batch_cost", "--json").out)
     assert found["kind"] == "view"
     assert {"name": "batch", "type": "varchar", "meaning": None} in found["columns"]
+    assert [each["title"] for each in found["questions"]] == ["What did each batch cost, and an accepted record in it?"]
+    (table,) = json.loads(call(root, "sql", "--schema", "batch", "--json").out)
+    assert table["questions"] == [], "a column of that name is another thing"
     unknown = call(root, "sql", "--schema", "batch_cots")
     assert (unknown.code, "Did you mean batch_cost" in unknown.err) == (4, True)
 

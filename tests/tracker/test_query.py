@@ -122,6 +122,8 @@ def test_what_is_refused_is_named(sqlite: Workspace) -> None:
         ("WITH a AS (SELECT 1) DELETE FROM batch", "DELETE"),
         ("VACUUM INTO 'x'", "ATTACH"),
         ("PRAGMA journal_mode = OFF", "PRAGMA journal_mode"),
+        ("create temp view v AS SELECT 1", "CREATE"),
+        ("CREATE TABLE t (id INTEGER)", "CREATE"),
     ):
         with pytest.raises(QueryError, match=f"^Refused: {what}\\."):
             ask(sqlite, sql)
