@@ -12,13 +12,23 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from tracker.archive_check import FORMAT, MANIFEST, Limits, Member, checked_members, checked_rows, mention_of
+from tracker.archive_check import (
+    FORMAT,
+    MANIFEST,
+    Limits,
+    Member,
+    check_number,
+    checked_members,
+    checked_rows,
+    mention_of,
+)
 from tracker.archive_rows import LINE_LIMIT, ROWS, decoded
 from tracker.bundle_tables import Backlink, Bundle, Row
 from tracker.errors import DataError, StorageError
@@ -69,14 +79,15 @@ def opened(path: Path, limits: Limits | None = None) -> Iterator[Archive]:
     with contextlib.ExitStack() as stack:
         try:
             source = stack.enter_context(path.open("rb"))
+            check_number(source, limits)
             archive = stack.enter_context(zipfile.ZipFile(source))
             manifest = checked_members(archive, path.stat().st_size, limits)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, OverflowError) as error:
             hint = "It is damaged, or not written by `synthtrack export`."
             raise DataError(f"{path} is no archive of synthtrack: {error}.", [], hint=hint) from error
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-        checked_rows(manifest, lambda name: _lines(archive, name))
+        checked_rows(manifest, lambda name: _lines(archive, name), limits)
         yield _archive(archive, manifest)
 
 

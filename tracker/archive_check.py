@@ -10,8 +10,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
+from tracker.archive_content import SMALL, packed_problems
 from tracker.archive_rows import ROWS, shown, value_problem, wrong_rows
 from tracker.bundle_tables import KEYS, Key, Mention, links_from
 from tracker.errors import DataError, Problem, SchemaError
@@ -26,8 +27,9 @@ MANIFEST, RESULTS = "manifest.json", "results/"
 _MANIFEST_LIMIT = 64 << 20
 _CHUNK = 1 << 20
 _PROBLEMS = 20
-_SMALL = 64 << 20
 _ENCRYPTED = 0x1
+_ENTRY = b"PK\x01\x02"
+"""What an entry in a zip's list of its files begins with."""
 _HINT = "Nothing was taken from it."
 
 
@@ -46,6 +48,17 @@ class Member:
 
     sha256: str
     size: int
+
+
+def check_number(source: IO[bytes], limits: Limits) -> None:
+    """Raises DataError where a zip seems to list more files than may be in it: each that is listed takes memory."""
+    n_found, last = 0, b""
+    while chunk := source.read(_CHUNK):
+        n_found += (last + chunk).count(_ENTRY)
+        last = chunk[1 - len(_ENTRY) :]
+    source.seek(0)
+    if n_found > limits.n_members + 1:
+        _refuse([Problem("archive", f"holds {n_found:,} files, more than {limits.n_members:,}")])
 
 
 def checked_members(archive: zipfile.ZipFile, size: int, limits: Limits) -> dict[str, Json]:
@@ -78,29 +91,33 @@ def _refuse(problems: Iterable[Problem]) -> None:
 
 
 def _entries(infos: list[zipfile.ZipInfo], size: int, limits: Limits) -> Iterator[Problem]:
-    if len(infos) > limits.n_members:
-        yield Problem("archive", f"holds {len(infos):,} files, more than {limits.n_members:,}")
-        return
     seen: set[str] = set()
     for info in infos:
         name = info.orig_filename
-        mode = info.external_attr >> 16
         if name in seen:
             yield Problem(shown(name), "is in it twice")
         seen.add(name)
-        if problem := _name_problem(name):
+        problem = _name_problem(name) or _kind_problem(info)
+        if problem is not None:
             yield Problem(shown(name), problem)
-        elif stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-            yield Problem(shown(name), "is a link or a device, not a file")
-        elif info.flag_bits & _ENCRYPTED or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            yield Problem(shown(name), "is encrypted, or packed in a way that export does not use")
     total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
     if packed > size:
         yield Problem("archive", "its files overlap")
     if total > limits.n_bytes:
         yield Problem("archive", f"unpacks to {total:,} bytes, more than {limits.n_bytes:,} (--max-bytes raises this)")
-    elif limits.ratio is not None and total > _SMALL and total > limits.ratio * max(size, 1):
+    elif limits.ratio is not None and total > SMALL and total > limits.ratio * max(size, 1):
         yield Problem("archive", f"unpacks to {total:,} bytes from {size:,}: a bomb? (--max-bytes allows it)")
+
+
+def _kind_problem(info: zipfile.ZipInfo) -> str | None:
+    if info.filename != info.orig_filename:
+        # A zip can name a file a second time, in Unicode, and newer readers of zips go by that name.
+        return "is also called something else"
+    if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG}:
+        return "is a link or a device, not a file"
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        return "is encrypted, or packed in a way that export does not use"
+    return None
 
 
 def _name_problem(name: str) -> str | None:
@@ -199,6 +216,8 @@ def _differences(
             yield Problem(shown(info.filename), "its SHA-256 is not that of the manifest")
 
 
-def checked_rows(manifest: Mapping[str, Json], lines: Callable[[str], Iterable[bytes]]) -> None:
+def checked_rows(manifest: Mapping[str, Json], lines: Callable[[str], Iterable[bytes]], limits: Limits) -> None:
     """Raises DataError where a row is not one of its table's, or does not follow from what it is made of."""
     _refuse(wrong_rows(manifest, lines))
+    unpacked = sum(each["size"] for each in manifest["members"].values())
+    _refuse(packed_problems(manifest["rows"], lines, limits.n_bytes - unpacked, limits.ratio))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -37,7 +38,37 @@ _NAMES = {
 _STATUSES = {
     "shared_experiment": ("unfinished", "complete", "partial"),
     "agent_dataset": ("unfinished", "complete", "partial"),
+    "generation_run": ("running", "complete", "partial", "waiting", "interrupted", "failed"),
+    "sample": ("accepted", "rejected", "undecided", "failed"),
+    "training_sweep": ("running", "complete", "stopped", "interrupted", "failed"),
+    "training_run": ("pending", "running", "complete", "failed", "stopped", "interrupted"),
+    "agent_run": ("running", "complete", "partial", "interrupted", "failed"),
+    "agent_response": ("answered", "failed"),
+    "pool_validation": ("running", "complete", "partial", "interrupted", "failed"),
+    "pool_answer": ("graded", "ungraded", "failed"),
 }
+JSON_COLUMNS: Mapping[str, Mapping[str, type]] = {
+    "import_run": {"report": list},
+    "shared_experiment": {"identity": dict, "settings": dict, "config": dict},
+    "generation_run": {"config": dict, "versions": dict, "price_list": object},
+    "request": {"messages": list, "settings": dict},
+    "checkpoint": {"examples": list},
+    "judge_test": {"settings": dict},
+    "publication": {"files": dict},
+    "training_sweep": {"varied": list, "devices": list, "config": dict},
+    "training_run": {
+        "identity": dict, "settings": dict, "config": dict, "versions": dict, "environment": dict, "classes": list,
+    },
+    "prediction": {"scores": list},
+    "agent_dataset": {"identity": dict, "settings": dict, "config": dict},
+    "agent_run": {"config": dict, "versions": dict, "price_list": object},
+    "benchmark": {"constants": dict, "identity": dict, "config": dict},
+    "benchmark_task": {"scorer_metadata": dict, "raw_data": dict},
+    "task_pool": {"versions": dict, "identity": dict, "settings": dict, "config": dict, "statistics": dict},
+    "pool_validation": {"settings": dict, "versions": dict, "price_list": object},
+}  # fmt: skip
+"""Columns that hold JSON, and what theirs is."""
+_DEPTH = 100
 
 
 def decoded(name: str, lines: Iterable[bytes]) -> Iterator[Row]:
@@ -111,10 +142,34 @@ def _meaning(name: str, row: Row) -> Iterator[str]:
         yield f"status is {shown(row['status'])}"
     if name == "message" and content_key([row["role"], row["content"]]) != row["key"]:
         yield "its key is not that of its text"
+    for column, kind in JSON_COLUMNS.get(name, {}).items():
+        if row[column] is not None and not _is_json(row[column], kind):
+            yield f"{column} is no JSON of its kind, or is nested too deep"
     if name == "request" and not _is_list_of_texts(row["messages"]):
         yield "messages is no list of keys"
     if name in _KINDS:
         yield from (finding.what for finding in identity_findings(_KINDS[name], row))
+
+
+def _is_json(text: str, kind: type) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, kind) and (text.count("[") + text.count("{") <= _DEPTH or _depth(found) <= _DEPTH)
+
+
+def _depth(value: Json) -> int:
+    """How deep a value is nested."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [each for one in level if isinstance(one, (dict, list)) for each in _parts(one)]
+    return depth
+
+
+def _parts(value: dict[str, Json] | list[Json]) -> Iterable[Json]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _is_list_of_texts(text: str) -> bool:
@@ -150,7 +205,9 @@ def _is_base64(value: Json) -> bool:
 def _number_problem(value: Json, *, is_whole: bool) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int if is_whole else (int, float)):
         return "is no whole number" if is_whole else "is no number"
-    return None if isinstance(value, float) or -(2**63) <= value < 2**63 else "is too large"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "is no number"
+    return None if -(2**63) <= value < 2**63 else "is too large"
 
 
 def _text_problem(value: Json, length: int | None) -> str | None:

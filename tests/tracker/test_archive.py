@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlmodel import SQLModel
 
 from tests import agent_rows, pool_rows, training_rows
 from tracker import archive
 from tracker.archive_check import Limits
+from tracker.archive_rows import JSON_COLUMNS
 from tracker.bundle import gather
+from tracker.bundle_tables import LOCAL
 from tracker.catalogue import reading
 from tracker.database import open_database
 from tracker.errors import DataError, Error, SchemaError
@@ -308,6 +313,71 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.zip"
     path.write_bytes(content)
     assert "no archive of synthtrack" in refused(path)
+
+
+def test_a_damaged_manifest_is_said(whole: Path, tmp_path: Path) -> None:
+    content = bytearray(whole.read_bytes())
+    with zipfile.ZipFile(whole) as found:
+        start = found.getinfo("manifest.json").header_offset + 30 + len("manifest.json")
+    extra = int.from_bytes(content[start - len("manifest.json") - 2 : start - len("manifest.json")], "little")
+    content[start + extra : start + extra + 8] = b"\xff" * 8
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(content)
+    assert "no archive of synthtrack" in refused(path)
+
+
+def test_what_lists_too_many_files_is_refused_before_they_are_read(whole: Path, tmp_path: Path) -> None:
+    path = packed(tmp_path / "many.zip", members(whole) | {f"results/run1/{at}.txt": b"" for at in range(50)})
+    assert "files, more than 40" in refused(path, Limits(n_members=40))
+
+
+@pytest.mark.parametrize(
+    ("n_zeros", "n_bytes", "reason"),
+    [(80 << 20, 80 << 20, "a bomb?"), (80 << 20, 1000, "does not unpack to"), (1000, 9 << 30, "--max-bytes")],
+)
+def test_bombs_in_a_row_are_refused(whole: Path, tmp_path: Path, n_zeros: int, n_bytes: int, reason: str) -> None:
+    packed_zeros = base64.b64encode(zlib.compress(bytes(n_zeros))).decode()
+    bomb = {"content": packed_zeros, "n_bytes": n_bytes}
+    content = edited(members(whole), "source_split", lambda row: row.update(bomb))
+    assert reason in refused(packed(tmp_path / "bomb.zip", content))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("shared_experiment", {"settings": "[" * 100_000}),
+        ("shared_experiment", {"settings": '{"a":' + "[" * 200 + "]" * 200 + "}"}),
+        ("training_run", {"config": "null"}),
+        ("training_run", {"environment": "{not JSON"}),
+        ("training_run", {"status": "strange"}),
+        ("prediction", {"scores": "{}"}),
+        ("training_run", {"accuracy": float("1e999")}),
+    ],
+)
+def test_values_that_commands_would_stumble_over_are_refused(
+    whole: Path, tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    content = edited(members(whole), name, lambda row: row.update(change))
+    content[f"rows/{name}.jsonl"] = content[f"rows/{name}.jsonl"].replace(b"Infinity", b"1e999")
+    assert next(iter(change)) in refused(packed(tmp_path / "bad.zip", content))
+
+
+_KINDS = {"JSON objec": dict, "JSON array": list}
+
+
+def test_every_column_of_json_is_known_as_one() -> None:
+    models = {str(each.__tablename__): each for each in SQLModel.__subclasses__() if hasattr(each, "__table__")}
+    described = {
+        (name, column): _KINDS.get((field.description or "")[:10], object)
+        for name, model in models.items()
+        for column, field in model.model_fields.items()
+        if (field.description or "").startswith(("JSON", "the canonical JSON")) and name not in LOCAL
+    }
+    described |= {key: dict for key in described if key[1] == "identity"}
+    unsaid = {("pool_validation", "versions"): dict}
+    assert {(name, column): kind for name, of in JSON_COLUMNS.items() for column, kind in of.items()} == (
+        described | unsaid
+    )
 
 
 @given(st.data())
