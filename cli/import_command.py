@@ -59,7 +59,7 @@ def import_path(
             raise click.BadParameter(f"{given} is an archive; --copy is for directories.")
         from cli.exchange import import_archive
 
-        import_archive(place, path, dry_run=dry_run, as_json=as_json, max_bytes=max_bytes)
+        import_archive(place, Path(given) if os.path.lexists(given) else path, dry_run=dry_run, as_json=as_json, max_bytes=max_bytes)
         return
     if not path.is_dir():
         raise ConfigError("There is nothing to import.", [Problem(given, "no such file or directory")])
@@ -75,7 +75,7 @@ def import_path(
         from cli.import_text import reported
 
         render.show("\n".join(reported(report, dry_run=dry_run)))
-    _end(report.count("wrong"))
+    _end(report.count("wrong"), dry_run=dry_run)
 
 
 @import_.command("dataset")
@@ -118,8 +118,8 @@ def import_dataset_files(
     path = None if original is None else place.find(original)
     report, experiment_id = import_dataset(place, files, about, original=path, command=command_line())
     with reading(place) as reader:
-        row = reader.rows("SELECT * FROM experiment_overview WHERE id = :id", id=experiment_id)[0]
-        shown = listings.data_path(place, row)
+        row = reader.rows("SELECT reference, fingerprint FROM experiment_overview WHERE id = :id", id=experiment_id)[0]
+        shown = listings.path_of(reader, place, row["fingerprint"])
     if as_json:
         render.show_json(
             {**report.to_json(), "experiment": row["reference"], "fingerprint": row["fingerprint"], "path": shown}
@@ -131,11 +131,13 @@ def import_dataset_files(
     _end(report.count("wrong"))
 
 
-def _end(n_wrong: int) -> None:
+def _end(n_wrong: int, *, dry_run: bool = False) -> None:
     if n_wrong:
+        rest = "nothing was written" if dry_run else "everything else was taken"
+        again = "" if dry_run else " Importing again takes what is new then."
         raise PartialResult(
-            f"{render.counted(n_wrong, 'thing was', 'things were')} found wrong; everything else was taken.",
-            hint="The report above says what, and what to do. Importing again takes what is new then.",
+            f"{render.counted(n_wrong, 'thing was', 'things were')} found wrong; {rest}.",
+            hint=f"The report above says what, and what to do.{again}",
         )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tracker.catalogue import Reader, Row
 from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE
@@ -11,6 +15,10 @@ from tracker.errors import Corrupt
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 
+TAKEN, KNOWN, MOVED, COPIED, DIFFERENT, EDITED, UNFINISHED = (
+    "taken", "known", "moved", "copied", "different", "edited", "unfinished",
+)  # fmt: skip
+"""What becomes of an experiment that is imported."""
 OWN = (FINGERPRINT, METADATA, CONFIG)
 """Files that the view writes anew for what it takes over; as they were found they stay in the record."""
 
@@ -22,6 +30,35 @@ _COPIED = """
     SELECT split, filename, digest, n_records, content FROM source_split
     WHERE source_dataset_id = :id AND content IS NOT NULL ORDER BY id"""
 _MADE = "SELECT split, filename, digest, n_records FROM source_split WHERE source_dataset_id = :id ORDER BY id"
+
+
+@dataclass(frozen=True)
+class Put:
+    """What became of an experiment: ``outcome`` is one of this module's words; ``joined`` are batches it is new in."""
+
+    outcome: str
+    experiment_id: int
+    fingerprint: str
+    name: str
+    joined: tuple[str, ...] = field(default=())
+
+
+def outcome_of(root: Path, found: Mapping[str, Any], data_digest: str, directory: str | None) -> str:
+    """What an import makes of data with the settings of the experiment ``found``; ``directory`` as it would be stored.
+
+    DIFFERENT: the data is another's, and lies elsewhere. EDITED: it lies where that of ``found`` was imported from.
+    """
+    place = found["directory"]
+    if found["status"] == "unfinished":
+        return UNFINISHED
+    if found["data_digest"] != data_digest:
+        return EDITED if place is not None and place == directory else DIFFERENT
+    if found["import_run_id"] is None or place in {None, directory}:
+        return KNOWN
+    if directory is None:
+        return COPIED
+    # Of two trees with the same data the one that was imported first keeps it, as long as it is there.
+    return KNOWN if os.path.isdir(root / place) else MOVED  # noqa: PTH112  Path.is_dir raises where it may not look
 
 
 def is_imported(experiment: Row) -> bool:

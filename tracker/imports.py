@@ -6,7 +6,7 @@ import json
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -15,6 +15,7 @@ from tracker import clock
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
+from tracker.imported import COPIED, KNOWN, MOVED, TAKEN, Put, outcome_of
 from tracker.ledger import EXPERIMENT, SAMPLE
 from tracker.schema import table
 from tracker.store import BATCH, MEMBERSHIP, SOURCE_RECORD, SOURCE_SPLIT, blocks, free_name
@@ -22,7 +23,6 @@ from tracker.store import BATCH, MEMBERSHIP, SOURCE_RECORD, SOURCE_SPLIT, blocks
 Row = Mapping[str, Any]
 
 IMPORT_RUN, IMPORTED_FILE = table("import_run"), table("imported_file")
-TAKEN, KNOWN, MOVED, COPIED, DIFFERENT, UNFINISHED = "taken", "known", "moved", "copied", "different", "unfinished"
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,6 @@ class WantedImport:
     directory: str | None = None
 
 
-@dataclass(frozen=True)
-class Put:
-    """What became of an experiment: ``outcome`` is one of this module's words; ``joined`` are batches it is new in."""
-
-    outcome: str
-    experiment_id: int
-    fingerprint: str
-    name: str
-    joined: tuple[str, ...] = field(default=())
-
-
 def begin(database: Database, kind: str, origin: str, command: str) -> int:
     """The id of a new import run; kind is tree, dataset or archive."""
     row = {
@@ -95,11 +84,13 @@ def put(database: Database, wanted: WantedImport) -> Put:
             experiment_id, name = _insert(database, connection, wanted)
             joined = _join(database, connection, wanted, experiment_id)
             return Put(TAKEN, experiment_id, wanted.identity.fingerprint, name, joined)
-        experiment_id, outcome = int(found["id"]), _outcome(found, wanted)
+        experiment_id = int(found["id"])
+        outcome = outcome_of(database.workspace.root, found, wanted.columns["data_digest"], wanted.directory)
         if outcome in {MOVED, COPIED}:
             values = {"directory": wanted.directory}
             connection.execute(update(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id).values(**values))
-        joined = () if outcome == UNFINISHED else _join(database, connection, wanted, experiment_id)
+        same = outcome in {KNOWN, MOVED, COPIED}
+        joined = _join(database, connection, wanted, experiment_id) if same else ()
         return Put(outcome, experiment_id, found["fingerprint"], found["name"], joined)
 
 
@@ -127,16 +118,6 @@ def _find(connection: Connection, wanted: WantedImport) -> Row | None:
         same.append(EXPERIMENT.c.legacy_fingerprint == wanted.legacy_fingerprint)
     again = connection.execute(chosen.where(*same)).mappings().first()
     return None if again is None else dict(again)
-
-
-def _outcome(found: Row, wanted: WantedImport) -> str:
-    if found["status"] == "unfinished":
-        return UNFINISHED
-    if found["data_digest"] != wanted.columns["data_digest"]:
-        return DIFFERENT
-    if found["import_run_id"] is not None and found["directory"] not in {None, wanted.directory}:
-        return COPIED if wanted.directory is None else MOVED
-    return KNOWN
 
 
 def _insert(database: Database, connection: Connection, wanted: WantedImport) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from pipeline.specs import DatasetSpec
 from tracker import clock, view
 from tracker.catalogue import reading
 from tracker.errors import ConfigError, DataError, Problem
+from tracker.imported import TAKEN
 from tracker.paths import Workspace, name_problem
 
 _SPLIT = re.compile(r"(train|validation|test)=(.+)", re.DOTALL)
@@ -87,7 +88,7 @@ def import_dataset(
         )  # fmt: skip
         done = imports.put(database, wanted)
         reference = f"{about.dataset}/{done.name} ({done.fingerprint})"
-        if done.outcome == imports.TAKEN:
+        if done.outcome == TAKEN:
             said = f"{records.n_lines:,} records"
             said += "" if matched is None else f", {accepted:,} of them with another {matched.field} than the original"
             report.taken(EXPERIMENT, reference, said)

@@ -44,12 +44,19 @@ class Prepared:
     problems: Sequence[str] = ()
 
 
-def prepare(originals: Originals, found: Found, directory: Directory, settings: OldSettings) -> Prepared:
-    """The experiment of a directory that has data. Its identity is that of `generate` where all of it is known."""
+def prepare(
+    originals: Originals, found: Found, directory: Directory, settings: OldSettings, *, apart: str | None = None
+) -> Prepared:
+    """The experiment of a directory that has data. Its identity is that of `generate` where all of it is known.
+
+    ``apart`` says why it cannot have that identity: another experiment has it.
+    """
     train = directory.data["train"]
     records = read_records(train)
     planned = originals.plan(settings, found)
     plan, matched, why = (None, None, planned) if isinstance(planned, str) else _fitted(planned, directory, records)
+    if apart is not None:
+        plan, why = None, apart
     if plan is not None:
         source, identity = plan.source, plan.identity
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.execution import register
 from pipeline.importing.experiments import Prepared, prepare
@@ -23,12 +23,13 @@ from tracker import clock, legacy, view
 from tracker.catalogue import Reader, Row, reading, sqlite_version
 from tracker.content import FINGERPRINT
 from tracker.errors import Corrupt
+from tracker.imported import COPIED, DIFFERENT, EDITED, KNOWN, MOVED, TAKEN, UNFINISHED, Put, outcome_of
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, name_problem
 
 if TYPE_CHECKING:
     from tracker.database import Database
-    from tracker.imports import Put, WantedBatch
+    from tracker.imports import WantedBatch
 
 LITERAL_KEY, OLD_FINGERPRINT, SETTINGS = "literal key", "fingerprint", "settings"
 Progress = Callable[[int, int], None]
@@ -45,7 +46,10 @@ class TreeImport:
     database: Database | None = None
     import_run_id: int | None = None
     reader: Reader | None = None
-    seen: dict[str, str] = field(default_factory=dict)
+    own: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    """Experiments whose directories the view writes, by data set and name."""
+    ahead: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Without a database: what would be in the record by then."""
     ids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -55,6 +59,10 @@ class TreeImport:
     def take(self, found: Found) -> None:
         """Takes one experiment, or says why not."""
         shown = self.tree.shown(found.directory)
+        own = self._own(found)
+        if own is not None:
+            self._tell_own(found, own, shown)
+            return
         directory = read_directory(self.tree, found.directory, found.dataset, self.report)
         settings = read(found, directory.settings)
         for where, what in settings.problems:
@@ -71,11 +79,17 @@ class TreeImport:
             self.report.wrong(
                 "data", f"{shown}/{problem.partition(': ')[0]}", f"{problem.partition(': ')[2]}; kept as it is"
             )
-        old = settings.recorded.get(FINGERPRINT) or next(iter(settings.recorded.values()), None)
-        if self.database is None:
-            self._foresee(prepared, shown)
-        else:
-            self._put(prepared, old, shown, settings)
+        done = self._put(prepared, settings)
+        if done is not None and done.outcome == DIFFERENT:
+            reference = f"{prepared.dataset}/{done.name} ({done.fingerprint})"
+            apart = f"{reference} has the same settings and other data"
+            prepared = prepare(self.originals, found, directory, settings, apart=apart)
+            done = self._put(prepared, settings)
+        if done is not None:
+            self._tell(prepared, done, shown)
+            self.ids.append(done.experiment_id)
+            if done.outcome != EDITED:
+                self._remember(prepared, done)
 
     def _check_fingerprint(self, found: Found, settings: OldSettings) -> None:
         generation, validation = settings.section("generation"), settings.section("validation")
@@ -84,93 +98,111 @@ class TreeImport:
             if derived is not None and recorded != derived:
                 what = f"{recorded} is recorded, its settings give {derived}: made by other settings, or edited; "
                 self.report.wrong(OLD_FINGERPRINT, f"{self.tree.shown(found.directory)}/{name}", f"{what}kept as found")
-        if generation is not None and not settings.recorded:
+        if generation is not None and not settings.recorded and settings.is_older:
             what = f"no fingerprint is recorded; its settings give {derived}"
             self.report.skipped(OLD_FINGERPRINT, self.tree.shown(found.directory), what)
 
-    def _put(self, prepared: Prepared, old: str | None, shown: str, settings: OldSettings) -> None:
+    def _put(self, prepared: Prepared, settings: OldSettings) -> Put | None:
+        """Writes an experiment, or foresees what that would do; None where it cannot be, which is reported."""
+        old = settings.recorded.get(FINGERPRINT) or next(iter(settings.recorded.values()), None)
+        directory = None if self.copy else self._place(prepared.found)
+        if self.database is None:
+            return self._foreseen(prepared, old, directory)
         from tracker.imports import WantedImport, put
 
-        assert self.database is not None
         assert self.import_run_id is not None
-        found = prepared.found
         wanted = WantedImport(
-            prepared.identity, prepared.dataset, found.name, register(self.database, prepared.source),
+            prepared.identity, prepared.dataset, prepared.found.name, register(self.database, prepared.source),
             self._batches(prepared, settings), prepared.columns, prepared.samples, prepared.files, self.import_run_id,
-            old, None if self.copy else self._place(found),
+            old, directory,
         )  # fmt: skip
         try:
-            done = put(self.database, wanted)
+            return put(self.database, wanted)
         except Corrupt as error:
-            self.report.wrong(EXPERIMENT, shown, f"{error.message} Left out")
-            return
-        self._tell(prepared, done, shown)
-        self.ids.append(done.experiment_id)
-        self._remember(prepared, done)
+            self.report.wrong(EXPERIMENT, self.tree.shown(prepared.found.directory), f"{error.message} Left out")
+            return None
 
     def _tell(self, prepared: Prepared, done: Put, shown: str) -> None:
         reference = f"{prepared.dataset}/{done.name} ({done.fingerprint})"
         told: dict[str, tuple[Callable[[str, str, str], None], str]] = {
-            "taken": (self.report.taken, _as_what(prepared, reference)),
-            "known": (self.report.known, _known_as(prepared.found, reference, done.name)),
-            "moved": (self.report.taken, f"{reference} is in the record; its directory is here now"),
-            "copied": (self.report.taken, f"{reference} is in the record; copied into the workspace's tree"),
-            "different": (self.report.wrong, f"{reference} has these settings and other data in the record: not taken"),
-            "unfinished": (self.report.skipped, f"{reference} is being made here, or was left unfinished: not taken"),
+            TAKEN: (self.report.taken, _as_what(prepared, reference)),
+            KNOWN: (self.report.known, _known_as(prepared.found, reference, done.name)),
+            MOVED: (self.report.taken, f"{reference} is in the record; its directory is here now"),
+            COPIED: (self.report.taken, f"{reference} is in the record; copied into the workspace's tree"),
+            EDITED: (self.report.wrong, f"{reference} had other data here when it was imported: not taken"),
+            UNFINISHED: (self.report.skipped, f"{reference} is being made here, or was left unfinished: not taken"),
         }  # fmt: skip
         say, what = told[done.outcome]
         say(EXPERIMENT, shown, what)
-        for batch in prepared.found.batches:
-            link = f"{batch}/{prepared.found.dataset}/{prepared.found.name}"
-            if batch in done.joined:
-                self.report.taken(BATCH_LINK, link, reference)
-            elif done.outcome != "unfinished":
-                self.report.known(BATCH_LINK, link, reference)
+        self._tell_links(prepared.found, done, reference)
 
-    def _foresee(self, prepared: Prepared, shown: str) -> None:
-        fingerprint = prepared.identity.fingerprint
-        reference = f"{prepared.dataset}/{prepared.found.name} ({fingerprint})"
-        known = self._known(prepared)
-        if known is not None and known["data_digest"] != prepared.train.digest:
-            self.report.wrong(
-                EXPERIMENT, shown, f"{reference} has these settings and other data in the record: not taken"
-            )
-        elif known is not None:
-            self.report.known(
-                EXPERIMENT, shown, f"{known['dataset']}/{known['name']} ({known['fingerprint']}) is in the record"
-            )
-        elif fingerprint in self.seen:
-            same = self.seen[fingerprint] == prepared.train.digest
-            say = self.report.known if same else self.report.wrong
-            say(
-                EXPERIMENT,
-                shown,
-                f"{reference} was in this tree before, {'the same' if same else 'with other data: not taken'}",
-            )
-        else:
-            self.report.taken(EXPERIMENT, shown, _as_what(prepared, reference))
-            for batch in prepared.found.batches:
-                self.report.taken(BATCH_LINK, f"{batch}/{prepared.found.dataset}/{prepared.found.name}", reference)
-        self.seen.setdefault(fingerprint, prepared.train.digest)
-        self._remember(prepared, None)
+    def _tell_links(self, found: Found, done: Put, reference: str) -> None:
+        for batch in found.batches if done.outcome not in {UNFINISHED, EDITED} else ():
+            say = self.report.taken if batch in done.joined else self.report.known
+            say(BATCH_LINK, f"{batch}/{found.dataset}/{found.name}", reference)
 
-    def _known(self, prepared: Prepared) -> Row | None:
+    def _own(self, found: Found) -> Row | None:
+        """The experiment whose directory the view itself has written here."""
+        row = self.own.get((found.dataset, found.name))
+        place = self.workspace.experiment_dir(found.dataset, found.name)
+        return row if row is not None and os.path.realpath(place) == os.path.realpath(found.directory) else None
+
+    def _tell_own(self, found: Found, row: Row, shown: str) -> None:
+        reference = f"{row['dataset']}/{row['name']} ({row['fingerprint']})"
+        self.report.known(EXPERIMENT, shown, f"{reference} is this workspace's own")
+        done = Put(KNOWN, row["id"], row["fingerprint"], row["name"])
+        self._tell_links(found, done, reference)
+        data = DataFound(
+            row["id"], row["fingerprint"], row["dataset"], row["name"], str(found.directory), row["data_digest"],
+            row["eval_digest"], row["n_records"],
+        )  # fmt: skip
+        self.paths.add(found.directory, found.batches, data)
+
+    def _foreseen(self, prepared: Prepared, old: str | None, directory: str | None) -> Put:
+        """What ``put`` would do."""
+        fingerprint, name, digest = prepared.identity.fingerprint, prepared.found.name, prepared.train.digest
+        found = self.ahead.get(fingerprint) or self._known(prepared, old)
+        batches = tuple(prepared.found.batches)
+        if found is None:
+            self.ahead[fingerprint] = {
+                "id": 0, "fingerprint": fingerprint, "name": name, "status": "complete", "data_digest": digest,
+                "import_run_id": 0, "directory": directory, "batches": {*batches},
+            }  # fmt: skip
+            return Put(TAKEN, 0, fingerprint, name, batches)
+        root = self.workspace.root
+        outcome = outcome_of(root, found, digest, directory)
+        joined = tuple(batch for batch in batches if batch not in found["batches"])
+        if outcome in {KNOWN, MOVED, COPIED}:
+            moved = {} if outcome == KNOWN else {"directory": directory}
+            self.ahead[found["fingerprint"]] = found | moved | {"batches": {*found["batches"], *joined}}
+        return Put(outcome, found["id"], found["fingerprint"], found["name"], joined)
+
+    def _known(self, prepared: Prepared, old: str | None) -> Row | None:
         if self.reader is None:
             return None
-        sql = "SELECT dataset, name, fingerprint, data_digest FROM shared_experiment WHERE "
+        sql = (
+            "SELECT id, fingerprint, name, status, data_digest, import_run_id, directory FROM shared_experiment WHERE "
+        )
         rows = self.reader.rows(f"{sql}fingerprint = :f", f=prepared.identity.fingerprint)
         rows = rows or self.reader.rows(
-            f"{sql}dataset = :dataset AND semantic_name = :name AND data_digest = :digest AND import_run_id > 0",
-            dataset=prepared.dataset, name=prepared.found.name, digest=prepared.train.digest,
+            f"{sql}dataset = :dataset AND semantic_name = :name AND data_digest = :digest AND import_run_id > 0 "
+            "AND COALESCE(legacy_fingerprint, '') = :old",
+            dataset=prepared.dataset, name=prepared.found.name, digest=prepared.train.digest, old=old or "",
         )  # fmt: skip
-        return rows[0] if rows else None
+        if not rows:
+            return None
+        held = self.reader.rows(
+            """SELECT b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
+               WHERE m.shared_experiment_id = :id""",
+            id=rows[0]["id"],
+        )
+        return rows[0] | {"batches": {row["name"] for row in held}}
 
-    def _remember(self, prepared: Prepared, done: Put | None) -> None:
+    def _remember(self, prepared: Prepared, done: Put) -> None:
         found = prepared.found
         data = DataFound(
-            None if done is None else done.experiment_id,
-            prepared.identity.fingerprint if done is None else done.fingerprint,
-            prepared.dataset, found.name if done is None else done.name, str(found.directory), prepared.train.digest,
+            done.experiment_id if self.database is not None else None, done.fingerprint, prepared.dataset, done.name,
+            str(found.directory), prepared.train.digest,
             None if prepared.evaluation is None else prepared.evaluation.digest, prepared.columns["n_records"],
         )  # fmt: skip
         self.paths.add(found.directory, found.batches, data)
@@ -223,7 +255,9 @@ def import_tree(
 
     with open_database(workspace) as database:
         run_id = imports.begin(database, "tree", str(tree.top), command)
-        job = TreeImport(workspace, tree, report, copy, database, run_id)
+        with reading(workspace) as reader:
+            own = _own_experiments(reader)
+        job = TreeImport(workspace, tree, report, copy, database, run_id, own=own)
         _take_all(job, progress)
         counts = {outcome: report.count(outcome) for outcome in ("taken", "skipped", "wrong")}
         imports.finish(database, run_id, **counts, report=report.to_json()["items"])
@@ -278,8 +312,18 @@ def _foresee(job: TreeImport, progress: Progress) -> None:
         _take_all(job, progress)
         return
     with reading(workspace) as reader:
-        job.reader = reader
+        job.reader, job.own = reader, _own_experiments(reader)
         _take_all(job, progress)
+
+
+def _own_experiments(reader: Reader) -> dict[tuple[str, str], Row]:
+    rows = reader.rows(
+        """SELECT e.id, e.fingerprint, e.dataset, e.name, e.data_digest, e.n_records,
+                  (SELECT p.digest FROM source_split p WHERE p.source_dataset_id = e.source_dataset_id
+                   AND p.split = 'validation') AS eval_digest
+           FROM shared_experiment e WHERE e.directory IS NULL AND e.status <> 'unfinished'"""
+    )
+    return {(row["dataset"], row["name"]): row for row in rows}
 
 
 def _known_as(found: Found, reference: str, name: str) -> str:

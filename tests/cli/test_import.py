@@ -22,7 +22,7 @@ from tests.old_trees import (
     write_originals,
     write_tree,
 )
-from tests.workspaces import call, start
+from tests.workspaces import call, config, start, write_config, write_records
 
 FIRST, SECOND = "temp05_topp10_gpt4o", "temp07_topp10_gpt4o"
 
@@ -214,7 +214,9 @@ def test_importing_again_takes_nothing_new(old: Path, root: Path) -> None:
 def test_a_dry_run_writes_nothing_and_says_the_same(old: Path, root: Path) -> None:
     foreseen = call(root, "import", old, "--dry-run", "--json")
     assert list(root.iterdir()) == []
+    assert foreseen.err.startswith("Error: 5 things were found wrong; nothing was written.")
     taken = call(root, "import", old, "--json")
+    assert taken.err.startswith("Error: 5 things were found wrong; everything else was taken.")
     assert json.loads(foreseen.out) == json.loads(taken.out)
     database = (root / "tracker.db").read_bytes()
     again = call(root, "import", old, "--dry-run", "--json")
@@ -222,13 +224,71 @@ def test_a_dry_run_writes_nothing_and_says_the_same(old: Path, root: Path) -> No
     assert (root / "tracker.db").read_bytes() == database
 
 
-def test_other_data_under_the_same_settings_is_told(old: Path, root: Path) -> None:
+def test_data_that_was_changed_where_it_was_imported_is_told(old: Path, root: Path) -> None:
     call(root, "import", old)
     other = rephrased(kept=(0, 1))
     (old / "Data_v2/synthetic/_shared/Copa" / FIRST / "Copa" / "copa_train.jsonl").write_text(jsonl(other))
-    report = json.loads(call(root, "import", old, "--json").out)
-    assert ("experiment", FIRST) in wrong(report)
+    for options in (("--dry-run",), ()):
+        report = json.loads(call(root, "import", old, "--json", *options).out)
+        assert ("experiment", FIRST) in wrong(report)
+        assert report["n_taken"] == 0
     assert rows(root, f"SELECT n_accepted FROM shared_experiment WHERE name = '{FIRST}'") == [{"n_accepted": 5}]
+
+
+def test_other_data_under_the_same_settings_is_an_experiment_of_its_own(old: Path, root: Path) -> None:
+    shutil.copytree(old, old.with_name("older"), symlinks=True)
+    call(root, "import", old)
+    again = old.with_name("older")
+    other = rephrased(kept=(0, 1))
+    (again / "Data_v2/synthetic/_shared/Copa" / FIRST / "Copa" / "copa_train.jsonl").write_text(jsonl(other))
+    link = again / "Data_v2/synthetic/batch_other/Copa"
+    link.mkdir(parents=True)
+    (link / FIRST).symlink_to(f"../../_shared/Copa/{FIRST}")
+    foreseen = json.loads(call(root, "import", again, "--dry-run", "--json").out)
+    report = json.loads(call(root, "import", again, "--json").out)
+    assert {name: foreseen[name] for name in foreseen if name != "items"} == {
+        name: report[name] for name in report if name != "items"
+    }
+    assert ("experiment", FIRST) not in wrong(report)
+    found = rows(root, "SELECT name, n_accepted FROM experiment_overview ORDER BY id")
+    assert [tuple(each.values()) for each in found] == [(FIRST, 5), (SECOND, 5), (f"{FIRST}_2", 4)]
+    members = rows(root, "SELECT name FROM batch_experiment WHERE batch = 'batch_other'")
+    assert members == [{"name": f"{FIRST}_2"}]
+    assert call(root, "verify").code == 0
+
+
+def test_a_second_tree_with_the_same_data_moves_nothing_while_the_first_is_there(old: Path, root: Path) -> None:
+    second = old.with_name("second")
+    shutil.copytree(old, second, symlinks=True)
+    call(root, "import", old)
+    places = "SELECT directory FROM shared_experiment ORDER BY id"
+    before = rows(root, places)
+    report = json.loads(call(root, "import", second, "--json").out)
+    assert (report["n_taken"], rows(root, places)) == (0, before)
+    shutil.rmtree(old)
+    foreseen = json.loads(call(root, "import", second, "--dry-run", "--json").out)
+    report = json.loads(call(root, "import", second, "--json").out)
+    assert foreseen == report
+    assert report["n_taken"] == 2
+    assert all(str(each["directory"]).startswith(str(second)) for each in rows(root, places))
+
+
+def test_a_workspace_is_not_imported_into_itself(root: Path, tmp_path: Path) -> None:
+    write_records(root, 5)
+    write_config(root, config())
+    (made,) = json.loads(call(root, "generate", "copa.yaml", "--no-mlflow", "--json").out)
+    for options in (("--dry-run",), ()):
+        done = call(root, "import", ".", "--json", *options)
+        assert done.code == 0, done.err
+        report = json.loads(done.out)
+        assert (report["n_taken"], report["n_known"]) == (0, 2)
+    assert len(rows(root, "SELECT id FROM shared_experiment")) == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    done = call(other, "import", root, "--json")
+    assert done.code == 0, done.out
+    found = rows(other, "SELECT fingerprint, legacy_fingerprint FROM shared_experiment")
+    assert found == [{"fingerprint": made["fingerprint"], "legacy_fingerprint": None}]
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path, root: Path) -> None:
