@@ -117,11 +117,17 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 def completion(context: click.Context, *, shell: str) -> None:
     """Print what makes the TAB key complete commands, options and names in bash, zsh or fish.
 
-    For bash, add to ~/.bashrc: eval "$(synthtrack completion bash)"
+    \b
+    For bash, add to ~/.bashrc:
+        eval "$(synthtrack completion bash)"
 
-    For zsh, add to ~/.zshrc, after compinit: eval "$(synthtrack completion zsh)"
+    \b
+    For zsh, add to ~/.zshrc, after compinit:
+        eval "$(synthtrack completion zsh)"
 
-    For fish: synthtrack completion fish > ~/.config/fish/completions/synthtrack.fish
+    \b
+    For fish, once:
+        synthtrack completion fish > ~/.config/fish/completions/synthtrack.fish
     """
     found = SHELLS[shell](context.find_root().command, {}, PROGRAM, VARIABLE)
     show((found.source_template % found.source_vars()).strip())
