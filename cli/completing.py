@@ -148,7 +148,7 @@ def several(*sources: Source) -> Source:
 ANYTHING = several(experiments, batches, trainings, agent_data_sets, pools)
 SOURCES: dict[str, Source] = {
     **dict.fromkeys(
-        ("batch", "batch1", "batch2", "batch show.name", "batch delete.names", "batch remove.name"), batches
+        ("batch", "batch1", "batch2", "batch show.name", "batch delete.refs", "batch remove.name"), batches
     ),
     **dict.fromkeys(("dataset", "dataset1", "dataset2"), data_sets),
     **dict.fromkeys(("experiment", "shared", "ref", "refs", "path resolve.given", "publish.source"), experiments),

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import APIResponse, Browser, Dialog, Page, Route, expect, sync_playwright
+from playwright.sync_api import APIResponse, Browser, Dialog, Page, Route, expect
 
 from cli.browse import create_app, serve
 from pipeline.checkpoints import Sheet, open_sheet
+from tests.browsers import running_browser
 from tests.two_stage import N_RECORDS, OFFLINE, generated, staged
 from tests.workspaces import finish, new_root, records, rows, start, write_config, write_lines
 from tracker.decisions import close
@@ -34,7 +35,6 @@ BAD = "<img src=x onerror=\"document.title = 'bad'\"></script><script>document.t
 LONG = "x" * 300
 GIVEN = {"number": 1, "verdict": "same", "note": "", "seen": 0}
 DECISIONS = "SELECT position + 1, verdict, annotator, note, via, settles FROM decision ORDER BY id"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -402,12 +402,8 @@ def listening(told: list[str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(draft: Path) -> Iterator[Browser]:  # the draft first: its engine wants an event loop of its own
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_browser() as found:
         yield found
-        found.close()
 
 
 @contextlib.contextmanager

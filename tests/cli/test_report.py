@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from cli import report_figures as figures
 from cli.report_figures import Mark, Spot
 from tests import records
+from tests.browsers import running_browser
 from tests.records import (
     add_batch,
     add_experiment,
@@ -35,7 +35,6 @@ from tests.workspaces import call
 from tracker.database import open_database
 from tracker.paths import Workspace
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
 TURNED = "right \u202eotat a\u202c to left \u05d0\u05d1\u05d2 \u0645\u0631\u062d\u0628\u0627 \U0001f469\u200d\U0001f680"
 LONG = "abcdefghij" * 1_000
@@ -106,12 +105,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser(trained: Path, bad: Path) -> Iterator[Browser]:  # both first: writing wants an event loop of its own
     written(trained, BATCH)
     written(bad, "hostile")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with running_browser() as found:
         yield found
-        found.close()
 
 
 @contextlib.contextmanager
