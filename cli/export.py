@@ -19,7 +19,7 @@ _SHOWN = 10
 @click.option("--output", "-o", metavar="FILE", help="The archive, where it is not the last argument.")
 @click.option("--no-results", is_flag=True, help="Leave out the training runs on the data.")
 @click.option("--with-models", is_flag=True, help="Take the weights of trained models along.")
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 @options.as_json
 @options.workspace
 def export(
@@ -29,7 +29,7 @@ def export(
     output: str | None,
     no_results: bool,
     with_models: bool,
-    force: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Put all that belongs to REF into one archive, FILE, for `synthtrack import` on another machine.
@@ -48,7 +48,7 @@ def export(
 
     with reading(workspace) as reader:
         done = write(
-            workspace, reader, named, path, results=not no_results, models=with_models, force=force,
+            workspace, reader, named, path, results=not no_results, models=with_models, overwrite=overwrite,
             has_key=lambda text: bool(lines_with_keys(text)),
         )  # fmt: skip
     if as_json:
