@@ -43,6 +43,8 @@ _SEALED = frozenset({
     "judge_test_sample", *_OPEN,
 })  # fmt: skip
 """What makes up its parent: where that is known already, it keeps its own."""
+_BROUGHT_IN_BY = "import_run_id"
+"""What was made here stays so, wherever else it was imported."""
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Inserted:
     """What became of a bundle: ids here by ids there, new and known rows by table, what had to be called otherwise.
 
     ``made`` are the ids here of new rows; ``renamed`` is (table, name there, name here); ``unlinked`` counts links, and
-    rows that are nothing without them, whose other end is not here.
+    rows that are nothing without them, whose other end is not here. ``regained`` are attempts that were here and
+    have their generation run again.
     """
 
     ids: dict[str, dict[Any, Any]] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Inserted:
     known: Counter[str] = field(default_factory=Counter)
     unlinked: Counter[str] = field(default_factory=Counter)
     renamed: list[tuple[str, str, str]] = field(default_factory=list)
+    regained: list[int] = field(default_factory=list)
 
 
 def insert(database: Database, connection: Connection, bundle: Bundle, adapt: Adapt | None = None) -> Inserted:
@@ -165,6 +169,8 @@ class _Insertion:
         if lacking:
             own = (of.table.c[column] == here[1][column] for column in of.primary)
             self._connection.execute(of.table.update().where(*own).values(lacking))
+            if of.name == "attempt" and "generation_run_id" in lacking:
+                self._done.regained.append(here[0])
 
     def _adapted(self, of: _Table, row: Row) -> Row:
         if "lease_host" in row:
@@ -272,7 +278,9 @@ class _Table:
         self.links = links_from(name)
         parents = {link.column: link.parent for link in self.links}
         self.parent = parents.get(self.key[0])
-        self.fillable = [link.column for link in self.links if link.nullable and link.column not in self.key]
+        self.fillable = [
+            link.column for link in self.links if link.nullable and link.column not in {*self.key, _BROUGHT_IN_BY}
+        ]
         self.looked_up: dict[Any, dict[Key, tuple[Any, Row]]] = {}
 
     def forget(self, kept: set[Any]) -> None:

@@ -25,10 +25,11 @@ from tracker.bundle import gather, insert
 from tracker.bundle_insert import Inserted
 from tracker.catalogue import Reader
 from tracker.database import Database, open_database
-from tracker.errors import Conflict, StorageError, UnknownReference
+from tracker.errors import Conflict, DataError, Problem, StorageError, UnknownReference
 from tracker.exchange_check import check_content
 from tracker.exchange_places import Places
 from tracker.fingerprint import Json
+from tracker.ledger import count_once
 from tracker.paths import Workspace, name_problem
 from tracker.schema import table
 from tracker.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory
@@ -44,6 +45,8 @@ _LEFT_OUT = (
 )
 _CHUNK = 500
 _TEXT_LIMIT = 64 << 20
+_PLACES = ("publication",)
+"""Tables that name places outside of the workspace."""
 _HERE = {"batch": "name", "shared_experiment": "dataset || '/' || name", "agent_dataset": "name", "task_pool": "name"}
 
 
@@ -81,18 +84,18 @@ def export(
     *,
     results: bool = True,
     models: bool = False,
-    force: bool = False,
+    overwrite: bool = False,
     has_key: Callable[[str], bool] = lambda _: False,
 ) -> Exported:
     """Writes what belongs to ``refs`` (batches, experiments, agent data sets, pools) into an archive at ``path``.
 
     Text files for which ``has_key`` is true of are left out. Raises UnknownReference, Conflict where something is at
-    ``path`` without ``force``, StorageError.
+    ``path`` without ``overwrite``, StorageError.
     """
-    if os.path.lexists(path) and (not force or not path.is_file()):
-        raise Conflict(f"{path} is there already.", hint="--force overwrites a file.")
+    if os.path.lexists(path) and (not overwrite or not path.is_file()):
+        raise Conflict(f"{path} is there already.", hint="--overwrite replaces a file; or name another one.")
     roots, what = _roots(reader, workspace, refs, results=results)
-    bundle = gather(reader, roots, leave={"publication", *(() if results else ("training_run", "training_sweep"))})
+    bundle = gather(reader, roots, leave={*_PLACES, *(() if results else ("training_run", "training_sweep"))})
     files: list[tuple[str, Path]] = []
     left_out: list[tuple[str, str]] = []
     for run_id, directory in _runs(reader, roots["training_run"]):
@@ -120,6 +123,9 @@ def take(
     archive that is refused, Conflict and Corrupt where it says otherwise than the record, StorageError.
     """
     with archive.opened(path, limits) as found:
+        if any(found.bundle.counts.get(name) for name in _PLACES):
+            what = [Problem(name, "is of one machine: no export holds it") for name in _PLACES]
+            raise DataError("The archive is refused.", what, hint="Nothing was taken from it.")
         if dry_run and workspace.database_url is None and not workspace.database.exists():
             return Taken(dict(found.bundle.counts), {}, [], {}, about=found.about)
         with open_database(workspace) as database:
@@ -129,7 +135,7 @@ def take(
             beside = place_beside(workspace.results_dir)
             with explained(workspace), _empty_again(workspace.results_dir), removed_on_error(beside):
                 staged = _staged(workspace, database, found, beside)
-                taken = _put(workspace, database, found, origin=str(path), command=command)
+                taken = _put(workspace, database, found, origin=str(path.resolve()), command=command)
                 taken.directories = _placed(workspace, database, staged)
                 shutil.rmtree(beside, ignore_errors=True)
             return taken
@@ -235,6 +241,7 @@ def _put(workspace: Workspace, database: Database, found: Archive, *, origin: st
 def _inserted(workspace: Workspace, database: Database, connection: Connection, found: Archive) -> Inserted:
     places = Places.of_archive(found.about, workspace)
     done = insert(database, connection, found.bundle, places.adapt)
+    count_once(connection, done.regained)
     check_content(database.reader_on(connection), done.made)
     return done
 

@@ -21,6 +21,9 @@ from tracker.schema import table
 MESSAGE, REQUEST, ATTEMPT, SAMPLE = (table(name) for name in ("message", "request", "attempt", "sample"))
 RUN, EXPERIMENT = table("generation_run"), table("shared_experiment")
 ENDPOINT_LIMIT, RESERVATION = table("endpoint_limit"), table("cost_reservation")
+_CHUNK = 400
+_NOTHING_USD = 1e-12
+"""Less than this is what rounding leaves of a sum that is taken from itself."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,11 @@ GENERATION = Account(RUN, "generation_run_id", SAMPLE, ("shared_experiment_id", 
 
 _ANSWER = """
     SELECT answer, finish_reason, prompt_tokens, completion_tokens, tokens_estimated, cost_usd, generation_run_id
-    FROM attempt WHERE request_key = :key AND failure IS NULL ORDER BY id DESC LIMIT 1"""
+    FROM attempt WHERE request_key = :key AND failure IS NULL ORDER BY id LIMIT 1"""
 
 
 def find_answer(reader: Reader, key: str) -> Row | None:
-    """The newest good answer to the request with that key, or None."""
+    """The first good answer to the request with that key, or None: what came from elsewhere later changes nothing."""
     rows = reader.rows(_ANSWER, key=key)
     return rows[0] if rows else None
 
@@ -154,6 +157,36 @@ def _spent_on_deleted(connection: Connection, batch_id: int) -> tuple[float, int
     paid = connection.execute(select(deletion.c.spent).where(deletion.c.restored_at.is_(None))).scalars()
     amounts = [spent[name] for spent in map(json.loads, paid) if name in spent]
     return sum(each for each in amounts if each is not None), amounts.count(None)
+
+
+def count_once(connection: Connection, attempts: Sequence[int]) -> None:
+    """Takes out of what was paid for deleted experiments what these attempts paid: their run is in the record again."""
+    deletion, batch = table("deletion"), table("batch")
+    back: dict[tuple[str, str], float] = {}
+    for start in range(0, len(attempts), _CHUNK):
+        paid = (
+            select(EXPERIMENT.c.fingerprint, batch.c.name, func.coalesce(func.sum(ATTEMPT.c.cost_usd), 0.0))
+            .join(RUN, RUN.c.id == ATTEMPT.c.generation_run_id)
+            .join(batch, batch.c.id == RUN.c.batch_id)
+            .join(EXPERIMENT, EXPERIMENT.c.id == RUN.c.shared_experiment_id)
+            .where(ATTEMPT.c.id.in_(attempts[start : start + _CHUNK]))
+            .group_by(EXPERIMENT.c.fingerprint, batch.c.name)
+        )
+        for fingerprint, name, usd in connection.execute(paid):
+            back[fingerprint, name] = back.get((fingerprint, name), 0.0) + usd
+    gone = select(deletion.c.id, deletion.c.fingerprint, deletion.c.spent).where(
+        deletion.c.restored_at.is_(None), deletion.c.fingerprint.in_({fingerprint for fingerprint, _ in back})
+    )
+    for row in connection.execute(gone.order_by(deletion.c.id)).all():
+        spent = json.loads(row.spent)
+        for name in [each for each in spent if (row.fingerprint, each) in back]:
+            taken = min(spent[name] or 0.0, back[row.fingerprint, name])
+            back[row.fingerprint, name] -= taken
+            if spent[name] is None or spent[name] - taken < _NOTHING_USD:
+                del spent[name]
+            else:
+                spent[name] -= taken
+        connection.execute(deletion.update().where(deletion.c.id == row.id).values(spent=json.dumps(spent)))
 
 
 def end_reservation(connection: Connection, run_id: int) -> None:

@@ -20,6 +20,8 @@ import pytest
 
 from tests import perspectives, pool_rows, trainings, two_stage
 from tests.workspaces import call, config, new_root, rows, start, train_file, write_config
+from tracker.catalogue import reading
+from tracker.ledger import find_answer
 from tracker.paths import Workspace
 
 COUNT = 12
@@ -115,6 +117,39 @@ def test_the_same_content_is_the_same_bytes(made: Path) -> None:
     first = export(made, "Copa/temp07_topp10_rulesv1").read_bytes()
     time.sleep(2.1)  # a zip's times have steps of two seconds
     assert export(made, "Copa/temp07_topp10_rulesv1").read_bytes() == first
+
+
+def test_an_archive_takes_the_place_of_another_where_that_is_wanted(made: Path) -> None:
+    path = export(made, "first")
+    path.write_bytes(b"older")
+    done = call(made, "export", "first", path)
+    assert (done.code, path.read_bytes()) == (5, b"older")
+    assert done.err.endswith("--overwrite replaces a file; or name another one.\n")
+    assert call(made, "export", "first", path, "--overwrite").code == 0
+    assert path.read_bytes()[:2] == b"PK"
+
+
+def test_what_was_deleted_and_comes_in_again_is_counted_once(made: Path) -> None:
+    paid = "SELECT batch, ROUND(cost_usd, 6) FROM batch_cost ORDER BY batch"
+    with contextlib.closing(sqlite3.connect(made / "tracker.db")) as connection, connection:
+        connection.execute("UPDATE attempt SET cost_usd = 0.01 WHERE answer IS NOT NULL")
+        connection.execute(
+            """UPDATE generation_run SET cost_usd = (SELECT SUM(a.cost_usd) FROM attempt a
+               WHERE a.generation_run_id = generation_run.id)"""
+        )
+    before = rows(made, paid)
+    assert all(usd > 0 for _, usd in before), before
+    path = export(made, "first", "second")
+    assert call(made, "batch", "delete", "first", "second", "--yes").code == 0
+    names = [name for (name,) in rows(made, "SELECT dataset || '/' || name FROM shared_experiment")]
+    assert call(made, "experiment", "delete", *names, "--yes", "--no-mlflow").code == 0
+    assert rows(made, paid) == before
+    imported(made, path)
+    assert rows(made, paid) == before
+    assert call(made, "experiment", "delete", names[0], "--yes").code == 5
+    assert call(made, "batch", "delete", "first", "second", "--yes").code == 0
+    assert call(made, "experiment", "delete", *names, "--yes", "--no-mlflow").code == 0
+    assert rows(made, paid) == before
 
 
 def test_a_rehearsal_writes_nothing(made: Path, other: Path) -> None:
@@ -323,6 +358,8 @@ def repacked(path: Path, name: str, change: Callable[[dict[str, Any]], object]) 
         ("training_run", {"directory": "Results_v2/../../x"}, 12),
         ("training_run", {"directory": "/tmp/a/b/c/d"}, 0),
         ("training_data", {"directory": "/etc"}, 0),
+        ("request", {"model": "another"}, 6),
+        ("request", {"messages": "[]"}, 6),
     ],
 )
 def test_an_archive_that_was_changed_does_no_harm(
@@ -342,3 +379,59 @@ def test_an_archive_that_was_changed_does_no_harm(
         assert "taken" in done.err
         assert {each.name for each in other.iterdir()} <= {"tracker.db", ".tracker.db.lock"}
         assert not (other / "tracker.db").exists() or rows(other, "SELECT id FROM batch") == []
+
+
+def test_an_archive_is_named_as_it_was_given(made: Path, other: Path) -> None:
+    export(made, "Copa/temp07_topp10_rulesv1")
+    assert call(other, "import", "../work.zip").out.startswith("📦 ../work.zip: taken")
+    assert one(other, "SELECT origin FROM import_run") == (str(made.parent / "work.zip"),)
+    (made.parent / "bad.zip").write_text("no zip", encoding="utf-8")
+    assert "Error: ../bad.zip is no archive" in call(other, "import", "../bad.zip").err
+
+
+def test_places_on_a_machine_are_refused(made: Path, other: Path) -> None:
+    path = export(made, "Copa/temp07_topp10_rulesv1")
+    row = {
+        "id": 1, "shared_experiment_id": 1, "dataset": "Copa", "directory": "/etc/data", "kind": "target",
+        "mode": "copy", "fingerprint": "0" * 12, "published_at": "2026-11-21T10:00:00.000000Z", "published_by": "eve",
+        "files": "{}",
+    }  # fmt: skip
+    with zipfile.ZipFile(path) as archive:
+        content = {each: archive.read(each) for each in archive.namelist()}
+    content["rows/publication.jsonl"] = json.dumps(row).encode() + b"\n"
+    manifest = json.loads(content["manifest.json"])
+    manifest["rows"]["publication"] = 1
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, data in (content | {"manifest.json": json.dumps(manifest).encode()}).items():
+            archive.writestr(each, data)
+    done = call(other, "import", repacked(path, "publication", lambda _: None))
+    assert done.code == 12
+    assert "publication: is of one machine" in done.err
+    assert list(other.glob("tracker.db")) == []
+
+
+def test_an_answer_that_is_here_stays_the_one_that_counts(made: Path, other: Path) -> None:
+    path = export(made, "Copa/temp07_topp10_rulesv1")
+    (key, answer) = one(made, "SELECT request_key, answer FROM attempt ORDER BY id LIMIT 1")
+    imported(other, path)
+
+    def later(row: dict[str, Any]) -> None:
+        row.update(started_at="2036-01-01T00:00:00.000000Z", answer="Something else.")
+
+    imported(other, repacked(path, "attempt", later))
+    assert one(other, f"SELECT COUNT(*) FROM attempt WHERE request_key = '{key}'") == (2,)
+    with reading(Workspace(other)) as reader:
+        found = find_answer(reader, str(key))
+    assert found is not None
+    assert found["answer"] == answer
+
+
+def test_what_was_made_here_stays_made_here(made: Path, other: Path) -> None:
+    path = export(made, "Copa/temp07_topp10_rulesv1")
+    imported(other, path)
+    with contextlib.closing(sqlite3.connect(other / "tracker.db")) as connection, connection:
+        connection.execute("UPDATE shared_experiment SET import_run_id = 1")
+    back = export(other, "Copa/temp07_topp10_rulesv1")
+    imported(made, back)
+    assert one(made, "SELECT import_run_id FROM shared_experiment ORDER BY id LIMIT 1") == (None,)
+    assert is_clean(made)
