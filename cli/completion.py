@@ -115,7 +115,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> None:
-    """Print what makes the TAB key complete commands, options and names in bash, zsh or fish.
+    r"""Print what makes the TAB key complete commands, options and names in bash, zsh or fish.
 
     \b
     For bash, add to ~/.bashrc:
