@@ -16,6 +16,7 @@ from tracker.errors import ConfigError, Interrupted, Problem
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
+    from tracker.database import Database
     from tracker.trash import Contents, Deleted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -64,26 +65,29 @@ def delete_all(
     if not yes:
         note("\n".join(line for each in contents for line in described(each, "To be deleted")))
     confirm("Move this to the trash?", yes=yes)
-    done = delete_plans(workspace, plans, by="delete", no_mlflow=no_mlflow)
+    done = _delete(workspace, plans, no_mlflow=no_mlflow)
     _show([each.contents for each in done], done, as_json=as_json)
 
 
-def delete_plans(
-    workspace: Workspace, plans: Sequence[deletion.Plan], *, by: str, no_mlflow: bool, from_batches: bool = False
-) -> list[Deleted]:
+def _delete(workspace: Workspace, plans: Sequence[deletion.Plan], *, no_mlflow: bool) -> list[Deleted]:
     """Moves what is planned to the trash, one after the other, and tells MLflow at the end."""
     from cli.progress import command_line
     from tracker import trash
     from tracker.database import open_database
 
     with open_database(workspace) as database:
-        done = [
-            trash.delete(workspace, database, plan, by=by, command=command_line(), from_batches=from_batches)
-            for plan in plans
-        ]
-        for error in [] if no_mlflow else trash.tell_mlflow(workspace, database):
-            note(f"⚠️  MLflow: {error} `synthtrack mlflow sync` tries again.")
+        done = [trash.delete(workspace, database, plan, by="delete", command=command_line()) for plan in plans]
+        if not no_mlflow:
+            tell_mlflow(workspace, database)
     return done
+
+
+def tell_mlflow(workspace: Workspace, database: Database) -> None:
+    """Takes the MLflow runs of what was deleted out of sight, and says where that failed."""
+    from tracker import trash
+
+    for error in trash.tell_mlflow(workspace, database):
+        note(f"⚠️  MLflow: {error} `synthtrack mlflow sync` tries again.")
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options, render
-from cli.delete import confirm, delete_plans, described, plain, size, yes_option
+from cli.delete import confirm, described, plain, size, tell_mlflow, yes_option
 from cli.trash import older_than
 from tracker.catalogue import reading
+from tracker.errors import Conflict
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
     from tracker.garbage import Found
     from tracker.mlflow_log import Leftovers
-    from tracker.trash import Contents
+    from tracker.trash import Contents, Deleted
 
 
 @click.command()
@@ -59,11 +61,12 @@ def gc(
     if not dry_run and not yes:
         render.note("\n".join(_lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)))
         confirm("Clear this away?", yes=yes)
-    done: list[Any] = []
+    done: list[Deleted] = []
     if not dry_run:
         trash.settle_all(workspace)
-        for each in found:
-            done += delete_plans(workspace, [each.plan], by="gc", no_mlflow=no_mlflow, from_batches=each.from_batches)
+        gone = _delete(workspace, found, no_mlflow=no_mlflow)
+        found, done = [one for one, _ in gone], [each for _, each in gone]
+        contents = [each.contents for each in done]
         _remove(parts, old)
         leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=False)
     emptied = _empty(workspace, older_than, dry_run=dry_run) if empty_trash else None
@@ -89,6 +92,26 @@ def gc(
         render.show("Nothing was changed (--dry-run).")
     elif done:
         render.show("💾 `synthtrack trash list` shows what can be restored.")
+
+
+def _delete(workspace: Workspace, found: Sequence[Found], *, no_mlflow: bool) -> list[tuple[Found, Deleted]]:
+    """Moves to the trash what is not needed even now; of the rest it is said why it stays."""
+    from cli.progress import command_line
+    from tracker import garbage, trash
+    from tracker.database import open_database
+
+    done = []
+    with open_database(workspace) as database:
+        for each in found:
+            still = partial(garbage.is_unneeded, each)
+            about: dict[str, Any] = {"by": "gc", "command": command_line(), "from_batches": each.from_batches}
+            try:
+                done.append((each, trash.delete(workspace, database, each.plan, still=still, **about)))
+            except Conflict as error:
+                render.note(f"Left alone: {render.harmless(error.message)}")
+        if not no_mlflow:
+            tell_mlflow(workspace, database)
+    return done
 
 
 def _clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers | None:

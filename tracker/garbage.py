@@ -23,21 +23,24 @@ SETTLES = timedelta(days=1)
 _UNREFERENCED = """
     SELECT e.id FROM shared_experiment e
     WHERE NOT EXISTS (SELECT 1 FROM batch_membership m WHERE m.shared_experiment_id = e.id)
-      AND e.import_run_id IS NULL AND COALESCE(e.completed_at, e.created_at) < :before ORDER BY e.id"""
+      AND e.import_run_id IS NULL AND COALESCE(e.completed_at, e.created_at) < :before"""
 _UNFINISHED = """
     SELECT e.id FROM shared_experiment e
     WHERE e.status = 'unfinished' AND e.lease_host IS NULL AND e.created_at < :before
       AND EXISTS (SELECT 1 FROM batch_membership m WHERE m.shared_experiment_id = e.id)
       AND NOT EXISTS (SELECT 1 FROM decision d WHERE d.shared_experiment_id = e.id)
       AND NOT EXISTS (SELECT 1 FROM generation_run r WHERE r.shared_experiment_id = e.id
-                      AND (r.status = 'waiting' OR COALESCE(r.finished_at, r.started_at) >= :before))
-    ORDER BY e.id"""
+                      AND (r.status = 'waiting' OR COALESCE(r.finished_at, r.started_at) >= :before))"""
 _TRIALS = """
     SELECT d.id FROM agent_dataset d
     WHERE d.is_trial AND d.lease_host IS NULL AND COALESCE(d.completed_at, d.created_at) < :before
       AND NOT EXISTS (SELECT 1 FROM agent_run r WHERE r.agent_dataset_id = d.id
-                      AND COALESCE(r.finished_at, r.started_at) >= :before)
-    ORDER BY d.id"""
+                      AND COALESCE(r.finished_at, r.started_at) >= :before)"""
+_RULES = (
+    ("nothing references it", _UNREFERENCED, "e.id", EXPERIMENT, False),
+    ("it was never finished, and nobody is making it", _UNFINISHED, "e.id", EXPERIMENT, True),
+    ("it is a trial (--test)", _TRIALS, "d.id", AGENTS, False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,18 @@ def unneeded(reader: Reader, workspace: Workspace) -> Iterator[Found]:
     Never what was imported: somebody brought it in on purpose, and it may be nowhere else.
     """
     before = clock.to_text(clock.now() - SETTLES)
-    for why, sql, kind, from_batches in (
-        ("nothing references it", _UNREFERENCED, EXPERIMENT, False),
-        ("it was never finished, and nobody is making it", _UNFINISHED, EXPERIMENT, True),
-        ("it is a trial (--test)", _TRIALS, AGENTS, False),
-    ):
-        for row in reader.rows(sql, before=before):
+    for why, sql, column, kind, from_batches in _RULES:
+        for row in reader.rows(f"{sql} ORDER BY {column}", before=before):
             plan = deletion.plan(reader, workspace, kind, row["id"], from_batches=from_batches)
             if not plan.reasons:
                 yield Found(plan, why, from_batches)
+
+
+def is_unneeded(found: Found, reader: Reader) -> bool:
+    """Whether that still holds: somebody may have gone on with it, or taken it into a batch, since it was looked at."""
+    before = clock.to_text(clock.now() - SETTLES)
+    [(sql, column)] = [(sql, column) for why, sql, column, _, _ in _RULES if why == found.why]
+    return bool(reader.rows(f"{sql} AND {column} = :id", before=before, id=found.plan.id))
 
 
 def abandoned(workspace: Workspace) -> list[Path]:

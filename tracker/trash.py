@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,9 +71,16 @@ def preview(reader: Reader, workspace: Workspace, plan: Plan) -> Contents:
 
 
 def delete(
-    workspace: Workspace, database: Database, plan: Plan, *, by: str, command: str, from_batches: bool = False
+    workspace: Workspace,
+    database: Database,
+    plan: Plan,
+    *,
+    by: str,
+    command: str,
+    from_batches: bool = False,
+    still: Callable[[Reader], bool] = lambda _: True,
 ) -> Deleted:
-    """Does what ``plan`` says, if that still holds. MLflow is told by ``tell_mlflow``.
+    """Does what ``plan`` says, if that still holds, and ``still`` agrees. MLflow is told by ``tell_mlflow``.
 
     Raises Conflict where something forbids it or the rows change meanwhile, StorageError where the archive cannot be
     written: nothing is deleted then.
@@ -93,6 +100,8 @@ def delete(
                 reader = database.reader_on(connection)
                 fresh = deletion.plan(reader, workspace, plan.kind, plan.id, from_batches=from_batches)
                 fresh.refuse()
+                if not still(reader):
+                    raise Conflict(f"{plan.name} is in use by now.", hint="It stays.")
                 found = owned(reader, _roots(reader, fresh))
                 if _state(reader, fresh) != state or fresh.paths != plan.paths:
                     raise Conflict(

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from cli import gc
 from tests.training_rows import training_study
 from tests.workspaces import call, config, new_root, rows, write_config
+from tracker import garbage
+from tracker.catalogue import reading
 from tracker.database import open_database
 from tracker.ledger import reserve
 from tracker.paths import Workspace
@@ -283,6 +286,20 @@ def test_gc_takes_unfinished_ones_out_of_their_batches(root: Path) -> None:
     assert rows(root, "SELECT COUNT(*) FROM batch_membership") == [(0,)]
     call(root, "restore", NAME)
     assert rows(root, "SELECT COUNT(*) FROM batch_membership") == [(1,)]
+
+
+def test_gc_leaves_alone_what_was_finished_while_it_asked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    execute(root, "UPDATE shared_experiment SET status = 'unfinished', created_at = '2020-01-01T00:00:00.000000Z'")
+    execute(root, "UPDATE generation_run SET status = 'interrupted', finished_at = '2020-01-01T00:00:00.000000Z'")
+    here = Workspace(root, environ={})
+    with reading(here) as reader:
+        found = list(garbage.unneeded(reader, here))
+    assert [each.plan.name for each in found] == [NAME]
+    assert call(root, "generate", "copa.yaml", "--no-mlflow").code == 0
+    assert gc._delete(here, found, no_mlflow=True) == []
+    assert f"Left alone: {NAME} is in use by now." in capsys.readouterr().err
+    assert rows(root, "SELECT status FROM shared_experiment") == [("complete",)]
+    assert list((root / ".trash").glob("*.zip")) == []
 
 
 def test_gc_leaves_alone_what_people_decided_on(root: Path) -> None:
