@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cli import render
 from cli.listing import bring_files_up_to_date, bring_pools_up_to_date, bring_up_to_date
 from tracker.catalogue import reading
-from tracker.paths import Workspace, is_new
+from tracker.paths import Workspace, current_directory, is_new
 
 if TYPE_CHECKING:
     from tracker.exchange import Taken
@@ -43,21 +43,22 @@ def import_archive(
     """Takes an archive into the record, writes its data into the tree and its results below ``results_dir``.
 
     ``max_bytes`` is what it may unpack to, however small it is. Raises DataError and SchemaError for an archive that is
-    refused, Conflict and Corrupt where the record says
-    otherwise, StorageError.
+    refused, Conflict and Corrupt where the record says otherwise, StorageError.
     """
     from cli.progress import command_line, log_to_mlflow
     from tracker.archive_check import Limits
     from tracker.exchange import take
 
     limits = Limits() if max_bytes is None else Limits(n_bytes=max_bytes, ratio=None)
-
+    here = current_directory()
+    if here is not None and path.is_relative_to(here):
+        path = path.relative_to(here)  # as a person gave it
     if is_new(workspace):
         render.note_new_workspace(workspace.root, dry_run=dry_run)
     taken = take(workspace, path, command=command_line(), dry_run=dry_run, limits=limits)
     if as_json:
         told = asdict(taken)
-        told |= {"file": str(path), "dry_run": dry_run, "about": dict(taken.about)}
+        told |= {"file": str(path.resolve()), "dry_run": dry_run, "about": dict(taken.about)}
         told["renamed"] = [{"table": name, "there": old, "here": new} for name, old, new in taken.renamed]
         del told["ids"]
         render.show_json(told)
@@ -72,11 +73,11 @@ def import_archive(
 
 
 def _show(path: Path, taken: Taken, *, dry_run: bool) -> None:
-    new, known = counted_kinds(taken.new), counted_kinds(taken.known)
+    given, new, known = render.harmless(str(path)), counted_kinds(taken.new), counted_kinds(taken.known)
     if not taken.new:
-        render.show(f"⚡ {path}: nothing is new, all of it is here already.")
+        render.show(f"⚡ {given}: nothing is new, all of it is here already.")
     else:
-        render.show(f"📦 {path}: {'would be taken' if dry_run else 'taken'}: {', '.join(new) or 'other rows'}.")
+        render.show(f"📦 {given}: {'would be taken' if dry_run else 'taken'}: {', '.join(new) or 'other rows'}.")
         if known:
             render.show(f"⚡ Here already: {', '.join(known)}.")
     for name, old, here in taken.renamed:

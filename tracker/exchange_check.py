@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tracker.agent_file import answers_digest
 from tracker.catalogue import Reader
 from tracker.errors import Corrupt, Error
 from tracker.findings import source_findings
-from tracker.fingerprint import bytes_digest
+from tracker.fingerprint import bytes_digest, content_key
 from tracker.pool_view import pool_content
 from tracker.view_rows import Record
 
@@ -19,9 +20,15 @@ _RESPONSES = """
     SELECT position, perspective, status, preparation, response FROM agent_response WHERE agent_dataset_id = :id
     ORDER BY position, perspective"""
 
+_REQUESTS = "SELECT key, endpoint, model, messages, settings, sample_index FROM request WHERE key IN ({})"
+_MESSAGES = "SELECT key, role, content FROM message WHERE key IN ({})"
+_CHUNK = 500
+
 
 def check_content(reader: Reader, made: Mapping[str, set[Any]]) -> None:
     """Derives the digests of new sources, experiments, agent data sets and pools (ids by table) from their rows.
+
+    And the keys of new requests from what is asked: an answer must not stand under the key of another question.
 
     Raises Corrupt with what is not as it is declared.
     """
@@ -30,6 +37,7 @@ def check_content(reader: Reader, made: Mapping[str, set[Any]]) -> None:
         *_experiments(reader, made.get("shared_experiment", ())),
         *_agents(reader, made.get("agent_dataset", ())),
         *_pools(reader, made.get("task_pool", ())),
+        *_requests(reader, made.get("request", ())),
     ]
     if problems:
         shown = [f"  {each}" for each in problems[:_SHOWN]]
@@ -80,3 +88,27 @@ def _pools(reader: Reader, ids: Any) -> Iterator[str]:
             pool_content(reader, pool_id)
         except Corrupt as error:
             yield error.message
+
+
+def _requests(reader: Reader, keys: Any) -> Iterator[str]:
+    found = sorted(keys)
+    for start in range(0, len(found), _CHUNK):
+        requests = _by_key(reader, _REQUESTS, found[start : start + _CHUNK])
+        asked = {key: json.loads(row["messages"]) for key, row in requests.items()}
+        messages = _by_key(reader, _MESSAGES, sorted({each for of in asked.values() for each in of}))
+        for key, row in requests.items():
+            parts = [messages.get(each) for each in asked[key]]
+            said = [[each["role"], each["content"]] for each in parts if each is not None]
+            own = {name: row[name] for name in ("endpoint", "model", "sample_index")}
+            derived = content_key({**own, "messages": said, "settings": json.loads(row["settings"])})
+            if len(said) != len(parts) or derived != key:
+                yield f"request {key[:12]}: its key is not that of what is asked"
+
+
+def _by_key(reader: Reader, sql: str, keys: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for start in range(0, len(keys), _CHUNK):
+        values = {f"k{at}": key for at, key in enumerate(keys[start : start + _CHUNK])}
+        marks = ", ".join(f":{name}" for name in values)
+        found |= {row["key"]: row for row in reader.rows(sql.format(marks), **values)}
+    return found

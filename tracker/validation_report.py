@@ -36,7 +36,7 @@ _ROW = """
 _ANSWERS = """
     SELECT o.*, k.position AS benchmark_position, k.raw_data,
            (SELECT a.answer FROM attempt a WHERE a.request_key = o.request_key AND a.failure IS NULL
-            ORDER BY a.id DESC LIMIT 1) AS answer
+            ORDER BY a.id LIMIT 1) AS answer
     FROM pool_answer_overview o
     JOIN pool_validation v ON v.id = o.pool_validation_id
     JOIN task_pool_task t ON t.task_pool_id = v.task_pool_id AND t.position = o.position
