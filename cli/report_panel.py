@@ -62,8 +62,7 @@ def _cell(point: Point, name: str, report: Report) -> str:
     if value is None and point.is_original and name.startswith(MADE_WITH):
         return "-"
     if value is None:
-        is_known = point.is_synthetic and point.pool.first.row["import_run_id"] is None
-        return "not set" if is_known else "not known"
+        return _absent(point, name)
     known = report.settings.different.get(name, []) if report.settings is not None else []
     if any(map(is_long, known)):
         variants = list(dict.fromkeys(map(canonical_json, known)))
@@ -71,6 +70,13 @@ def _cell(point: Point, name: str, report: Report) -> str:
         if key in variants:
             return f"variant {variants.index(key) + 1}"
     return clipped(number(value), 40)
+
+
+def _absent(point: Point, name: str) -> str:
+    """What a setting without a value is: of what was made elsewhere nobody knows more than what is written down."""
+    of_data = name.startswith(MADE_WITH)
+    is_known = point.is_synthetic if of_data else point.pool.first.row["import_run_id"] is None
+    return "not set" if is_known else "not known"
 
 
 def _others(panel: Panel) -> str:
@@ -119,7 +125,11 @@ def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> dict[s
 def point_name(panel: Panel, point: Point) -> str:
     """The data and the hyperparameters in which the points of a panel differ."""
     own = [name for name in panel.varied if name.startswith("hyperparameters.")]
-    rest = [f"{name.rpartition('.')[2].replace('_', ' ')} {number(point.values[name])}" for name in own]
+    given = {name: point.values[name] for name in own}
+    rest = [
+        f"{name.rpartition('.')[2].replace('_', ' ')} {_absent(point, name) if value is None else number(value)}"
+        for name, value in given.items()
+    ]
     data = "original data" if point.data == "original" else point.data
     return ", ".join([data, *rest])
 
@@ -151,7 +161,8 @@ def _said(panel: Panel) -> Iterator[str]:
     if panel.zero_shot is not None and best.interval is not None and best.interval[0] <= panel.zero_shot[1]:
         yield f"The interval of the highest reaches down to the model before training ({share_range(panel.zero_shot)})."
     if len(panel.points) > 1 and not tested:
-        yield "Nothing could be tested: the answers to single records are not known for two of them."
+        obstacles = dict.fromkeys(each.below_best.obstacle for each in panel.points if each.below_best)
+        yield f"Nothing could be tested: {', '.join(filter(None, obstacles))}."
     if panel.seed_deviation is None:
         yield "One seed each: how far another seed would move an accuracy is not known."
     else:

@@ -190,6 +190,26 @@ def test_trainings_that_were_imported_without_their_seed_and_their_records(tmp_p
     assert "its 95% interval" not in text
     assert "highest original data other data before training" in text
     assert "lost 70.5%" in text
+    assert "Nothing could be tested: not known to be measured on the same records." in text
+
+
+def test_settings_that_an_imported_training_does_not_tell_are_not_known(tmp_path: Path) -> None:
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        add_sweep(database, "old", [Trained((COOL,)), Trained((COOL,), hyperparameters={"learning_rate": 5e-7})])
+        with database.writing() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO import_run (id, uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host,"
+                " command, report) VALUES (1, 'u', 'tree', 'elsewhere', 't', 1, 0, 0, 'h', 'c', '[]')"
+            )
+            connection.exec_driver_sql("UPDATE training_run SET import_run_id = 1")
+            connection.exec_driver_sql(
+                "UPDATE training_run SET settings = json_remove(settings, '$.\"hyperparameters.batch_size\"'),"
+                " identity = json_remove(identity, '$.identity.hyperparameters.batch_size') WHERE learning_rate = 5e-7"
+            )
+    text = Parsed(written(workspace.root, "old")).text
+    assert "learning rate 5e-07, batch size not known" in text
+    assert "batch size not set" not in text
 
 
 def test_data_that_is_not_in_the_record_is_no_original_data(tmp_path: Path) -> None:
