@@ -59,7 +59,7 @@ def import_path(
             raise click.BadParameter(f"{given} is an archive; --copy is for directories.")
         from cli.exchange import import_archive
 
-        import_archive(place, Path(given) if os.path.lexists(given) else path, dry_run=dry_run, as_json=as_json, max_bytes=max_bytes)
+        import_archive(place, path, dry_run=dry_run, as_json=as_json, max_bytes=max_bytes)
         return
     if not path.is_dir():
         raise ConfigError("There is nothing to import.", [Problem(given, "no such file or directory")])
