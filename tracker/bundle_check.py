@@ -46,13 +46,15 @@ def check(connection: Connection, bundle: Bundle) -> None:
     if other_data:
         raise Conflict(
             "\n".join(["The same settings have other data here:", *_listed(other_data)]),
-            hint="Nothing was put in. Delete one of the two first, or finish both to the same data.",
+            hint="Nothing was put in. Delete one of the two first (its answers stay), or finish both to the same data.",
         )
 
 
 def _unlike(name: str, here: Row, there: Row) -> Iterator[str]:
     if name in {"shared_experiment", "agent_dataset"} and here["status"] != there["status"]:
-        yield f"{here['status']} here, {there['status']} there"
+        # What was not finished there, and is here, is an older state of the same: it has nothing to add.
+        if there["status"] != "unfinished":
+            yield f"{here['status']} here, {there['status']} there"
     elif name in {"shared_experiment", "agent_dataset", "task_pool"} and here["data_digest"] != there["data_digest"]:
         own, other = (str(each["data_digest"])[:12] for each in (here, there))
         yield f"its data has SHA-256 {own} here, {other} there"

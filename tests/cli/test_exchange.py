@@ -205,6 +205,31 @@ def test_new_decisions_on_an_unfinished_experiment_are_added(tmp_path: Path, oth
     assert rows(root, query) == rows(other, query) != []
 
 
+def test_an_older_export_adds_nothing_to_what_is_finished(tmp_path: Path, other: Path) -> None:
+    root = two_stage.reviewed(two_stage.drafted(tmp_path))
+    older = export(root, two_stage.OFFLINE).rename(tmp_path / "older.zip")
+    two_stage.generated(two_stage.annotated(root))
+    assert one(root, "SELECT status FROM shared_experiment") == ("complete",)
+    imported(other, export(root, two_stage.OFFLINE))
+    for each in (root, other):
+        call(each, "mlflow", "sync")
+        before = dump(each)
+        assert "nothing is new" in imported(each, older)
+        assert dump(each) == before
+        assert is_clean(each)
+
+
+def test_what_is_finished_elsewhere_does_not_replace_what_is_not_here(tmp_path: Path, other: Path) -> None:
+    root = two_stage.reviewed(two_stage.drafted(tmp_path))
+    imported(other, export(root, two_stage.OFFLINE))
+    two_stage.generated(two_stage.annotated(root))
+    before = dump(other)
+    done = call(other, "import", export(root, two_stage.OFFLINE))
+    assert done.code == 5
+    assert "unfinished here, complete there" in done.err
+    assert dump(other) == before
+
+
 def test_training_runs_come_with_their_results(trained: Path, other: Path) -> None:
     path = export(trained, "Copa/temp07_topp10_rulesv1")
     assert "1 result directory written" in imported(other, path)
