@@ -67,13 +67,14 @@ def restore_file(workspace: Workspace, path: Path, *, yes: bool, as_json: bool) 
     kept = None if done.kept is None else workspace.relative(done.kept)
     if not as_json:
         _show(done.counts, done.before, kept)
+    deleted = _known_again(workspace)
     with bars() as progress:
         trees = rebuild_trees(workspace, progress)
     if as_json:
         render.show_json(
             {
                 "restored": dict(done.counts), "before": None if done.before is None else dict(done.before),
-                "kept": kept, "schema_version": done.version, "trees": trees,
+                "kept": kept, "schema_version": done.version, "trees": trees, "deleted_since": deleted,
             }
         )  # fmt: skip
         return
@@ -81,7 +82,21 @@ def restore_file(workspace: Workspace, path: Path, *, yes: bool, as_json: bool) 
     aside = sum(tree["aside"] for tree in trees.values())
     moved = f" {render.counted(aside, 'entry', 'entries')} that it does not know went to .trash." if aside else ""
     render.show(f"The trees are what it says: {render.counted(written, 'entry', 'entries')} written.{moved}")
+    if deleted:
+        render.show(f"Deleted since, and still in the trash: {', '.join(map(render.harmless, deleted))}.")
     render.show("Next: `synthtrack mlflow sync --rebuild` tells MLflow, `synthtrack verify` checks everything.")
+
+
+def _known_again(workspace: Workspace) -> list[str]:
+    """What was made and deleted after the backup: it can be restored from the trash as before."""
+    from tracker.trash_adopt import adopt, has_archives
+
+    if not has_archives(workspace):
+        return []
+    from tracker.database import open_database
+
+    with open_database(workspace) as database:
+        return adopt(workspace, database)
 
 
 @contextlib.contextmanager
