@@ -42,7 +42,9 @@ def ranked(found: Ranked) -> Iterator[str]:
 
 
 def value_of(group: Group) -> str:
-    """``0.5``, ``not set``, ``original data (no experiment)``."""
+    """``0.5``, ``not set``, ``original data (no experiment)``, ``not known (data not in the record)``."""
+    if group.is_unknown:
+        return "not known (data not in the record)"
     return "original data (no experiment)" if group.is_original else number(group.value)
 
 
@@ -112,4 +114,4 @@ def settings_listed(names: Mapping[str, Sequence[Group]]) -> Iterator[str]:
 
 
 def _short(group: Group) -> str:
-    return "original data" if group.is_original else short(group.value)
+    return "original data" if group.is_original else "not known" if group.is_unknown else short(group.value)

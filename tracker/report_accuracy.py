@@ -46,7 +46,7 @@ class Point:
 
     @property
     def is_original(self) -> bool:
-        return _is_original(self.pool.first)
+        return self.pool.first.is_original
 
     @property
     def is_synthetic(self) -> bool:
@@ -158,7 +158,7 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
     for each in load(reader, rows):
         points.setdefault(each.point, []).append(each)
     # Those on original data first, so that none of them is cut off; the newest of the others.
-    ordered = sorted(points.values(), key=lambda seeds: (not _is_original(seeds[0]), -max(each.id for each in seeds)))
+    ordered = sorted(points.values(), key=lambda seeds: (not seeds[0].is_original, -max(each.id for each in seeds)))
     seeds = [sorted(each, key=lambda one: _order(one.row["seed"])) for each in ordered[:MOST_POINTS]]
     answers = results.answers(reader, [one.id for each in seeds for one in each])
     pools = [result_compare.pool(each, answers) for each in seeds]
@@ -172,11 +172,6 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
         result_compare.baseline(pools, "zero_shot_accuracy"), result_compare.baseline(pools, "majority_accuracy"),
         result_compare.seed_deviation(pools), len(points) - len(pools),
     )  # fmt: skip
-
-
-def _is_original(result: Result) -> bool:
-    """Whether it was trained on original data alone; data that is not in the record is of no experiment, too."""
-    return result.is_original and set(str(result.row["data"]).split("+")) == {"original"}
 
 
 def _varied(pools: Sequence[Pool]) -> Iterator[str]:
@@ -201,7 +196,7 @@ def _differing(pools: Sequence[Pool]) -> Sequence[str]:
 
 def _place(pool: Pool, varied: Sequence[str]) -> tuple[bool, list[tuple[int, float, str]], str]:
     values = [pool.first.settings.get(name) for name in varied]
-    return not _is_original(pool.first), [_order(each) for each in values], str(pool.first.row["data"])
+    return not pool.first.is_original, [_order(each) for each in values], str(pool.first.row["data"])
 
 
 def _order(value: Json) -> tuple[int, float, str]:
@@ -224,14 +219,14 @@ def _points(pools: Sequence[Pool], varied: Sequence[str], best: int, own: Collec
 
 def _against_original(pools: Sequence[Pool]) -> dict[int, tuple[Tested, bool]]:
     """By index, each generated point against the original data: of the same hyperparameters, else its best."""
-    originals = [each for each in pools if _is_original(each.first)]
+    originals = [each for each in pools if each.first.is_original]
     best = result_compare.best_of(originals)
     if best is None:
         return {}
     alike = {_own_settings(each): each for each in originals}
     found: dict[int, tuple[Tested, bool]] = {}
     for at, each in enumerate(pools):
-        if not _is_original(each.first):
+        if not each.first.is_original:
             same = alike.get(_own_settings(each))
             (test,) = result_compare.compared([each, same or originals[best]])
             found[at] = test, same is not None

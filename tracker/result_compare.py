@@ -134,12 +134,14 @@ class Group:
     """All finished runs with one value of a setting and measured on the same records, as points.
 
     ``best`` is the point of the highest mean. ``is_original``: there can be no value, for no experiment made the data.
+    ``is_unknown``: nor is one known, for the data is not in the record.
     """
 
     value: Json
     points: tuple[Pool, ...]
     best: Pool
     is_original: bool = False
+    is_unknown: bool = False
 
     @property
     def measure(self) -> Measure:
@@ -305,7 +307,7 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
     points: dict[str, list[Result]] = {}
     for each in results:
         points.setdefault(each.point, []).append(each)
-    by_value: dict[tuple[str, bool, Measure], list[Pool]] = {}
+    by_value: dict[tuple[str, bool, bool, Measure], list[Pool]] = {}
     for point in points.values():
         # The seed, too, may be what is asked for.
         values: dict[str, list[Result]] = {}
@@ -314,10 +316,11 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
         for value, same in values.items():
             found = pool(same, {})
             is_original = found.first.is_original and name in of_data
-            by_value.setdefault((value, is_original, found.measure), []).append(found)
+            is_unknown = not found.first.made_with and not found.first.is_original and name in of_data
+            by_value.setdefault((value, is_original, is_unknown, found.measure), []).append(found)
     groups = [
-        Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0], is_original)
-        for (_, is_original, _), pools in by_value.items()
+        Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0], is_original, is_unknown)
+        for (_, is_original, is_unknown, _), pools in by_value.items()
     ]
     return sorted(groups, key=lambda group: (_order(group.value), group.is_original, group.measure.n_eval or 0))
 

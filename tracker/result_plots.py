@@ -48,7 +48,7 @@ def by_setting(found: Ranked) -> bytes:
     _points(axes, places, [pool for _, pool in drawn], None if best is None else found.best[best])
     for group, pool in without:
         mean, is_best = pool.mean or 0.0, best is not None and pool is found.best[best]
-        value = "original data" if group.is_original else "not set"
+        value = "original data" if group.is_original else "not known" if group.is_unknown else "not set"
         label = f"{value}: {mean:.1%}{', best of all' if is_best else ''}"
         axes.axhline(mean, color=_BEST if is_best else _POINT, linewidth=1.2, label=label)
     _baselines(axes, found.best)

@@ -73,7 +73,7 @@ class Ranked:
             "setting": self.name,
             "task": self.best[0].first.row["task"],
             "values": [
-                {"value": group.value, "is_original_data": group.is_original,
+                {"value": group.value, "is_original_data": group.is_original, "is_unknown_data": group.is_unknown,
                  "n_eval": group.measure.n_eval, "eval_digest": group.measure.eval_digest,
                  "n_runs": group.n_runs, "n_points": len(group.points), "mean": group.mean,
                  "best_point": plain_pool(pool)}

@@ -20,6 +20,8 @@ from tracker.results import portions
 SEED = "hyperparameters.seed"
 MADE_WITH = ("generation.", "validation.", "train_data.")
 """How the names of settings begin that belong to the data."""
+ORIGINAL = "original"
+"""What the data of a source data set is called in training runs."""
 _OWN = "hyperparameters."
 _DIGITS = 12
 _REPEATED = ("data.path", "data.paths", "data.type")
@@ -47,8 +49,8 @@ class Result:
 
     @property
     def is_original(self) -> bool:
-        """Whether no experiment made any of its data."""
-        return not self.made_with
+        """Whether it was trained on original data alone; data that is not in the record is of no experiment, too."""
+        return not self.made_with and set(str(self.row["data"]).split("+")) == {ORIGINAL}
 
     @property
     def accuracy(self) -> float | None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.result_best_text import value_of
 from tracker.result_compare import (
     Pool,
     against_best,
@@ -33,7 +34,7 @@ def result(point: str, right: str | None, seed: int = 0, **settings: Any) -> tup
     low, high = wilson(n_correct, len(marks))
     row = {
         "id": next(ids), "task": settings.pop("task", "Copa"), "eval_digest": settings.pop("eval_digest", "e"),
-        "n_eval": len(marks),
+        "n_eval": len(marks), "data": settings.pop("named", "original"),
         "status": "failed" if right is None else "complete", "seed": seed, "fingerprint": f"{point} {seed}",
         "accuracy": None if right is None else n_correct / len(marks), "accuracy_low": low, "accuracy_high": high,
         "eval_loss": 0.5,
@@ -223,6 +224,18 @@ def test_data_without_experiment_is_a_value_of_its_own() -> None:
     assert [(group.value, group.is_original) for group in groups] == [(0.5, False), (None, False), (None, True)]
     (group,) = grouped([each for each, _ in made], "hyperparameters.zo_eps")
     assert (group.value, group.is_original) == (None, False)
+
+
+def test_data_that_is_not_in_the_record_is_no_original_data() -> None:
+    made = result("a", "1100"), result("b", "1110", named="lost"), result("c", "1000", named="original+lost")
+    half: dict[str, Any] = {"generation.temperature": 0.5}
+    groups = grouped([each for each, _ in (*made, result("d", "1100", **half))], "generation.temperature")
+    assert [(group.value, group.is_original, group.is_unknown, len(group.points)) for group in groups] == [
+        (0.5, False, False, 1), (None, False, True, 2), (None, True, False, 1),
+    ]  # fmt: skip
+    assert [value_of(group) for group in groups[1:]] == [
+        "not known (data not in the record)", "original data (no experiment)",
+    ]  # fmt: skip
 
 
 def test_values_are_in_their_order_with_the_best_point_of_each() -> None:
