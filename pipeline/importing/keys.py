@@ -24,6 +24,8 @@ _UNQUOTED = re.compile(
 _NO_SECRET = re.compile(
     r"(?:\$|<|your|xxx|\*\*\*|os\.|env|getenv|none$|null$|todo|replace|example|args\.)", re.IGNORECASE
 )
+_NO_LITERAL = re.compile(r"(?:\$[A-Z_][A-Z0-9_]*|\$\{[A-Z_][A-Z0-9_]*\}|<[^<>]*>|[Nn]one|null)?")
+"""A value that only names a key, or where one would stand."""
 
 
 def without_keys(value: Json, where: str = "") -> tuple[Json, list[str]]:
@@ -47,7 +49,7 @@ def _clean(value: Json, where: str, found: list[str]) -> Json:
             place = f"{where}.{name}" if where else str(name)
             if _SHAPES.search(str(name)):
                 found.append(f"{where or 'the top'} (a key's name)")
-            elif isinstance(item, str) and item.strip() and _KEY_NAME.search(str(name)):
+            elif isinstance(item, str) and _KEY_NAME.search(str(name)) and not _NO_LITERAL.fullmatch(item.strip()):
                 found.append(place)
             else:
                 kept[name] = _clean(item, place, found)

@@ -36,3 +36,13 @@ def test_settings_lose_their_keys_and_say_where_they_stood() -> None:
 )
 def test_lines_with_keys_are_named(text: str, lines: list[int]) -> None:
     assert lines_with_keys(text) == lines
+
+
+@pytest.mark.parametrize("value", ["${OPENAI_API_KEY}", "$OPENAI_API_KEY", "<your key>", "None", " "])
+def test_what_names_a_key_is_none(value: str) -> None:
+    assert without_keys({"api_key": value}) == ({"api_key": value}, [])
+
+
+@pytest.mark.parametrize("value", ["$2b$10$abcdefgh", "${A}x1234567", "$ecret", "${A", "<a>b", "x", "your-key"])
+def test_what_only_looks_like_a_name_is_left_out(value: str) -> None:
+    assert without_keys({"api_key": value}) == ({}, ["api_key"])
