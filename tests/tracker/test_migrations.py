@@ -16,6 +16,7 @@ from tests.databases import KINDS, empty_workspace, rows
 from tracker.database import Database, migrate, open_database
 from tracker.migrations import SCHEMA_VERSION
 from tracker.migrations.versions.v0004_agents import VIEWS
+from tracker.migrations.versions.v0006_upkeep import NULLABLE
 from tracker.migrations.versions.v0007_queries import VIEWS as QUERIES
 from tracker.paths import Workspace
 
@@ -165,3 +166,44 @@ def test_a_copy_of_the_file_as_it_was_is_kept(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchall() == [(SCHEMA_VERSION,)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_an_upgraded_file_is_declared_as_a_new_one(tmp_path: Path) -> None:
+    upgraded, new = Workspace(tmp_path / "old", environ={}), Workspace(tmp_path / "new", environ={})
+    make_version_3(upgraded)
+    found = {}
+    for workspace in (upgraded, new):
+        open_database(workspace).close()
+        with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
+            rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
+            found[workspace.root.name] = rows.fetchall()
+    assert found["old"] == found["new"]
+
+
+def test_what_nobody_wrote_down_can_be_null_in_an_upgraded_file_and_the_rest_cannot(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    make_version_3(workspace)
+    open_database(workspace).close()
+    with contextlib.closing(sqlite3.connect(workspace.database)) as connection:
+        for table, columns in NULLABLE.items():
+            connection.execute(f"UPDATE {table} SET {', '.join(f'{column} = NULL' for column in columns)}")
+        with pytest.raises(sqlite3.IntegrityError, match=r"NOT NULL constraint failed: training_run\.uuid"):
+            connection.execute("UPDATE training_run SET uuid = NULL")
+        connection.commit()
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA writable_schema").fetchall() == [(0,)]
+
+
+def test_a_reader_in_the_middle_of_its_snapshot_is_not_disturbed_by_an_upgrade(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environ={})
+    make_version_3(workspace)
+    with contextlib.closing(sqlite3.connect(workspace.database, isolation_level=None)) as reader:
+        reader.execute("PRAGMA journal_mode = WAL")
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT * FROM training_run").fetchall()
+        open_database(workspace).close()
+        assert reader.execute("SELECT * FROM training_run").fetchall() == before
+        reader.execute("COMMIT")
+        after = reader.execute("SELECT * FROM training_run").fetchall()
+        assert [row[: len(before[0])] for row in after] == before
+        assert len(after[0]) > len(before[0])
