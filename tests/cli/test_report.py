@@ -129,6 +129,7 @@ def test_it_says_what_is_in_the_record(tmp_path: Path) -> None:
     text = Parsed(written(root, "batch_20241229_temperature")).text
     assert "7 of 12 judged records were accepted: 58.3% (95% interval 32.0% to 80.7%)." in text
     assert "1 experiment was not judged at all" in text
+    assert "The interval takes each record for itself" in text
     assert "Its own runs paid unknown (1 amount of 1 not known, or not yet)" in text
     assert "cost at least $0.0120 whoever paid, each experiment once, without the unfinished" in text
     assert "$0.0000" not in text
