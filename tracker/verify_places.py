@@ -80,14 +80,19 @@ def _in_place(workspace: Workspace, experiment: Row, row: Row) -> Iterator[Findi
     home = home_in_place(workspace, experiment)
     where = workspace.relative(home / row["path"])
     reference = f"{experiment['dataset']}/{experiment['name']}"
-    kept = f"Its content is in the record: `synthtrack import --copy` moves {reference} into the workspace's own tree."
+    kept = f"Its content is in the record: `synthtrack publish {reference} --target DIR` writes the data from there."
     try:
         found = digest_behind(home / row["path"])
     except OSError as error:
         yield Finding(IMPORTED, f"cannot be read: {error.strerror or error}", where, "Check its permissions.")
         return
     if found is None:
-        yield Finding(IMPORTED, "missing where it was imported from", where, f"Put it back. {kept}")
+        yield Finding(
+            IMPORTED,
+            "missing where it was imported from",
+            where,
+            f"Put it back, or import it again where it is now. {kept}",
+        )
     elif found != row["digest"]:
         yield Finding(IMPORTED, "changed since it was imported", where, f"Put the old one back. {kept}")
 
