@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, select
 
-from tracker import clock
+from tracker import clock, data_links
 from tracker.bundle_check import check
 from tracker.bundle_tables import (
     KEYS,
@@ -98,6 +98,8 @@ class _Insertion:
                 self._note_finished()
         for backlink in self._bundle.backlinks:
             self._link_back(backlink)
+        if self._done.made.get("shared_experiment") or self._done.made.get("training_run"):
+            data_links.link(self._connection)
         self._tell_mlflow()
         self._revive_batches()
         return self._done

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from tracker import clock
+from tracker import clock, data_links
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
@@ -82,6 +82,7 @@ def put(database: Database, wanted: WantedImport) -> Put:
         found = _find(connection, wanted)
         if found is None:
             experiment_id, name = _insert(database, connection, wanted)
+            data_links.link(connection)
             joined = _join(database, connection, wanted, experiment_id)
             return Put(TAKEN, experiment_id, wanted.identity.fingerprint, name, joined)
         experiment_id = int(found["id"])

@@ -17,7 +17,7 @@ from tracker.errors import Corrupt, Error
 from tracker.findings import Finding
 from tracker.paths import Workspace
 from tracker.sample_findings import COUNTS
-from tracker.verify import REBUILD
+from tracker.verify import LINK, REBUILD
 from tracker.verify_database import INDEX
 from tracker.verify_mlflow import LOG
 from tracker.view_plan import Changes
@@ -45,6 +45,7 @@ def mend(
         verify_places.CLEAR: lambda: _clear(workspace),
         verify_places.END_WORK: lambda: _end_work(workspace),
         COUNTS: lambda: _count_anew(workspace, ids[COUNTS]),
+        LINK: lambda: _link(workspace),
         verify_places.SETTLE: lambda: _settle(workspace),
         REBUILD: lambda: _rebuild(workspace, progress),
         verify_places.PUBLISH: lambda: (publish(each) for each in ids[verify_places.PUBLISH]),
@@ -127,6 +128,15 @@ def _count_anew(workspace: Workspace, ids: Sequence[int]) -> Iterator[str]:
                     continue
             store.count_anew(database, experiment_id)
             yield f"Counted the samples of {row['name']} anew."
+
+
+def _link(workspace: Workspace) -> Iterator[str]:
+    from tracker import data_links
+    from tracker.database import open_database
+
+    with open_database(workspace) as database, database.writing() as connection:
+        n = data_links.link(connection)
+    yield f"Linked {n:,} {'data set' if n == 1 else 'data sets'} of trainings to the experiments that made them."
 
 
 def _settle(workspace: Workspace) -> Iterator[str]:

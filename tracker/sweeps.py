@@ -71,9 +71,12 @@ def is_held(row: Mapping[str, Any]) -> bool:
 
 def has_process(found: Row) -> bool:
     """Whether a run that is not running has a process: one that has yet to claim it, or has still to exit."""
+    # What was imported never had one, nor a heartbeat.
+    if not is_held(found):
+        return False
     # Another host's cannot be asked; what is left of it after the run ended is its last heartbeat.
     is_news = found["finished_at"] is None or found["heartbeat"] > found["finished_at"]
-    return is_held(found) and (found["host"] == clock.host() or is_news)
+    return found["host"] == clock.host() or is_news
 
 
 def sweep(reader: Reader, sweep_id: int) -> Row:

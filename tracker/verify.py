@@ -53,6 +53,9 @@ _ALWAYS = (EXPERIMENT, AGENTS, SOURCE, RUN, DATA, RESULTS)
 REBUILD = "rebuild"
 """The fix of what is not in the tree as the record has it: it is written anew, and what was edited is kept."""
 
+LINK = "link"
+"""The fix of a training whose data is of an experiment that is here, and that has no link to it."""
+
 Progress = Callable[[str, int, int], None]
 """Is told the kind of thing that is looked at, how many are done, and of how many; 0: that is not known."""
 
@@ -73,6 +76,11 @@ _DATA = """
            e.data_digest, e.fingerprint AS made_fingerprint, e.dataset || '/' || e.name AS reference
     FROM training_data d LEFT JOIN shared_experiment e ON e.id = d.shared_experiment_id
     WHERE :only ORDER BY d.training_run_id, d.position"""
+_UNLINKED = """
+    SELECT r.directory || ' (' || r.fingerprint || ')' AS run, e.dataset || '/' || e.name AS reference
+    FROM training_data d JOIN training_run r ON r.id = d.training_run_id
+    JOIN shared_experiment e ON e.fingerprint = d.fingerprint AND e.data_digest = d.train_digest
+    WHERE :only AND d.shared_experiment_id IS NULL ORDER BY d.training_run_id, d.position"""
 _PLACES = """
     SELECT d.directory, d.train_digest, d.eval_digest, COUNT(*) AS n,
            MIN(CASE WHEN e.id IS NOT NULL THEN e.dataset || '/' || e.name END) AS reference, MIN(d.position) AS position
@@ -227,6 +235,7 @@ class _Look:
                     self.counts[RESULTS] += 1
                     self.findings += answer_findings(row, answers.get(row["id"]))
                     self.findings += _results(self._workspace, row, self._rules.result_files(row))
+            self.findings += _unlinked(self._reader, [row["id"] for row in rows])
         self._data(only)
 
     def _data(self, only: Sequence[int] | None) -> None:
@@ -277,6 +286,12 @@ class _Look:
     def _ids(self, table: str) -> Sequence[int]:
         # Numbers alone: of a hundred thousand rows a few megabytes.
         return array("q", (row["id"] for row in self._reader.rows(f"SELECT id FROM {table} ORDER BY id")))
+
+
+def _unlinked(reader: Reader, runs: Sequence[int]) -> Iterator[Finding]:
+    for row in _of(reader, _UNLINKED, "d.training_run_id", runs):
+        what = f"its data is that of {row['reference']}, which is here; it has no link to it"
+        yield Finding(DATA, what, row["run"], "`synthtrack verify --fix` links them.", LINK)
 
 
 def _of(reader: Reader, sql: str, column: str, ids: Sequence[int]) -> list[Row]:
