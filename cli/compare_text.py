@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cli.experiment_text import rate
+from cli.experiment_text import rate, rephrased
 from cli.render import RULE, counted, table, usd
 from tracker.catalogue import Row
 from tracker.compare import BatchComparison, Comparison, difference, is_long, short
@@ -13,9 +13,9 @@ from tracker.fingerprint import Json
 _RESULTS = (
     ("Status", lambda row: row["status"]),
     ("Records", lambda row: f"{row['n_records']:,}"),
-    ("Accepted", lambda row: f"{row['n_accepted']:,}"),
+    ("Accepted", lambda row: rephrased(row) or f"{row['n_accepted']:,}"),
     ("Acceptance rate", rate),
-    ("Rejected", lambda row: f"{row['n_rejected']:,}"),
+    ("Rejected", lambda row: "-" if rephrased(row) else f"{row['n_rejected']:,}"),
     ("Failed", lambda row: f"{row['n_failed']:,}"),
     ("Tokens", lambda row: f"{row['prompt_tokens'] + row['completion_tokens']:,}"),
     ("Cost", lambda row: usd(row["cost_usd"])),

@@ -19,6 +19,7 @@ _GENERATION = (
     ("max_tokens", "Max tokens"),
 )
 _VALIDATION = (("validation_model", "Model"), ("validation_temperature", "Temperature"))
+_WITHOUT_A_VERDICT = {"accepted": "rephrased", "rejected": "kept as it was"}
 _CELL = 44
 _DIFF_LINES = 12
 
@@ -53,7 +54,7 @@ def _listed(row: Row, *, verbose: bool) -> Iterator[str]:
         yield from ("", "Validation config:", *_titled(row, _VALIDATION))
     rate = "" if row["acceptance_rate"] is None else f" ({row['acceptance_rate']:.1%} of what was judged)"
     judged = f"{row['n_accepted']:,} accepted{rate}" if row["validation_model"] else "not judged"
-    yield from ("", f"Records: {row['n_records']:,}, {judged}; cost: {usd(row['cost_usd'])}")
+    yield from ("", f"Records: {row['n_records']:,}, {rephrased(row) or judged}; cost: {usd(row['cost_usd'])}")
     yield from ("", f"Experiment purpose: {row['purpose']}")
     if row["description"]:
         yield f"Experiment description: {row['description']}"
@@ -109,9 +110,12 @@ def _status(row: Row) -> Iterator[str]:
 
 def _results(row: Row) -> Iterator[str]:
     yield f"Records: {row['n_records']:,}"
-    yield f"Accepted: {row['n_accepted']:,} ({rate(row)})"
     unclear = f", {row['n_unclear']:,} of them unclear" if row["n_unclear"] else ""
-    yield f"Rejected: {row['n_rejected']:,} (original kept{unclear})"
+    if imported := rephrased(row):
+        yield f"Imported: {imported}; what was judged is not known"
+    else:
+        yield f"Accepted: {row['n_accepted']:,} ({rate(row)})"
+        yield f"Rejected: {row['n_rejected']:,} (original kept{unclear})"
     yield f"Failed: {row['n_failed']:,}"
     yield f"Tokens: {row['prompt_tokens']:,} prompt, {row['completion_tokens']:,} completion"
     yield f"Cost: {usd(row['cost_usd'])}"
@@ -121,7 +125,16 @@ def _results(row: Row) -> Iterator[str]:
 
 def rate(row: Row) -> str:
     """The acceptance rate, in per cent of the records that were judged or answered."""
-    return "no rate yet" if row["acceptance_rate"] is None else f"{row['acceptance_rate']:.1%}"
+    if row["acceptance_rate"] is None:
+        return "not known" if rephrased(row) else "no rate yet"
+    return f"{row['acceptance_rate']:.1%}"
+
+
+def rephrased(row: Row) -> str:
+    """What became of the records where nobody knows what was judged, as of imported data; else nothing."""
+    if row["acceptance_rate"] is not None or not row["n_accepted"] + row["n_rejected"]:
+        return ""
+    return f"{row['n_accepted']:,} rephrased, {row['n_rejected']:,} kept as they were"
 
 
 def _given(settings: Row) -> Iterator[tuple[str, object]]:
@@ -198,6 +211,8 @@ def _samples(samples: list[Row]) -> str:
 def _verdict(sample: Row) -> str:
     if sample["status"] == "undecided" and sample["decision"]:
         return f"undecided (people: {sample['decision'].replace('_', ' ')}; not used yet)"
+    if not sample["verdict"] and sample["status"] in _WITHOUT_A_VERDICT:
+        return _WITHOUT_A_VERDICT[sample["status"]]
     verdict = f" ({sample['verdict'].replace('_', ' ')})" if sample["verdict"] else ""
     by = " by a person" if sample.get("decided_by") == "person" else ""
     return f"{sample['status']}{by}{verdict}"

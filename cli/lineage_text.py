@@ -246,6 +246,8 @@ def _sampling(facts: Json) -> str:
 def _records(node: Node) -> str:
     facts = node.facts
     judged = facts["n_accepted"] + facts["n_rejected"]
+    if judged and facts["import_run_id"] is not None:
+        return f"{facts['n_records']:,}, {facts['n_accepted']:,} rephrased, {facts['n_rejected']:,} kept as they were"
     share = f", {facts['n_accepted']:,} accepted ({facts['n_accepted'] / judged:.1%})" if judged else ""
     return f"{facts['n_records']:,}{share}"
 

@@ -31,6 +31,7 @@ MOST_VALUES = 12
 """Of one setting."""
 _HERE = Path(__file__).parent
 _VERDICTS = {"same": "the same", "not_the_same": "not the same", "unclear": "unclear", "skipped": "skipped"}
+_UNJUDGED = {"accepted": "rephrased", "rejected": "kept as it was"}
 _STATES = {"accepted": "✓", "rejected": "✗", "failed": "!", "undecided": "?"}
 
 
@@ -72,8 +73,8 @@ def rendered(report: Report, place: Callable[[str], str] = str) -> str:
         "acceptance_scale": _acceptance_scale(report), "accepted_rows": _accepted_rows(report), "mark_of": _mark_of,
         "panels": [drawn(each, report) for each in report.accuracies.panels], "changed": changed,
         "versions_of": versions_of, "verdicts": _VERDICTS,
-        "states": _STATES, "listed": report.experiments[:MOST_LISTED], "trained": trained(report),
-        "most_text": MOST_TEXT,
+        "states": _STATES, "unjudged": _UNJUDGED, "listed": report.experiments[:MOST_LISTED],
+        "trained": trained(report), "most_text": MOST_TEXT,
     }  # fmt: skip
     return environment.get_template("report.html").render(**given)
 

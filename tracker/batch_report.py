@@ -14,7 +14,7 @@ from tracker.compare import Comparison, compare
 from tracker.report_accuracy import Accuracies
 from tracker.report_samples import Samples
 from tracker.report_subject import BATCH, EXPERIMENTS_OF, GENERATION, RUNS_OF, TRAINING, Subject
-from tracker.report_sums import Acceptance, Cost, Share, accepted, asked, by_setting, paid_by, plus, summed
+from tracker.report_sums import Acceptance, Cost, Share, accepted, asked, by_setting, is_judged, paid_by, plus, summed
 from tracker.results import portions
 
 MOST_EXPERIMENTS = 200
@@ -112,7 +112,7 @@ def gather(reader: Reader, subject: Subject) -> Report:
     run_ids = _training_runs(reader, subject, ids)
     shown_ids = set(sorted(ids)[-MOST_EXPERIMENTS:])
     shown = [row for row in rows if row["id"] in shown_ids]
-    judged = [row for row in rows if row["validation_model"] is not None]
+    judged = [row for row in rows if is_judged(row)]
     finished = [row for row in rows if row["status"] != "unfinished"]
     return Report(
         subject=subject, as_of=_newest(reader, rows, runs, run_ids),
@@ -215,7 +215,7 @@ def _experiments(reader: Reader, rows: Sequence[Row], runs: Sequence[Row]) -> li
     return [
         Experiment(
             row, row["reference"] if several else row["name"],
-            None if row["validation_model"] is None else accepted([row]),
+            accepted([row]) if is_judged(row) else None,
             paid_by(own[row["id"]]) if own[row["id"]] else None,
             tuple(each["batch"] for each in batches[row["id"]]), made.get(row["id"]), trained.get(row["id"], 0),
         )

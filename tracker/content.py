@@ -58,6 +58,7 @@ def metadata(
 ) -> dict[str, Json]:
     """The complete metadata of an experiment. Money is US dollars, null where no price is known."""
     accepted, rejected = experiment["n_accepted"], experiment["n_rejected"]
+    is_known = accepted + rejected > 0 and experiment["import_run_id"] is None
     settings = json.loads(experiment["settings"])
     return {
         **{key: experiment[key] for key in ("fingerprint", "digest", "scheme", "dataset", "name", "semantic_name")},
@@ -80,7 +81,7 @@ def metadata(
             "unclear": experiment["n_unclear"],
             "failed": experiment["n_failed"],
         },
-        "acceptance_rate": accepted / (accepted + rejected) if accepted + rejected else None,
+        "acceptance_rate": accepted / (accepted + rejected) if is_known else None,
         "provenance": {
             "rephrased": accepted,
             "original_kept_rejected": rejected,

@@ -126,7 +126,8 @@ VIEWS: dict[str, View] = {
         },
     ),
     "acceptance_by_model": View(
-        "A data set, the model that rephrased it and the one that judged, over all finished experiments with a judge.",
+        "A data set, the model that rephrased it and the one that judged, over all finished experiments with a judge; "
+        "not over imported ones, of which nobody knows what was judged.",
         {
             "n_rejected": "kept the original: judged not the same, or unclear",
             "n_unclear": "those of the rejected whose judge said neither",

@@ -85,8 +85,9 @@ def _samples(reader: Reader, rows: Sequence[Row]) -> Samples:
 
 def _counts(reader: Reader, ids: str) -> list[Row]:
     return reader.rows(
-        f"""SELECT position, COUNT(*) AS n, SUM(CASE WHEN status = 'accepted' THEN 1 ELSE 0 END) AS accepted,
-                   SUM(CASE WHEN status = 'rejected' THEN 1 ELSE 0 END) AS rejected,
+        f"""SELECT position, COUNT(*) AS n, SUM(CASE WHEN status = 'accepted' AND verdict IS NOT NULL THEN 1 ELSE 0 END)
+                       AS accepted,
+                   SUM(CASE WHEN status = 'rejected' AND verdict IS NOT NULL THEN 1 ELSE 0 END) AS rejected,
                    SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failed,
                    SUM(CASE WHEN verdict = 'unclear' THEN 1 ELSE 0 END) AS unclear,
                    SUM(CASE WHEN decided_by = 'person' THEN 1 ELSE 0 END) AS people

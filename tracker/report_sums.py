@@ -60,6 +60,11 @@ class Cost:
         return None if self.n_unknown else self.known_usd
 
 
+def is_judged(row: Row) -> bool:
+    """Whether an experiment's records had a judge; which ones of imported data had, nobody knows."""
+    return row["validation_model"] is not None and row["imported_from"] is None
+
+
 def accepted(rows: Iterable[Row]) -> Acceptance:
     """The records of all these experiments together."""
     sums = [0, 0, 0, 0]
@@ -80,7 +85,7 @@ def by_setting(settings: Comparison, rows: Sequence[Row]) -> dict[str, list[Shar
             continue
         groups: dict[str, list[Row]] = {}
         for value, row in zip(values, rows, strict=True):
-            if row["validation_model"] is not None:
+            if is_judged(row):
                 groups.setdefault(canonical_json(value), []).append(row)
         if 1 < len(groups) <= MOST_VALUES and any(len(each) > 1 for each in groups.values()):
             given = {canonical_json(value): value for value in values if not is_long(value)}

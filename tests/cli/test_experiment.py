@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from cli.main import run
-from tests.records import add_batch, add_experiment, temperature_study
+from tests.records import add_batch, add_experiment, add_sample, add_source, temperature_study
 from tracker.database import open_database
 from tracker.paths import Workspace
 from tracker.schema import SharedExperiment
@@ -438,3 +438,38 @@ def test_says_which_experiment_was_meant(root: Path, capsys: pytest.CaptureFixtu
         "Error: No experiment 'Copa/temp05_top10_gpt4o'.",
         f"Did you mean {COOL} or {HOT} or {WARM}?",
     ]
+
+
+def test_imported_data_has_no_rate_of_acceptance(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with open_database(Workspace(root, environ={})) as database, database.writing() as connection:
+        batch, source = add_batch(connection, "old"), add_source(connection, "Old", ['{"premise": "One."}'])
+        found = add_experiment(
+            connection, "found", batch=batch, source=source, dataset="Old", n_records=400, n_accepted=275,
+            n_rejected=125, model="old-model", validation_model="old-judge",
+        )  # fmt: skip
+        add_sample(connection, found, 0, 1, status="rejected", verdict=None, original="One.")
+        connection.exec_driver_sql(
+            "INSERT INTO import_run (id, uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host, command,"
+            " report) VALUES (1, 'u', 'tree', 'elsewhere', 't', 1, 0, 0, 'h', 'c', '[]')"
+        )
+        connection.exec_driver_sql(f"UPDATE shared_experiment SET import_run_id = 1 WHERE id = {found}")
+    words = "275 rephrased, 125 kept as they were"
+    for arguments in (["experiment", "list", "-v"], ["experiment", "show", "Old/found"], ["lineage", "Old/found"],
+                      ["experiment", "compare", "Old/found", WARM]):  # fmt: skip
+        assert run(arguments) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert words in out
+        assert "68.8%" not in out
+    assert run(["experiment", "show", "Old/found"]) == 0
+    assert "kept as it was" in capsys.readouterr().out
+    assert run(["sql", "SELECT * FROM acceptance_by_model WHERE model = 'old-model'", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    page = tmp_path / "old.html"
+    assert run(["report", "old", "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "275 rephrased, 125 kept" in text
+    assert "nothing was judged" in text
+    assert "68.8%" not in text
+    assert "✗" not in text

@@ -18,7 +18,7 @@ VIEWS = {
                e.purpose, e.description, b.name AS original_batch,
                (SELECT COUNT(*) FROM batch_membership m WHERE m.shared_experiment_id = e.id) AS n_batches,
                e.n_records, e.n_accepted, e.n_rejected, e.n_unclear, e.n_failed,
-               CASE WHEN e.n_accepted + e.n_rejected > 0
+               CASE WHEN e.n_accepted + e.n_rejected > 0 AND e.import_run_id IS NULL
                     THEN 1.0 * e.n_accepted / (e.n_accepted + e.n_rejected) END AS acceptance_rate,
                e.prompt_tokens, e.completion_tokens, e.cost_usd,
                CASE WHEN e.n_accepted > 0 THEN e.cost_usd / e.n_accepted END AS cost_per_accepted_usd,

@@ -187,6 +187,7 @@ VIEWS = {
                      CASE WHEN COUNT(*) = COUNT(e.cost_usd) THEN SUM(e.cost_usd) END AS cost_usd
               FROM shared_experiment e
               WHERE e.status <> 'unfinished' AND e.validation_model IS NOT NULL AND e.n_accepted + e.n_rejected > 0
+                    AND e.import_run_id IS NULL
               GROUP BY e.dataset, e.model, e.validation_model) a""",
     "experiment_setting": """
         SELECT e.id AS shared_experiment_id, e.dataset || '/' || e.name AS reference, e.fingerprint, {key} AS name,
