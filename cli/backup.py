@@ -84,7 +84,8 @@ def restore_file(workspace: Workspace, path: Path, *, yes: bool, as_json: bool) 
     render.show(f"The trees are what it says: {render.counted(written, 'entry', 'entries')} written.{moved}")
     if deleted:
         render.show(f"Deleted since, and still in the trash: {', '.join(map(render.harmless, deleted))}.")
-    render.show("Next: `synthtrack mlflow sync --rebuild` tells MLflow, `synthtrack verify` checks everything.")
+    render.show("Next: `synthtrack mlflow sync --rebuild` tells MLflow what is in the record,")
+    render.show("      `synthtrack verify --fix` puts out of its sight what is not, and checks everything.")
 
 
 def _known_again(workspace: Workspace) -> list[str]:

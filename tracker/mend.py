@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker import agent_view, clock, outbox, pool_view, verify_places, view
+from tracker import agent_view, clock, imported, outbox, pool_view, verify_places, view
 from tracker.catalogue import Reader, reading
 from tracker.errors import Corrupt, Error
 from tracker.findings import Finding
@@ -19,7 +19,7 @@ from tracker.paths import Workspace
 from tracker.sample_findings import COUNTS
 from tracker.verify import LINK, REBUILD
 from tracker.verify_database import INDEX
-from tracker.verify_mlflow import LOG
+from tracker.verify_mlflow import HIDE, LOG, mlflow_findings
 from tracker.view_plan import Changes
 from tracker.view_rows import Record
 from tracker.view_tree import remove, writing
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tracker.database import Database
 
 _EXPERIMENT = "SELECT dataset || '/' || name AS name FROM shared_experiment WHERE id = :id"
+_IMPORTED = "SELECT * FROM shared_experiment WHERE id = :id AND directory IS NOT NULL"
 
 Progress = Callable[[str, int, int], None]
 Publish = Callable[[int], str]
@@ -47,10 +48,14 @@ def mend(
         COUNTS: lambda: _count_anew(workspace, ids[COUNTS]),
         LINK: lambda: _link(workspace),
         verify_places.SETTLE: lambda: _settle(workspace),
+        verify_places.MOVE: lambda: _move(workspace, ids[verify_places.MOVE]),
         REBUILD: lambda: _rebuild(workspace, progress),
         verify_places.PUBLISH: lambda: (publish(each) for each in ids[verify_places.PUBLISH]),
         LOG: lambda: _log(workspace, findings, progress),
+        HIDE: lambda: _hide(workspace, findings),
     }
+    fixes |= {REBUILD} if verify_places.MOVE in fixes else set()
+    fixes |= {HIDE for fix in fixes if fix.startswith(HIDE)}
     fixes |= {LOG for fix in fixes if fix.startswith(LOG)}
     for fix, step in steps.items():
         if fix in fixes:
@@ -152,6 +157,26 @@ def _settle(workspace: Workspace) -> Iterator[str]:
     yield from (f"MLflow could not be told: {error}" for error in errors)
 
 
+def _move(workspace: Workspace, ids: Sequence[int]) -> Iterator[str]:
+    """Lets the view write imported data that is changed, or gone, where it was; the older tree stays as it is."""
+    from tracker.database import open_database
+    from tracker.schema import table
+
+    experiment = table("shared_experiment")
+    with open_database(workspace) as database:
+        for experiment_id in dict.fromkeys(ids):
+            with reading(workspace) as reader:
+                rows = reader.rows(_IMPORTED, id=experiment_id)
+                for row in rows:
+                    # Raises Corrupt where the record could not bring it back.
+                    imported.view_files(reader, row | {"directory": None})
+            with database.writing() as connection:
+                here = experiment.c.id == experiment_id
+                connection.execute(experiment.update().where(here).values(directory=None))
+            for row in rows:
+                yield f"The workspace's own tree has {row['dataset']}/{row['name']} now, not {row['directory']}."
+
+
 def _rebuild(workspace: Workspace, progress: Progress | None) -> Iterator[str]:
     for name, done in rebuild_trees(workspace, progress).items():
         if any(done.values()):
@@ -176,6 +201,22 @@ def _log(workspace: Workspace, findings: Sequence[Finding], progress: Progress |
     drained = drain(workspace, rebuild=is_missing, on_progress=told, patience_s=None)
     yield f"Logged {drained.logged:,} {'run' if drained.logged == 1 else 'runs'} to MLflow."
     yield from (f"MLflow could not be told: {error}" for error in drained.errors)
+
+
+def _hide(workspace: Workspace, findings: Sequence[Finding]) -> Iterator[str]:
+    """Puts runs in MLflow that the record does not have out of sight: MLflow keeps what is deleted, until `gc`."""
+    from tracker.mlflow_log import delete_runs
+
+    with reading(workspace) as reader:
+        # One that began while the first look was taken is in the record by now.
+        still = {each.fix for each in mlflow_findings(reader, workspace).findings}
+    runs = [each.fix.removeprefix(HIDE) for each in findings if each.fix.startswith(HIDE) and each.fix in still]
+    error = delete_runs(workspace, runs)
+    if error is not None:
+        yield f"MLflow could not be told: {error}"
+    elif runs:
+        n_runs = f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'}"
+        yield f"Put {n_runs} in MLflow out of sight, which the record does not have."
 
 
 def _tell(database: Database, kind: str, row_id: int) -> None:

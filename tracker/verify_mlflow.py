@@ -16,6 +16,8 @@ from tracker.paths import MLFLOW_URI_VARIABLE, Workspace, without_password
 LOG = "log"
 """The fix of a run that MLflow has lost, or was never told of: it is put into the outbox again, and logged."""
 
+HIDE = "hide "
+"""The beginning of the fix of a run in MLflow that the record does not have: it is put out of sight."""
 _SYNC = "`synthtrack mlflow sync --rebuild` logs it again."
 _LONG = timedelta(days=1)
 _KINDS = ("generation_run", "training_run", "training_sweep", "agent_run", "task_pool", "pool_validation")
@@ -102,8 +104,8 @@ def _strangers(reader: Reader, tagged: list[tuple[str, str, str]]) -> Iterator[F
     for run, (tag, uuid) in {run: (tag, uuid) for tag, uuid, run in tagged if run not in known}.items():
         kind = tag.removeprefix("synthtrack.").replace("_", " ")
         what = f"it shows a {kind} ({uuid[:8]}) that the record does not have"
-        remedy = "Delete it in MLflow's interface (`synthtrack ui`), or restore the backup that has it."
-        yield Finding(MLFLOW, what, f"MLflow run {run}", remedy)
+        remedy = "`synthtrack verify --fix` puts it out of sight, unless the backup that has it is restored."
+        yield Finding(MLFLOW, what, f"MLflow run {run}", remedy, f"{HIDE}{run}")
 
 
 def _waiting(reader: Reader) -> Iterator[str]:

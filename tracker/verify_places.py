@@ -19,8 +19,9 @@ from tracker.view_plan import TEMPORARY
 from tracker.view_tree import is_leftover
 from tracker.work import work
 
-PUBLISH, SETTLE, END_WORK, CLEAR = "publish", "settle", "end work", "clear"
-"""Fixes: publish anew what is missing, finish a deletion, end what dead processes held, remove what they left."""
+PUBLISH, SETTLE, END_WORK, CLEAR, MOVE = "publish", "settle", "end work", "clear", "move"
+"""Fixes: publish anew what is missing, finish a deletion, end what dead processes held, remove what they left, write
+imported data that is changed, or gone, in its place into the tree of the view."""
 
 _FILES = "SELECT path, digest, n_bytes FROM imported_file WHERE shared_experiment_id = :id ORDER BY path"
 _CONTENT = "SELECT content FROM imported_file WHERE shared_experiment_id = :id AND path = :path"
@@ -80,7 +81,7 @@ def _in_place(workspace: Workspace, experiment: Row, row: Row) -> Iterator[Findi
     home = home_in_place(workspace, experiment)
     where = workspace.relative(home / row["path"])
     reference = f"{experiment['dataset']}/{experiment['name']}"
-    kept = f"Its content is in the record: `synthtrack publish {reference} --target DIR` writes the data from there."
+    kept = f"Its content is in the record: `synthtrack verify {reference} --fix` writes it into our own tree."
     try:
         found = digest_behind(home / row["path"])
     except OSError as error:
@@ -92,9 +93,12 @@ def _in_place(workspace: Workspace, experiment: Row, row: Row) -> Iterator[Findi
             "missing where it was imported from",
             where,
             f"Put it back, or import it again where it is now. {kept}",
+            MOVE,
+            experiment["id"],
         )
     elif found != row["digest"]:
-        yield Finding(IMPORTED, "changed since it was imported", where, f"Put the old one back. {kept}")
+        remedy = f"Put the old one back. {kept}"
+        yield Finding(IMPORTED, "changed since it was imported", where, remedy, MOVE, experiment["id"])
 
 
 def deletion_findings(reader: Reader, workspace: Workspace) -> tuple[int, Iterator[Finding]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.old_trees import write_tree
-from tests.workspaces import call, config, rows, write_config, write_records
+from tests.workspaces import call, config, rows, tree, write_config, write_records
 
 NAME = "temp07_topp10_rulesv1"
 HOME = f"Data_v2/synthetic/_shared/Copa/{NAME}"
@@ -52,12 +52,53 @@ def test_imported_data_that_stays_in_its_tree_is_missed_there(root: Path, tmp_pa
     data.write_bytes(content + b"{}\n")
     assert said(root) == [("imported data", "changed since it was imported")]
     data.unlink()
-    assert said(root, "--fix") == [("imported data", "missing where it was imported from")]
+    assert said(root) == [("imported data", "missing where it was imported from")]
     data.write_bytes(content)
     edit(root, "UPDATE imported_file SET digest = ? WHERE path = ? AND shared_experiment_id = 1", "0" * 64, path)
     assert ("imported data", f"{path}: SHA-256 000000000000 is recorded, its content has another") in said(root)
     edit(root, "UPDATE imported_file SET content = x'00' WHERE path = ? AND shared_experiment_id = 1", path)
     assert any(kind == "imported data" and "stored content is damaged" in what for kind, what in said(root))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_imported_data_that_is_gone_or_changed_is_brought_back_out_of_the_record(
+    root: Path, tmp_path: Path, *, own: bool
+) -> None:
+    project = write_tree(root if own else tmp_path / "old")
+    call(root, "import", project)
+    chosen = "SELECT e.directory FROM shared_experiment e WHERE e.name = 'temp05_topp10_gpt4o'"
+    [(directory,)] = rows(root, chosen)
+    data = root / directory / "Copa" / "copa_train.jsonl"
+    content = data.read_bytes()
+    data.write_bytes(b"{}\n")
+    (data.parent / "copa_test.jsonl").unlink()
+    before = {} if own else tree(project)
+    done = json.loads(call(root, "verify", "--json").out)
+    assert {each["fixable"] for each in done["findings"]} == {True}
+    for each in done["findings"]:
+        assert "`synthtrack verify Copa/temp05_topp10_gpt4o --fix`" in each["remedy"]
+    assert said(root, "Copa/temp05_topp10_gpt4o", "--fix") == []
+    assert rows(root, chosen) == [(None,)]
+    home = root / "Data_v2/synthetic/_shared/Copa/temp05_topp10_gpt4o/Copa"
+    assert (home / "copa_train.jsonl").read_bytes() == content
+    assert (home / "copa_test.jsonl").exists()
+    if own:
+        assert [path.read_bytes() for path in (root / ".trash").rglob("copa_train.jsonl")] == [b"{}\n"]
+    else:
+        assert tree(project) == before
+    assert said(root) == []
+
+
+def test_imported_data_that_the_record_has_lost_too_is_left_alone(root: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path / "old")
+    call(root, "import", tmp_path / "old")
+    [(directory,)] = rows(root, "SELECT directory FROM shared_experiment WHERE name = 'temp05_topp10_gpt4o'")
+    (root / directory / "Copa/copa_test.jsonl").unlink()
+    edit(root, "UPDATE imported_file SET content = x'00' WHERE split = 'train'")
+    damaged = "Could not be mended: The stored content of Copa/copa_train.jsonl is damaged"
+    done = json.loads(call(root, "verify", "--json", "--fix").out)["done"]
+    assert any(line.startswith(damaged) for line in done), done
+    assert rows(root, "SELECT directory FROM shared_experiment WHERE name = 'temp05_topp10_gpt4o'") == [(directory,)]
 
 
 def test_imported_data_of_our_own_tree_is_written_anew(root: Path, tmp_path: Path) -> None:

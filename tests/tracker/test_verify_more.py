@@ -232,15 +232,21 @@ def test_what_needs_a_person_is_left_as_it_is(root: Path, what: str) -> None:
     assert tree(root / "Data/published") == published
 
 
-def test_a_run_of_mlflow_that_the_record_does_not_have_is_named(root: Path) -> None:
+def test_a_run_of_mlflow_that_the_record_does_not_have_is_named_and_put_out_of_sight(root: Path) -> None:
     shutil.copyfile(root / "tracker.db", root / "copy.db")
     done = call(root, "backup", "kept.db")
     assert done.code == 0
     assert call(root, "generate", "copa.yaml", "--set", "generation.temperature=0.5").code == 0
     assert call(root, "restore", "kept.db", "--yes").code == 0
-    code, findings, _ = verify(root, "--fix")
+    code, findings, _ = verify(root)
     assert (code, [each["kind"] for each in findings]) == (6, ["MLflow"])
     assert "that the record does not have" in str(findings[0]["what"])
+    code, findings, done = verify(root, "--fix")
+    assert (code, findings) == (0, [])
+    assert done == ["Put 1 run in MLflow out of sight, which the record does not have."]
+    with contextlib.closing(sqlite3.connect(root / "mlruns/mlflow.db")) as connection:
+        stages = connection.execute("SELECT lifecycle_stage, COUNT(*) FROM runs GROUP BY 1 ORDER BY 1").fetchall()
+    assert stages == [("active", 2), ("deleted", 1)]
 
 
 def test_a_server_of_mlflow_is_said_not_to_be_checked(root: Path) -> None:
