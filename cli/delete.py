@@ -87,7 +87,7 @@ def tell_mlflow(workspace: Workspace, database: Database) -> None:
     from tracker import trash
 
     for error in trash.tell_mlflow(workspace, database):
-        note(f"⚠️  MLflow: {error} `synthtrack mlflow sync` tries again.")
+        note(f"⚠️  MLflow: {error.splitlines()[0]} `synthtrack mlflow sync` tries again.")
 
 
 def confirm(question: str, *, yes: bool) -> None:

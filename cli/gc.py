@@ -152,7 +152,7 @@ def _lines(
     for title, paths in (("Left by killed processes", parts), ("Copies of the database", copies)):
         lines += [f"{title}:", *(f"   {render.harmless(workspace.relative(path))}" for path in paths)] if paths else []
     if leftovers is not None and leftovers.error is not None:
-        lines.append(f"⚠️  MLflow: {leftovers.error}")
+        lines.append(f"⚠️  MLflow: {leftovers.error.splitlines()[0]}")
     elif leftovers is not None and (leftovers.unknown or leftovers.purged or leftovers.directories):
         lines.append(
             f"MLflow: {render.counted(len(leftovers.unknown), 'run')} that the record does not know, "

@@ -113,7 +113,12 @@ def explain(error: Exception, workspace: Workspace) -> Error:
         )
     if "is full" in low or "no space left" in low:
         return StorageError(f"{where}: {what}.", hint="Free some disk space, then run the same command: it resumes.")
-    if "readonly" in low or "unable to open" in low or "disk i/o" in low:
+    if "disk i/o" in low:  # what SQLite says of a full disk where it cannot lengthen its log's index
+        hint = (
+            "Check the space on the disk and the permissions of the workspace, then run the same command: it resumes."
+        )
+        return StorageError(f"{where} cannot be written: {what}.", hint=hint)
+    if "readonly" in low or "unable to open" in low:
         return StorageError(f"{where} cannot be written: {what}.", hint="Check the permissions of the workspace.")
     if "malformed" in low or "not a database" in low:
         return Corrupt(f"{where} is damaged: {what}.", hint=RESTORE)

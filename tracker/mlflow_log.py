@@ -411,6 +411,8 @@ def _client(workspace: Workspace) -> MlflowClient:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What fails is said by whoever asked, in a line, and not with the stack of every retry.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     made = is_ours(workspace) and _make_store(workspace)
     from mlflow import MlflowClient
 

@@ -52,7 +52,7 @@ def test_where_there_is_no_workspace(tmp_path: Path) -> None:
         ('could not extend file "base/1": No space left on device', StorageError, "Free some disk space"),
         ("attempt to write a readonly database", StorageError, "Check the permissions"),
         ("unable to open database file", StorageError, "Check the permissions"),
-        ("disk I/O error", StorageError, "Check the permissions"),
+        ("disk I/O error", StorageError, "Check the space on the disk"),
         ("database disk image is malformed", Corrupt, "is damaged"),
         ("file is not a database", Corrupt, "is damaged"),
         ('syntax error near "FULL"\nLINE 1: ...', StorageError, 'tracker.db: syntax error near "FULL".'),
