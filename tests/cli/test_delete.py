@@ -13,7 +13,7 @@ import pytest
 
 from cli import gc
 from tests.training_rows import training_study
-from tests.workspaces import call, config, new_root, rows, write_config
+from tests.workspaces import call, config, finish, new_root, rows, start, write_config
 from tracker import garbage
 from tracker.catalogue import reading
 from tracker.database import open_database
@@ -336,6 +336,17 @@ def test_mlflows_runs_go_and_come_back(root: Path) -> None:
     assert call(root, "restore", NAME).code == 0
     assert client.get_run(run_id).info.lifecycle_stage == "active"
     assert rows(root, "SELECT mlflow_run_id FROM mlflow_outbox") == [(run_id,)]
+
+
+def test_what_mlflow_fails_with_is_said_in_a_line(root: Path) -> None:
+    assert call(root, "mlflow", "sync").code == 0
+    free(root)
+    with contextlib.closing(sqlite3.connect(root / "mlruns/mlflow.db")) as store:
+        store.execute("DROP TABLE assessments")
+    done = finish(start(root, "experiment", "delete", NAME, "--yes"))
+    assert (done.code, "is in the trash" in done.out) == (0, True)
+    (line,) = done.err.splitlines()
+    assert "no such table: assessments" in line
 
 
 def test_mlflow_that_is_not_told_is_told_by_sync_and_cleared_by_gc(root: Path) -> None:
