@@ -21,6 +21,7 @@ from tracker.bundle_tables import (
     Link,
     Row,
     links_from,
+    links_to,
     primary_key,
 )
 from tracker.database import Database
@@ -51,9 +52,9 @@ _BROUGHT_IN_BY = "import_run_id"
 class Inserted:
     """What became of a bundle: ids here by ids there, new and known rows by table, what had to be called otherwise.
 
-    ``made`` are the ids here of new rows; ``renamed`` is (table, name there, name here); ``unlinked`` counts links, and
-    rows that are nothing without them, whose other end is not here. ``regained`` are attempts that were here and
-    have their generation run again.
+    ``ids`` and ``made`` (the ids of new rows) hold those that others may point to; ``renamed`` is (table, name there,
+    name here); ``unlinked`` counts links, and rows that are nothing without them, whose other end is not here.
+    ``regained`` are attempts that were here and have their generation run again.
     """
 
     ids: dict[str, dict[Any, Any]] = field(default_factory=dict)
@@ -207,7 +208,8 @@ class _Insertion:
             ).scalars()
             for (there, row), here in zip(rows, returned, strict=True):
                 self._note(of, there, here)
-                self._done.made[of.name].add(here)
+                if of.is_pointed_to:
+                    self._done.made[of.name].add(here)
                 for link in own_parent:
                     self._adopt(of, link, there, row, here)
         else:
@@ -224,7 +226,7 @@ class _Insertion:
             self._done.unlinked[of.name] -= 1
 
     def _note(self, of: _Table, there: Row, here: Any) -> None:
-        if len(of.primary) == 1:
+        if of.is_pointed_to:
             self._done.ids[of.name][there[of.primary[0]]] = here
 
     def _find(self, name: str, key: Key) -> Any:
@@ -278,6 +280,8 @@ class _Table:
         self.name, self.table = name, table(name)
         self.key, self.primary = KEYS[name], primary_key(name)
         self.links = links_from(name)
+        # Of the many rows that nothing points to (samples, attempts, predictions) no id has to be kept.
+        self.is_pointed_to = len(self.primary) == 1 and bool(links_to(name))
         parents = {link.column: link.parent for link in self.links}
         self.parent = parents.get(self.key[0])
         self.fillable = [
