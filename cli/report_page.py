@@ -31,6 +31,7 @@ MOST_VALUES = 12
 """Of one setting."""
 _HERE = Path(__file__).parent
 _VERDICTS = {"same": "the same", "not_the_same": "not the same", "unclear": "unclear", "skipped": "skipped"}
+_PROMPTS = ("system_prompt", "rephrase_prompt", "validation_prompt")
 _UNJUDGED = {"accepted": "rephrased", "rejected": "kept as it was"}
 _STATES = {"accepted": "✓", "rejected": "✗", "failed": "!", "undecided": "?"}
 
@@ -64,11 +65,16 @@ def rendered(report: Report, place: Callable[[str], str] = str) -> str:
     environment.filters |= {
         "usd": usd, "moment": moment, "percent": percent, "points": points, "short": short, "number": number,
         "counted": counted, "clip": clipped, "p_value": p_value, "place": place, "range": share_range,
+        "parted": parted,
     }  # fmt: skip
     style = (_HERE / "report.css").read_text(encoding="utf-8")
+    same = _same(report)
+    prompts = {name: text for name, text in same.items() if _is_prompt(name) and text.strip()}
     given = {
         "r": report, "sign": SIGN, "style": Markup(style),  # noqa: S704  a file of our own
-        "policy": _policy(style), "varying": varying(report), "same": _same(report),
+        "policy": _policy(style), "varying": varying(report), "prompts": prompts,
+        "same": {name: text for name, text in same.items() if name not in prompts},
+        "is_prompt": _is_prompt,
         "labels": labels(report), "findings": list(findings(report)), "figures": figures,
         "acceptance_scale": _acceptance_scale(report), "accepted_rows": _accepted_rows(report), "mark_of": _mark_of,
         "panels": [drawn(each, report) for each in report.accuracies.panels], "changed": changed,
@@ -89,6 +95,18 @@ def _shown(value: object) -> object:
     if isinstance(value, Markup):
         return value
     return harmless(value) if isinstance(value, str) else "-" if value is None else value
+
+
+def parted(name: str) -> Markup:
+    """``name``, which a narrow screen breaks between its words and not within one."""
+    shown = escape(harmless(name))
+    for end in ("_", "/"):
+        shown = shown.replace(end, Markup("{}<wbr>").format(end))
+    return shown
+
+
+def _is_prompt(name: str) -> bool:
+    return name.rpartition(".")[2] in _PROMPTS
 
 
 def changed(original: str, rephrased: str) -> Markup:

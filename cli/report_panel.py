@@ -17,6 +17,7 @@ from tracker.report_samples import spread
 from tracker.result_plots import is_logarithmic
 from tracker.result_settings import MADE_WITH
 
+_RATE = "hyperparameters.learning_rate"
 MOST_TEXT = 700
 """Characters of one text that are shown."""
 
@@ -124,14 +125,18 @@ def _over(panel: Panel, name: str, lines: Sequence[tuple[str, float]]) -> dict[s
 
 def point_name(panel: Panel, point: Point) -> str:
     """The data and the hyperparameters in which the points of a panel differ."""
-    own = [name for name in panel.varied if name.startswith("hyperparameters.")]
-    given = {name: point.values[name] for name in own}
-    rest = [
+    data = "original data" if point.data == "original" else point.data
+    return ", ".join([data, *_hyperparameters(panel, point)])
+
+
+def _hyperparameters(panel: Panel, point: Point, *always: str) -> list[str]:
+    """The hyperparameters in which the points of a panel differ, and those of ``always`` that are known, in words."""
+    given = {name: value for name in always if (value := point.pool.first.settings.get(name)) is not None}
+    given |= {name: point.values[name] for name in panel.varied if name.startswith("hyperparameters.")}
+    return [
         f"{name.rpartition('.')[2].replace('_', ' ')} {_absent(point, name) if value is None else number(value)}"
         for name, value in given.items()
     ]
-    data = "original data" if point.data == "original" else point.data
-    return ", ".join([data, *rest])
 
 
 def _interval(point: Point) -> str:
@@ -198,13 +203,14 @@ def findings(report: Report) -> Iterator[str]:
 
 
 def trained(report: Report) -> dict[int, list[str]]:
-    """By experiment, what was trained on it alone: ``Llama-3.2-1B, zo: 76.0%``."""
+    """By experiment, what was trained on it alone: ``Llama-3.2-1B, zo, learning rate 1e-06: 76.0%``."""
     found: dict[int, list[str]] = {}
     for panel in report.accuracies.panels:
         for point in panel.points:
             experiment = point.pool.first.row["shared_experiment_id"]
             if experiment is not None:
                 seeds = f" ({counted(point.n_seeds, 'seed')})" if point.n_seeds > 1 else ""
-                said = f"{panel.task}, {panel.model}, {panel.method}: {percent(point.mean)}{seeds}"
+                how = ", ".join([panel.task, panel.model, panel.method, *_hyperparameters(panel, point, _RATE)])
+                said = f"{how}: {percent(point.mean)}{seeds}"
                 found.setdefault(experiment, []).append(said)
     return found

@@ -49,7 +49,7 @@ class Parsed(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.pieces: list[str] = []
-        self.feed(page)
+        self.feed(page.replace("<wbr>", ""))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -457,6 +457,30 @@ def test_it_follows_the_dark_mode(browser: Browser, trained: Path) -> None:
             expect(page.locator("svg circle").first).to_be_visible()
             shades.append(page.evaluate("getComputedStyle(document.querySelector('svg circle')).fill"))
     assert len(set(shades)) == 4
+
+
+def test_a_table_that_scrolls_says_so_on_a_phone(browser: Browser, trained: Path) -> None:
+    hint = "box => getComputedStyle(box, '::before').content"
+    for width, is_said in zip(WIDTHS, (True, False), strict=True):
+        size: Any = {"width": width, "height": 800}
+        with opened(browser, trained / "page.html", viewport=size) as page:
+            for box in page.locator(".scroll").all():
+                if box.evaluate("box => box.checkVisibility() && box.scrollWidth > box.clientWidth"):
+                    assert ("more to the side" in box.evaluate(hint)) == is_said
+            assert page.locator(".scroll:has(thead th:nth-child(3))").count() > 1
+
+
+def test_prompts_are_open_and_trainings_tell_their_learning_rate(tmp_path: Path) -> None:
+    workspace = workspace_with_data(tmp_path)
+    with open_database(workspace) as database:
+        add_sweep(database, "rates", [Trained((HOT,)), Trained((HOT,), hyperparameters={"learning_rate": 1e-5})])
+    page = written(workspace.root, BATCH)
+    folded = "".join(re.findall(r"<details>.*?</details>", page, re.DOTALL))
+    first = records.PROMPT.split("\n")[0]
+    assert first in page
+    assert first not in folded
+    lineage = Parsed(page).text.partition("From the source data to experiments")[2]
+    assert len(set(re.findall(r"learning rate [\d.e-]+", lineage))) == 2
 
 
 def test_it_is_reached_by_keyboard(browser: Browser, trained: Path) -> None:
