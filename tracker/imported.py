@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from tracker.catalogue import Reader, Row
 from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE
 from tracker.errors import Corrupt
-from tracker.fingerprint import bytes_digest
+from tracker.fingerprint import Json, bytes_digest
 from tracker.paths import Workspace
 
 TAKEN, KNOWN, MOVED, COPIED, DIFFERENT, EDITED, UNFINISHED = (
@@ -59,6 +60,15 @@ def outcome_of(root: Path, found: Mapping[str, Any], data_digest: str, directory
         return COPIED
     # Of two trees with the same data the one that was imported first keeps it, as long as it is there.
     return KNOWN if os.path.isdir(root / place) else MOVED  # noqa: PTH112  Path.is_dir raises where it may not look
+
+
+def is_again(found: Row, known: Mapping[str, Json]) -> bool:
+    """Whether data that ``found`` has under the same name is the same experiment, of which more or less is known now.
+
+    It is another where a setting is another. ``known`` are settings by their dotted names.
+    """
+    before = json.loads(found["settings"])
+    return all(_plain(before[name]) == _plain(known[name]) for name in known.keys() & before.keys())
 
 
 def is_imported(experiment: Row) -> bool:
@@ -130,6 +140,11 @@ def view_sizes(reader: Reader, experiment: Row) -> dict[str, int]:
         if row["split"] not in there:
             files.setdefault(f"{experiment['dataset']}/{row['filename']}", row["n_bytes"])
     return files
+
+
+def _plain(value: Json) -> Json:
+    # A list can be written in several ways, and a text with or without its last line's end.
+    return None if isinstance(value, list) else value.strip() if isinstance(value, str) else value
 
 
 def view_path(dataset: str, row: Row) -> str:

@@ -6,7 +6,7 @@ import json
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -15,7 +15,7 @@ from tracker import clock, data_links
 from tracker.database import Database
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
-from tracker.imported import COPIED, KNOWN, MOVED, TAKEN, Put, outcome_of
+from tracker.imported import COPIED, KNOWN, MOVED, TAKEN, Put, is_again, outcome_of
 from tracker.ledger import EXPERIMENT, SAMPLE
 from tracker.schema import table
 from tracker.store import BATCH, MEMBERSHIP, SOURCE_RECORD, SOURCE_SPLIT, blocks, free_name
@@ -40,7 +40,7 @@ class WantedImport:
     """An experiment to be put into the record.
 
     ``columns`` are values of shared_experiment's columns, ``samples`` and ``files`` rows of sample and imported_file
-    (``content`` as it was found), ``batches[0]`` the one that first made it.
+    (``content`` as it was found), ``batches[0]`` the one that first made it, ``known`` the settings that are said.
     """
 
     identity: Identity
@@ -54,6 +54,7 @@ class WantedImport:
     import_run_id: int
     legacy_fingerprint: str | None = None
     directory: str | None = None
+    known: Mapping[str, Json] = field(default_factory=dict)
 
 
 def begin(database: Database, kind: str, origin: str, command: str) -> int:
@@ -117,8 +118,8 @@ def _find(connection: Connection, wanted: WantedImport) -> Row | None:
         same.append(EXPERIMENT.c.legacy_fingerprint.is_(None))
     else:
         same.append(EXPERIMENT.c.legacy_fingerprint == wanted.legacy_fingerprint)
-    again = connection.execute(chosen.where(*same)).mappings().first()
-    return None if again is None else dict(again)
+    rows = connection.execute(chosen.where(*same).order_by(EXPERIMENT.c.id)).mappings()
+    return next((dict(row) for row in rows if is_again(dict(row), wanted.known)), None)
 
 
 def _insert(database: Database, connection: Connection, wanted: WantedImport) -> tuple[int, str]:

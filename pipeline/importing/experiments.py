@@ -17,9 +17,10 @@ from pipeline.importing.settings import OldSettings
 from pipeline.importing.tree import Found
 from pipeline.plan import Plan
 from pipeline.records import Source
-from pipeline.specs import recorded_config, recorded_settings
+from pipeline.specs import GenerationSpec, ValidationSpec, recorded_config, recorded_settings
 from tracker import clock
 from tracker.fingerprint import Identity, Json, identify
+from tracker.spec import key_of, marks
 
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]
@@ -40,6 +41,7 @@ class Prepared:
     purpose: str
     train: Kept
     evaluation: Kept | None
+    known: Mapping[str, Json]
     why: str | None
     problems: Sequence[str] = ()
 
@@ -49,18 +51,20 @@ def prepare(
 ) -> Prepared:
     """The experiment of a directory that has data. Its identity is that of `generate` where all of it is known.
 
-    ``apart`` says why it cannot have that identity: another experiment has it.
+    ``apart`` says why it cannot have that identity: another experiment has it, with other data.
     """
     train = directory.data["train"]
     records = read_records(train)
     planned = originals.plan(settings, found)
     plan, matched, why = (None, None, planned) if isinstance(planned, str) else _fitted(planned, directory, records)
+    known = known_settings(settings)
     if apart is not None:
         plan, why = None, apart
     if plan is not None:
         source, identity = plan.source, plan.identity
     else:
-        identity = of_files(found.dataset, directory.data)
+        identity = of_files(found.dataset, directory.data, known)
+        why = f"known by its files {'and the settings that are said' if known else 'alone'}: {why}"
         if isinstance(planned, Plan) and matched is not None:
             source = planned.source
         else:
@@ -77,14 +81,29 @@ def prepare(
     return Prepared(
         found, identity, source.name if plan is not None else found.dataset, source, columns,
         [] if matched is None else samples_of(matched), [*_rows(directory)], created_at, purpose, train,
-        directory.data.get("validation"), why, problems,
+        directory.data.get("validation"), known, why, problems,
     )  # fmt: skip
 
 
-def of_files(dataset: str, data: Mapping[str, Kept]) -> Identity:
-    """The identity of data whose settings are not known: its data set's name, and the names and bytes of its files."""
-    files = {split: [kept.name, kept.digest] for split, kept in sorted(data.items())}
-    return identify("shared_experiment", {"imported": {"dataset": dataset, "files": files}})
+def of_files(dataset: str, data: Mapping[str, Kept], known: Mapping[str, Json] | None = None) -> Identity:
+    """The identity of data of which not all settings are known: its data set's name, the names and bytes of its files.
+
+    The settings that are ``known`` belong to it: where two of them gave the same data, it is two experiments.
+    """
+    files: dict[str, Json] = {split: [kept.name, kept.digest] for split, kept in sorted(data.items())}
+    said = {"settings": known} if known else {}
+    return identify("shared_experiment", {"imported": {"dataset": dataset, "files": files, **said}})
+
+
+def known_settings(settings: OldSettings) -> dict[str, Json]:
+    """What is said of the settings that shape the data, by dotted name."""
+    found: dict[str, Json] = {}
+    for section, spec in (("generation", GenerationSpec), ("validation", ValidationSpec)):
+        said = settings.section(section) or {}
+        operational = {key_of(name, each) for name, each in spec.model_fields.items() if marks(each)["operational"]}
+        found |= _leaves({name: value for name, value in said.items() if name not in operational}, f"{section}.")
+    # NaN and the infinities, which such a file can hold, have no JSON form: as text they have.
+    return dict(json.loads(_json(found), parse_constant=str))
 
 
 def samples_of(matched: Matched) -> list[Row]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from tracker import clock, legacy, view
 from tracker.catalogue import Reader, Row, reading, sqlite_version
 from tracker.content import FINGERPRINT
 from tracker.errors import Corrupt
-from tracker.imported import COPIED, DIFFERENT, EDITED, KNOWN, MOVED, TAKEN, UNFINISHED, Put, outcome_of
+from tracker.imported import COPIED, DIFFERENT, EDITED, KNOWN, MOVED, TAKEN, UNFINISHED, Put, is_again, outcome_of
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, name_problem
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from tracker.imports import WantedBatch
 
 LITERAL_KEY, OLD_FINGERPRINT, SETTINGS = "literal key", "fingerprint", "settings"
+_RECORDED = """
+    SELECT e.id, e.fingerprint, e.name, e.status, e.data_digest, e.import_run_id, e.directory, e.dataset,
+           e.semantic_name, COALESCE(e.legacy_fingerprint, '') AS legacy, e.settings
+    FROM shared_experiment e"""
 Progress = Callable[[int, int], None]
 
 
@@ -82,7 +87,7 @@ class TreeImport:
         done = self._put(prepared, settings)
         if done is not None and done.outcome == DIFFERENT:
             reference = f"{prepared.dataset}/{done.name} ({done.fingerprint})"
-            apart = f"{reference} has the same settings and other data"
+            apart = f"another draw; {reference} has the same settings and other data"
             prepared = prepare(self.originals, found, directory, settings, apart=apart)
             done = self._put(prepared, settings)
         if done is not None:
@@ -98,9 +103,6 @@ class TreeImport:
             if derived is not None and recorded != derived:
                 what = f"{recorded} is recorded, its settings give {derived}: made by other settings, or edited; "
                 self.report.wrong(OLD_FINGERPRINT, f"{self.tree.shown(found.directory)}/{name}", f"{what}kept as found")
-        if generation is not None and not settings.recorded and settings.is_older:
-            what = f"no fingerprint is recorded; its settings give {derived}"
-            self.report.skipped(OLD_FINGERPRINT, self.tree.shown(found.directory), what)
 
     def _put(self, prepared: Prepared, settings: OldSettings) -> Put | None:
         """Writes an experiment, or foresees what that would do; None where it cannot be, which is reported."""
@@ -114,7 +116,7 @@ class TreeImport:
         wanted = WantedImport(
             prepared.identity, prepared.dataset, prepared.found.name, register(self.database, prepared.source),
             self._batches(prepared, settings), prepared.columns, prepared.samples, prepared.files, self.import_run_id,
-            old, directory,
+            old, directory, prepared.known,
         )  # fmt: skip
         try:
             return put(self.database, wanted)
@@ -160,13 +162,15 @@ class TreeImport:
 
     def _foreseen(self, prepared: Prepared, old: str | None, directory: str | None) -> Put:
         """What ``put`` would do."""
-        fingerprint, name, digest = prepared.identity.fingerprint, prepared.found.name, prepared.train.digest
-        found = self.ahead.get(fingerprint) or self._known(prepared, old)
+        fingerprint, wanted, digest = prepared.identity.fingerprint, prepared.found.name, prepared.train.digest
+        found = self.ahead.get(fingerprint) or self._known(prepared, old or "")
         batches = tuple(prepared.found.batches)
         if found is None:
+            name = self._free_name(prepared.dataset, wanted)
             self.ahead[fingerprint] = {
                 "id": 0, "fingerprint": fingerprint, "name": name, "status": "complete", "data_digest": digest,
-                "import_run_id": 0, "directory": directory, "batches": {*batches},
+                "import_run_id": 0, "directory": directory, "batches": {*batches}, "dataset": prepared.dataset,
+                "semantic_name": wanted, "legacy": old or "", "settings": prepared.columns["settings"],
             }  # fmt: skip
             return Put(TAKEN, 0, fingerprint, name, batches)
         root = self.workspace.root
@@ -177,26 +181,40 @@ class TreeImport:
             self.ahead[found["fingerprint"]] = found | moved | {"batches": {*found["batches"], *joined}}
         return Put(outcome, found["id"], found["fingerprint"], found["name"], joined)
 
-    def _known(self, prepared: Prepared, old: str | None) -> Row | None:
+    def _known(self, prepared: Prepared, old: str) -> Row | None:
+        fingerprint, dataset = prepared.identity.fingerprint, prepared.dataset
+        rows = self._recorded("e.fingerprint = :fingerprint", fingerprint=fingerprint)
+        if rows:
+            return rows[0]
+        same = {
+            "dataset": dataset, "semantic_name": prepared.found.name, "data_digest": prepared.train.digest,
+            "legacy": old,
+        }  # fmt: skip
+        rows = self._recorded(
+            """e.dataset = :dataset AND e.semantic_name = :semantic_name AND e.data_digest = :data_digest
+               AND e.import_run_id > 0 AND COALESCE(e.legacy_fingerprint, '') = :legacy""",
+            **same,
+        )
+        rows = [self.ahead.get(row["fingerprint"], row) for row in rows]
+        rows += [row for row in self.ahead.values() if same.items() <= row.items()]
+        return next((row for row in rows if is_again(row, prepared.known)), None)
+
+    def _free_name(self, dataset: str, wanted: str) -> str:
+        """The name that an experiment would get."""
+        numbered = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
+        ahead = {row["name"] for row in self.ahead.values() if row["dataset"] == dataset}
+        taken = "e.dataset = :dataset AND e.name = :name"
+        free = (each for each in numbered if each not in ahead)
+        return next(each for each in free if not self._recorded(taken, dataset=dataset, name=each))
+
+    def _recorded(self, where: str, **values: str) -> list[Row]:
+        """Experiments of the record with the names of their batches."""
         if self.reader is None:
-            return None
-        sql = (
-            "SELECT id, fingerprint, name, status, data_digest, import_run_id, directory FROM shared_experiment WHERE "
-        )
-        rows = self.reader.rows(f"{sql}fingerprint = :f", f=prepared.identity.fingerprint)
-        rows = rows or self.reader.rows(
-            f"{sql}dataset = :dataset AND semantic_name = :name AND data_digest = :digest AND import_run_id > 0 "
-            "AND COALESCE(legacy_fingerprint, '') = :old",
-            dataset=prepared.dataset, name=prepared.found.name, digest=prepared.train.digest, old=old or "",
-        )  # fmt: skip
-        if not rows:
-            return None
-        held = self.reader.rows(
-            """SELECT b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
-               WHERE m.shared_experiment_id = :id""",
-            id=rows[0]["id"],
-        )
-        return rows[0] | {"batches": {row["name"] for row in held}}
+            return []
+        found = self.reader.rows(f"{_RECORDED} WHERE {where} ORDER BY e.id", **values)
+        held = """SELECT b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
+                  WHERE m.shared_experiment_id = :id"""
+        return [row | {"batches": {each["name"] for each in self.reader.rows(held, id=row["id"])}} for row in found]
 
     def _remember(self, prepared: Prepared, done: Put) -> None:
         found = prepared.found
@@ -336,4 +354,4 @@ def _as_what(prepared: Prepared, reference: str) -> str:
     said = f"{reference}: {columns['n_records']:,} records"
     if prepared.samples:
         said += f", {columns['n_accepted']:,} rephrased, {columns['n_rejected']:,} kept as they were"
-    return said if prepared.why is None else f"{said}; known by its files alone: {prepared.why}"
+    return said if prepared.why is None else f"{said}; {prepared.why}"

@@ -59,8 +59,6 @@ class OldSettings:
     """What is wrong: where, and what."""
     secrets: list[str] = field(default_factory=list)
     """Where literal keys stand."""
-    is_older: bool = True
-    """Whether the older system made it, and not another workspace of this one."""
 
     def section(self, name: str) -> Mapping[str, Json] | None:
         """A section of the config; None where it is not there."""
@@ -225,7 +223,6 @@ def _say(settings: OldSettings, found: Found, about: Mapping[str, Json], files: 
     settings.created_at = moment(_first([about, *places], _CREATED))
     if isinstance(about.get("scheme"), int) and isinstance(about.get("digest"), str):
         # Another workspace's own tree: its fingerprints are ours, and say nothing of the older ones.
-        settings.is_older = False
         return
     for name in _FINGERPRINTS:
         value = about.get(name)

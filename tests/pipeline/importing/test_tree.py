@@ -66,7 +66,8 @@ def test_the_layout_by_purpose_comes_in(workspace: Workspace, tmp_path: Path) ->
     (home / "Copa").mkdir(parents=True)
     (home / "Copa" / "copa_train.jsonl").write_text(jsonl(rephrased()))
     (home / "experiment_metadata.json").write_text(json.dumps({"generation": {"model": "gpt-4o", "temperature": 0.7}}))
-    run(workspace, tmp_path / "old")
+    report = run(workspace, tmp_path / "old")
+    assert report.count("skipped") == 0
     (found,) = experiments(workspace)
     assert (found["dataset"], found["name"], found["purpose"]) == ("Copa", "copa_mezo_v1", "prompt_engineering")
     assert (found["model"], found["temperature"], found["provider"]) == ("gpt-4o", 0.7, "unknown")
@@ -195,6 +196,75 @@ def test_data_of_another_original_is_not_taken_for_what_its_settings_make(worksp
     (found,) = experiments(workspace)
     assert json.loads(found["identity"])["identity"].keys() == {"imported"}
     assert "does not match its original" in report.of("taken")[0].what
+
+
+def foreseen(workspace: Workspace, top: Path) -> Report:
+    return import_tree(workspace, top, command="synthtrack import", dry_run=True)
+
+
+def test_what_is_known_of_settings_is_kept_and_tells_the_same_data_apart(workspace: Workspace, tmp_path: Path) -> None:
+    synthetic = tmp_path / "old/Data_v2/synthetic"
+    for name, temperature in (("warm", 0.7), ("hot", 1.1), ("again", 0.7)):
+        metadata = json.dumps({"generation": {"model": "gpt-4o", "temperature": temperature, "timeout": 5}})
+        write_experiment(synthetic / "_shared/Copa" / name, temperature, metadata=metadata, config=None)
+        (synthetic / f"batch_{name}/Copa").mkdir(parents=True)
+        (synthetic / f"batch_{name}/Copa" / name).symlink_to(f"../../_shared/Copa/{name}")
+    ahead = foreseen(workspace, tmp_path / "old").to_json()
+    report = run(workspace, tmp_path / "old")
+    assert ahead == report.to_json()
+    assert [(each["name"], each["temperature"], each["model"]) for each in experiments(workspace)] == [
+        ("again", 0.7, "gpt-4o"),
+        ("hot", 1.1, "gpt-4o"),
+    ]
+    settings = json.loads(experiments(workspace)[0]["identity"])["identity"]["imported"]["settings"]
+    assert settings == {"generation.model": "gpt-4o", "generation.temperature": 0.7}
+    assert [each.path.rpartition("/")[2] for each in report.of("known")] == ["warm"]
+    with reading(workspace) as reader:
+        held = reader.rows("SELECT batch, name FROM batch_experiment ORDER BY batch")
+    assert [tuple(each.values()) for each in held] == [
+        ("batch_again", "again"),
+        ("batch_hot", "hot"),
+        ("batch_warm", "again"),
+    ]
+    again = foreseen(workspace, tmp_path / "old").to_json()
+    assert again == run(workspace, tmp_path / "old").to_json()
+    assert again["n_taken"] == 0
+
+
+@pytest.mark.parametrize("second", [0.5, 0.9])
+def test_one_name_with_other_settings_is_another_experiment(
+    workspace: Workspace, tmp_path: Path, second: float
+) -> None:
+    for purpose, said in (("a", {"temperature": 0.5}), ("b", {"temperature": second, "model": "gpt-4o"})):
+        home = tmp_path / "old/Data_v2/synthetic" / purpose / NAME
+        (home / "Copa").mkdir(parents=True)
+        (home / "Copa/copa_train.jsonl").write_text(jsonl(rephrased()))
+        (home / "experiment_metadata.json").write_text(json.dumps({"generation": said}))
+    ahead = foreseen(workspace, tmp_path / "old").to_json()
+    assert ahead == run(workspace, tmp_path / "old").to_json()
+    found = [each["temperature"] for each in experiments(workspace)]
+    assert found == [0.5] if second == 0.5 else [0.5, 0.9]
+
+
+def test_a_second_draw_under_the_same_settings_is_an_experiment_of_its_own(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    write_originals(tmp_path / "old")
+    shared = tmp_path / "old/Data_v2/synthetic/_shared/Copa"
+    write_experiment(shared / "first", 0.7)
+    home = write_experiment(shared / "second", 0.7)
+    (home / "Copa/copa_train.jsonl").write_text(jsonl(rephrased(kept=(0, 1))))
+    ahead = foreseen(workspace, tmp_path / "old").to_json()
+    report = run(workspace, tmp_path / "old")
+    assert ahead == report.to_json()
+    found = experiments(workspace)
+    assert [(each["name"], each["model"], each["temperature"], each["n_accepted"]) for each in found] == [
+        ("first", "gpt-4o", 0.7, 5),
+        ("second", "gpt-4o", 0.7, 4),
+    ]
+    assert json.loads(found[1]["identity"])["identity"]["imported"]["settings"]["generation.temperature"] == 0.7
+    assert "another draw; Copa/first" in report.of("taken")[1].what
+    assert run(workspace, tmp_path / "old").count("taken") == 0
 
 
 def test_nothing_of_the_layout_is_an_error(tmp_path: Path) -> None:
