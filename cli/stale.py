@@ -45,7 +45,8 @@ def stale(place: Workspace, *, config: Path, limit: int | None, as_json: bool) -
     """Which data and results rest on settings that CONFIG no longer has, and what new data would cost.
 
     CONFIG is a config of `generate`. Looked at are the experiments that were made from it, and those of its batch on
-    the same data set. Nothing is asked of an LLM, and nothing is written.
+    the same data set: of what was imported, the ones with the settings most like it are taken for its own.
+    Nothing is asked of an LLM, and nothing is written.
     """
     from pipeline.stale import staleness
 
@@ -107,6 +108,7 @@ def _named(each: Made) -> str:
     parts += [f"draw {each.draw}"] if each.draw else []
     parts += [each.status] if each.status != "complete" else []
     parts += [f"made with {' '.join(f'--set {text}' for text in each.overrides)}"] if each.overrides else []
+    parts += ["imported"] if each.is_imported and each.is_own else []
     more = f" ({render.harmless(', '.join(parts))})" if parts else ""
     return f"{render.harmless(each.reference)} {each.fingerprint}{more}"
 

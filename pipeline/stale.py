@@ -9,13 +9,14 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.job import Job, Options, prepare
 from pipeline.preview import Preview, preview
+from pipeline.specs import GenerationSpec, ValidationSpec, recorded_settings
 from tracker import configs, lineage_rows
 from tracker.catalogue import Reader, Row, reading
 from tracker.compare import compare_settings, dotted
@@ -23,6 +24,7 @@ from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
 from tracker.results import portions
+from tracker.spec import key_of, marks
 
 INPUT, PROMPT, FEW_SHOTS, MODEL, JUDGE, PROGRAM = "input", "prompt", "few_shots", "model", "judge", "program"
 KINDS = (INPUT, PROMPT, FEW_SHOTS, MODEL, JUDGE, PROGRAM)
@@ -37,7 +39,7 @@ _OTHERS = {
 }
 _BELONGS = """
     SELECT e.id, e.fingerprint, e.dataset || '/' || e.name AS reference, e.status, e.identity, e.record_limit, e.draw,
-           e.n_records, e.cost_usd, e.created_at, e.import_run_id FROM shared_experiment e
+           e.n_records, e.cost_usd, e.created_at, e.import_run_id, e.settings FROM shared_experiment e
     WHERE e.id IN ({some}) ORDER BY e.id"""
 _RUNS = """
     SELECT shared_experiment_id AS id, command, batch_id, config_path FROM generation_run
@@ -58,7 +60,8 @@ class Change:
 class Made:
     """An experiment that belongs to a config: made from it, or (``config_path`` is another's) in its batch.
 
-    ``overrides`` are the `--set` options of its runs. ``is_known`` is False where nobody knows its settings.
+    ``overrides`` are the `--set` options of its runs. ``is_known`` is False where nobody knows its settings. Of
+    what is imported (``is_imported``) no config is recorded: what differs least in its batch is taken for its own.
     """
 
     reference: str
@@ -73,6 +76,7 @@ class Made:
     changes: tuple[Change, ...]
     trainings: tuple[Row, ...]
     n_trainings: int
+    is_imported: bool = False
 
     @property
     def is_current(self) -> bool:
@@ -126,11 +130,19 @@ def staleness(workspace: Workspace, path: Path, *, n_trainings: int = 10) -> Sta
         made.append(Made(
             row["reference"], row["fingerprint"], row["status"], bool(runs), config_path, overrides,
             row["record_limit"], row["draw"], changes is not None, changes or (), trainings,
-            len(trainings) + trained.left_out.get(row["id"], 0),
+            len(trainings) + trained.left_out.get(row["id"], 0), row["import_run_id"] is not None,
         ))  # fmt: skip
+    made = _with_imported(made)
     renewals = {each: preview(workspace, _again(workspace, path, jobs, each)) for each in _to_renew(made)}
     names = tuple(batches.values())
     return Staleness(str(path), base.plan.identity.fingerprint, names, tuple(made), renewals)
+
+
+def _with_imported(made: Sequence[Made]) -> list[Made]:
+    """The same, with the imported ones that are most like the config for its own: no run says which config they had."""
+    imported = [each for each in made if each.is_imported and each.is_known and each.config_path is None]
+    least = min((len(each.changes) for each in imported), default=0)
+    return [replace(each, is_own=True) if each in imported and len(each.changes) == least else each for each in made]
 
 
 def _to_renew(made: Sequence[Made]) -> list[Again]:
@@ -191,11 +203,27 @@ def _kind(name: str) -> str:
 def _nearest(row: Row, candidates: Mapping[tuple[str, ...], Job]) -> tuple[tuple[str, ...], tuple[Change, ...] | None]:
     """The overrides under which a config is most like an experiment, and what differs; None: nobody knows."""
     then = json.loads(row["identity"]).get("identity", {})
-    if "generation" not in then:
-        return (), None
-    found = {each: changes(then, job.plan.identity_parts) for each, job in candidates.items()}
+    if "generation" in then:
+        found = {each: changes(then, job.plan.identity_parts) for each, job in candidates.items()}
+    else:
+        said = _said(json.loads(row["settings"])) if row["import_run_id"] is not None else {}
+        if not said or () not in candidates:
+            return (), None
+        now = recorded_settings(candidates[()].plan.config)
+        found = {(): changes(said, {name: now.get(name) for name in said})}
     best = min(found, key=lambda each: len(found[each]))
     return best, found[best]
+
+
+def _said(settings: Mapping[str, Json]) -> dict[str, Json]:
+    """Of the settings that an older config says, those that shape data."""
+    shaping = {
+        f"{section}.{key_of(name, field)}"
+        for section, spec in (("generation", GenerationSpec), ("validation", ValidationSpec))
+        for name, field in spec.model_fields.items()
+        if not marks(field).get("operational")
+    }
+    return {name: value for name, value in settings.items() if name in shaping}
 
 
 def _jobs(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline.stale import Again, Change, Made, Staleness, changes, overrides_of, staleness
-from tests import trainings
+from tests import old_trees, trainings
 from tests.workspaces import call, config, execute, new_root, rows, tree, write_config, write_lines
 from tracker.errors import ConfigError
 from tracker.paths import Workspace
@@ -165,6 +165,55 @@ def test_imported_data_of_unknown_settings_is_no_guess(generated: Path, tmp_path
     )
     [unknown] = [each for each in compared(root).made if not each.is_known]
     assert (unknown.changes, unknown.is_current) == ((), False)
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    """A workspace with an older tree, its original data, and one of the older configs; one other is known in part."""
+    project, root = tmp_path / "old", tmp_path / "workspace"
+    old_trees.write_tree(project)
+    part = "generation:\n  temperature: 0.2\n  model: gpt-4o\n  max_workers: 3\n"
+    home = project / "Data_v2/synthetic/_shared/Copa/temp02_topp10_gpt4o"
+    old_trees.write_experiment(home, 0.2, config=part, metadata=None, fingerprint=None)
+    link = project / "Data_v2/synthetic/batch_20241229_temperature/Copa/temp02_topp10_gpt4o"
+    link.symlink_to("../../_shared/Copa/temp02_topp10_gpt4o")
+    root.mkdir()
+    call(root, "import", project)
+    shutil.copytree(project / "Data", root / "Data")
+    (root / "old.yaml").write_text(old_trees.config_text(0.5))
+    return root
+
+
+def test_imported_data_is_current_while_its_config_says_the_same(imported: Path) -> None:
+    found = compared(imported, "old.yaml")
+    assert {(each.reference, each.is_own, each.is_current) for each in found.made} == {
+        ("Copa/temp05_topp10_gpt4o", True, True),
+        ("Copa/temp07_topp10_gpt4o", False, False),
+        ("Copa/temp02_topp10_gpt4o", False, False),
+    }
+    assert found.renewals == {}
+    shown = call(imported, "stale", "old.yaml").out
+    assert f"Copa/temp05_topp10_gpt4o {found.fingerprint} (imported): current" in shown
+    assert "Nothing was made" not in shown
+
+
+def test_imported_data_is_stale_when_its_config_has_changed(imported: Path) -> None:
+    text = old_trees.config_text(0.5)
+    (imported / "old.yaml").write_text(text.replace("Say it in other words", "Tell it anew"))
+    found = compared(imported, "old.yaml")
+    own = {each.reference: each for each in found.made if each.is_own}
+    assert [each.name for each in own["Copa/temp05_topp10_gpt4o"].changes] == ["generation.rephrase_prompt"]
+    assert list(found.renewals) == [Again()]
+    shown = call(imported, "stale", "old.yaml").out
+    assert "(imported): stale" in shown
+    assert "Tell it anew: {premise}" in shown
+
+
+def test_of_imported_data_that_is_known_in_part_that_part_is_compared(imported: Path) -> None:
+    [part] = [each for each in compared(imported, "old.yaml").made if "temp02" in each.reference]
+    assert [(each.kind, each.name, each.then, each.now) for each in part.changes] == [
+        ("model", "generation.temperature", 0.2, 0.5)
+    ]
 
 
 def test_results_that_rest_on_stale_data_are_named(tmp_path: Path) -> None:
