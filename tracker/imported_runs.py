@@ -6,9 +6,11 @@ Nobody works on such a run, and nobody will: it has no process, no predictions, 
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -23,8 +25,11 @@ from tracker.training import COMPLETE, DATA, FAILED, METRIC, OUTBOX, RUN, STOPPE
 FILES = "files"
 """In ``config``: the digests of the files that a run was read from, by name."""
 _SAME = """
-    SELECT directory, fingerprint, config FROM training_run
-    WHERE directory = :directory OR fingerprint = :fingerprint ORDER BY id"""
+    SELECT id, directory, fingerprint, config FROM training_run
+    WHERE directory = :directory OR fingerprint = :fingerprint
+    ORDER BY CASE WHEN directory = :directory THEN 0 ELSE 1 END, id"""
+_DATA = "SELECT fingerprint, train_digest FROM training_data WHERE training_run_id = :id ORDER BY position"
+_UNKNOWN = (None, "")
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,52 @@ class ImportedRun:
         return tuple(str(self.columns[name]) for name in ("purpose", "model", "task", "method", "data"))
 
 
-def known_as(reader: Reader, run: ImportedRun) -> str | None:
-    """Why a run is not taken again, in words; None for a new one."""
-    return _known([dict(row) for row in reader.rows(_SAME, **_names(run))], run)
+@dataclass(frozen=True)
+class Known:
+    """A run that is in the record already; ``why`` says so in words, ``news`` what is known of it only now."""
+
+    id: int
+    why: str
+    news: str | None = None
+
+
+def known_as(reader: Reader, root: Path, run: ImportedRun) -> Known | None:
+    """The run that ``run`` is already, for the workspace at ``root``; None for a new one."""
+    rows = [dict(row) for row in reader.rows(_SAME, **_names(run))]
+    found = _known(rows, run)
+    if found is None:
+        return None
+    row, why = found
+    if json.loads(row["config"]).get(FILES) != run.files:
+        return Known(row["id"], why)
+    has_moved = row["directory"] != run.directory
+    if has_moved and os.path.isdir(root / row["directory"]):  # noqa: PTH112  Path.is_dir raises where it may not look
+        return Known(row["id"], why)
+    news = [f"imported before, as {row['directory']}; it is here now"] if has_moved else []
+    before = [(each["fingerprint"], each["train_digest"]) for each in reader.rows(_DATA, id=row["id"])]
+    if _says_more(before, [(each["fingerprint"], each["train_digest"]) for each in run.data]):
+        news.append(f"imported before; its data, {run.columns['data']}, is in the record now")
+    return Known(row["id"], why, "; ".join(news) or None)
+
+
+def _says_more(before: Sequence[tuple[Any, Any]], now: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether data that was not known is, and nothing else has changed."""
+    pairs = list(zip(before, now, strict=False))
+    return len(before) == len(now) and before != now and all(was in {_UNKNOWN, found} for was, found in pairs)
+
+
+def follow(database: Database, known: Known, run: ImportedRun) -> None:
+    """Has what is known of a run only now: where it lies, and what it was trained on. Raises Corrupt as ``add``."""
+    now = clock.to_text(clock.now())
+    with database.writing() as connection:
+        there = connection.execute(RUN.select().where(RUN.c.id == known.id)).first()
+        if there is None:
+            return  # deleted meanwhile
+        named = {} if there.digest == run.identity.digest else _identity(connection, run)
+        connection.execute(RUN.update().where(RUN.c.id == known.id).values(**named, **_columns(run)))
+        connection.execute(DATA.delete().where(DATA.c.training_run_id == known.id))
+        _add_data(connection, run, known.id)
+        _tell_mlflow(database, connection, "training_run", known.id, now)
 
 
 def add(
@@ -90,15 +138,16 @@ def _names(run: ImportedRun) -> dict[str, str]:
     return {"directory": run.directory, "fingerprint": run.identity.fingerprint}
 
 
-def _known(rows: Sequence[Mapping[str, Any]], run: ImportedRun) -> str | None:
+def _known(rows: Sequence[Mapping[str, Any]], run: ImportedRun) -> tuple[Mapping[str, Any], str] | None:
     for row in rows:
         files = json.loads(row["config"]).get(FILES)
         if row["directory"] == run.directory:
             if files is None:
-                return "trained here"
-            return "imported before" if files == run.files else "imported before; its files have changed since"
+                return row, "trained here"
+            changed = "" if files == run.files else "; its files have changed since"
+            return row, f"imported before{changed}"
         if run.files and files == run.files:
-            return f"the same as {row['directory']}, which was imported before"
+            return row, f"the same as {row['directory']}, which was imported before"
     return None
 
 
@@ -127,7 +176,8 @@ def _varied(runs: Sequence[ImportedRun]) -> list[str]:
     return [name.removeprefix(prefix) for name in several]
 
 
-def _add_run(connection: Connection, run: ImportedRun, now: str, own: Mapping[str, Any]) -> int:
+def _identity(connection: Connection, run: ImportedRun) -> dict[str, Any]:
+    """What a run is, and the how many-th of its settings."""
     identity = run.identity
     earlier = connection.execute(
         RUN.select().where(RUN.c.fingerprint == identity.fingerprint).order_by(RUN.c.attempt.desc()).limit(1)
@@ -137,20 +187,32 @@ def _add_run(connection: Connection, run: ImportedRun, now: str, own: Mapping[st
             f"Fingerprint {identity.fingerprint} stands for other settings in {earlier.directory}.",
             hint=f"{run.directory} cannot be imported: two different settings met in 12 digits.",
         )
-    run_id = connection.execute(
-        RUN.insert()
-        .values(
-            uuid=uuid.uuid4().hex, fingerprint=identity.fingerprint, digest=identity.digest,
-            identity=identity.canonical, scheme=SCHEME, attempt=1 if earlier is None else earlier.attempt + 1,
-            directory=run.directory, created_at=run.columns["started_at"] or now,
-            settings=json.dumps(run.settings, ensure_ascii=False),
-            config=json.dumps({**run.config, FILES: run.files}, ensure_ascii=False), **own, **run.columns,
-        )
-        .returning(RUN.c.id)
-    ).scalar_one()  # fmt: skip
+    return {
+        "fingerprint": identity.fingerprint, "digest": identity.digest, "identity": identity.canonical,
+        "scheme": SCHEME, "attempt": 1 if earlier is None else earlier.attempt + 1,
+    }  # fmt: skip
+
+
+def _columns(run: ImportedRun) -> dict[str, Any]:
+    return {
+        **run.columns, "directory": run.directory, "settings": json.dumps(run.settings, ensure_ascii=False),
+        "config": json.dumps({**run.config, FILES: run.files}, ensure_ascii=False),
+    }  # fmt: skip
+
+
+def _add_data(connection: Connection, run: ImportedRun, run_id: int) -> None:
     connection.execute(
         DATA.insert(), [{**row, "training_run_id": run_id, "position": at} for at, row in enumerate(run.data)]
     )
+
+
+def _add_run(connection: Connection, run: ImportedRun, now: str, own: Mapping[str, Any]) -> int:
+    columns = {**_identity(connection, run), **_columns(run), **own}
+    created_at = run.columns["started_at"] or now
+    run_id = connection.execute(
+        RUN.insert().values(uuid=uuid.uuid4().hex, created_at=created_at, **columns).returning(RUN.c.id)
+    ).scalar_one()
+    _add_data(connection, run, run_id)
     rows = [
         {"training_run_id": run_id, "name": name, "step": step, "value": value, "recorded_at": _seen(run, now)}
         for (name, step), value in run.metrics.items()

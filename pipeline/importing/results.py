@@ -14,7 +14,7 @@ from pipeline.importing.run_files import CONFIG
 from tracker import imported_runs
 from tracker.catalogue import Reader, reading, sqlite_version
 from tracker.database import Database
-from tracker.imported_runs import ImportedRun
+from tracker.imported_runs import ImportedRun, Known
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace
 
@@ -34,12 +34,21 @@ def take_results(  # noqa: PLR0917  its callers have one of each
 ) -> None:
     """Makes training runs of the directories below ``results``; without a database it only says what it would take.
 
-    ``resolve`` gives the data that a path in a config means. Runs that are in the record already stay as they are.
+    ``resolve`` gives the data that a path in a config means. Runs that are in the record already stay as they are, but
+    follow a tree that was moved, and have their data where it came into the record after them.
     Every run is reported. Raises Corrupt where a fingerprint stands for other settings.
     """
     found = _read_all(workspace, results, resolve, report)
     with _reading(workspace) as reader:
-        new = {name: run for name, run in found.items() if not _is_known(reader, name, run, report)}
+        known = {
+            name: here for name, run in found.items()
+            if reader is not None and (here := imported_runs.known_as(reader, workspace.root, run)) is not None
+        }  # fmt: skip
+    for name, here in known.items():
+        _tell_known(name, here, report)
+        if here.news is not None and database is not None:
+            imported_runs.follow(database, here, found[name])
+    new = {name: run for name, run in found.items() if name not in known}
     names = {run.directory: name for name, run in new.items()}
     groups: dict[tuple[str, ...], list[ImportedRun]] = {}
     for run in _each_once(new, report):
@@ -97,11 +106,11 @@ def _directories(results: Path, report: Report) -> Iterator[Path]:
             below[:] = [name for name in below if _STAMP.fullmatch(name)]
 
 
-def _is_known(reader: Reader | None, name: str, run: ImportedRun, report: Report) -> bool:
-    why = None if reader is None else imported_runs.known_as(reader, run)
-    if why is not None:
-        report.known(RUN, name, why)
-    return why is not None
+def _tell_known(name: str, here: Known, report: Report) -> None:
+    if here.news is None:
+        report.known(RUN, name, here.why)
+    else:
+        report.taken(RUN, name, here.news)
 
 
 def _each_once(runs: Mapping[str, ImportedRun], report: Report) -> Iterator[ImportedRun]:

@@ -25,6 +25,7 @@ from tests.databases import rows
 from tests.mlflow_reading import client_of, found
 from tests.workspaces import REPOSITORY, call, environment
 from tracker.database import Database, open_database
+from tracker.fingerprint import identified
 from tracker.paths import Workspace
 from tracker.schema import table
 from tracker.statistics import wilson
@@ -175,6 +176,42 @@ def test_the_same_tree_again_takes_nothing_also_from_another_place(workspace: Wo
     )
     assert [row["attempt"] for row in attempts] == [1, 2]
     assert attempts[0]["started_at"] < attempts[1]["started_at"]
+
+
+def test_runs_follow_their_tree_when_it_was_moved(workspace: Workspace, tmp_path: Path) -> None:
+    put(workspace.results_dir, place(), config())
+    take(workspace)
+    before = only(workspace)
+    moved = workspace.results_dir.rename(tmp_path / "moved")
+    with open_database(workspace) as database:
+        for outcome in ("taken", "known"):
+            report = Report()
+            take_results(workspace, database, moved, lambda _: None, import_run(database), report)
+            assert [item.outcome for item in report.items] == [outcome]
+    assert only(workspace) == before | {"directory": str(moved / place())}
+
+
+def test_runs_have_their_data_when_it_comes_after_them(workspace: Workspace) -> None:
+    put(workspace.results_dir, place(), config())
+    take(workspace)
+    before = only(workspace)
+    with open_database(workspace) as database, database.writing() as connection:
+        source, batch = records.add_source(connection, "Copa", records.LINES), records.add_batch(connection, "b")
+        experiment = records.add_experiment(connection, "temp07", batch=batch, source=source)
+    known = DataFound(experiment, "0123456789ab", "Copa", "temp07", DATA.removesuffix("/Copa"), "a" * 64, None, 400)
+    foreseen, report = take(workspace, dry_run=True, known=known), take(workspace, known=known)
+    assert [(item.outcome, item.what) for item in report.items] == [
+        ("taken", "imported before; its data, temp07, is in the record now")
+    ]
+    assert foreseen.items == report.items
+    run = only(workspace)
+    assert (run["uuid"], run["attempt"], run["accuracy"]) == (before["uuid"], 1, 0.77)
+    assert run["fingerprint"] == identified("training_run", run["identity"]).fingerprint != before["fingerprint"]
+    data = rows(workspace, "SELECT shared_experiment_id, fingerprint, train_digest FROM training_data")
+    assert [tuple(row.values()) for row in data] == [(experiment, "0123456789ab", "a" * 64)]
+    for again in (known, None):
+        assert [item.outcome for item in take(workspace, known=again).items] == ["known"]
+    assert only(workspace) == run
 
 
 def test_a_changed_log_is_told_and_not_taken(workspace: Workspace) -> None:
