@@ -50,6 +50,8 @@ _RAISED = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Iteratio
 _KILLED = re.compile(
     r"^\s*(?:Killed|Terminated|Segmentation fault)\b|slurmstepd: error|DUE TO TIME LIMIT|\bCANCELLED\b"
 )
+_OUT_OF_MEMORY = re.compile(r"\bout of memory\b|OutOfMemoryError", re.IGNORECASE)
+_UNDEFINED = re.compile(r"(?:\b|_)acc(?:uracy)?\b['\"]?\s*[:=]\s*['\"]?nan\b", re.IGNORECASE)
 _FATAL = re.compile(r"\berror:|command not found|No such file or directory|can't open file", re.IGNORECASE)
 _FINAL = frozenset({"", "test", "eval", "evaluation", "final", "overall", "info", "result", "results"})
 _DEV = frozenset({"dev", "development"})
@@ -87,6 +89,7 @@ class Figures:
     last_time: datetime | None = None
     error: str | None = None
     killed: str | None = None
+    undefined: str | None = None
 
     @property
     def measured(self) -> bool:
@@ -322,11 +325,14 @@ class _Log:
         if starts and not any(at > starts[-1] for at in (self.trained_until, *(each[0] for each in self.shares))):
             found.error = _reason(self.lines[starts[-1] :])
             return
+        after = (line for line in self.lines[max(0, self.trained_until) :] if "nan" in line.lower())
+        found.undefined = next((line.strip()[:500] for line in after if _UNDEFINED.search(line)), found.undefined)
         last = [line.strip() for line in self.lines if line.strip()][-3:]
+        is_early = self.trained_until < 0 and not self.shares
         for line in last:
             if _KILLED.search(line):
                 found.killed = line[:500]
-            elif _FATAL.search(line) and self.trained_until < 0 and not self.shares and found.error is None:
+            elif _OUT_OF_MEMORY.search(line) or (is_early and found.error is None and _FATAL.search(line)):
                 found.error = line[:500]
 
 

@@ -80,7 +80,8 @@ def read_run(
     first = data[0][1]
     columns = _columns(run, figures, None if first is None else splits.of(first), wrong)
     # One that was measured and failed afterwards keeps its reason, too.
-    columns |= _ended(figures, run["started_at"])
+    silent = "its log ends without an evaluation and without an error" if texts or documents else "it has no log"
+    columns |= _ended(figures, run["started_at"], silent)
     columns |= _said(config, data)
     warning = "; ".join(_contradictions(columns, figures)) or None
     homes = ["" if each is None else splits.workspace.relative(splits.home(each)) for _, each in data]
@@ -172,17 +173,19 @@ def _columns(run: Mapping[str, Any], figures: Figures, n_split: int | None, wron
     }  # fmt: skip
 
 
-def _ended(figures: Figures, started: datetime | None) -> dict[str, Any]:
-    """How a run ended, and when as far as its log tells."""
+def _ended(figures: Figures, started: datetime | None, silent: str) -> dict[str, Any]:
+    """How a run ended, and when as far as its log tells; ``silent`` is why nothing is known."""
     error = None if figures.error is None else without_secrets(figures.error)
     if figures.measured:
         status = COMPLETE
     elif error is not None and "KeyboardInterrupt" not in error.rpartition("\n")[2]:
         status = FAILED
+    elif error is None and figures.undefined is not None:
+        status, error = FAILED, f"its accuracy is no number: {without_secrets(figures.undefined)}"
     else:
         status = INTERRUPTED
         error = error or (None if figures.killed is None else without_secrets(figures.killed))
-        error = error or "its log ends without an evaluation and without an error"
+        error = error or silent
     ended = None
     if started is not None and figures.last_time is not None:
         last = figures.last_time.astimezone(UTC)

@@ -132,7 +132,7 @@ def _outcome(run: ImportedRun) -> str:
     if columns["accuracy"] is not None:
         of = "" if columns["n_eval"] is None else f" of {columns['n_eval']:,} records"
         said.append(f"accuracy {columns['accuracy']:.1%}{of}")
-    if columns["error"] is not None and columns["status"] != "interrupted":
+    if columns["error"] is not None:
         said.append(str(columns["error"]).rpartition("\n")[2][:200])
     if all(row["train_digest"] == "" for row in run.data):
         said.append(f"its data {run.data[0]['path'] or 'has no path'} is not in the record")

@@ -142,13 +142,18 @@ def test_what_a_config_and_its_logs_say_becomes_a_run(workspace: Workspace) -> N
          "KeyboardInterrupt"),
         ("{'loss': 0.69, 'step': 10}\n", "Killed\n", "interrupted", None, "Killed"),
         ("", "Accuracy: 76.0%\n", "complete", 0.76, None),
+        (OUT, "{'accuracy': nan}\n", "failed", None, "its accuracy is no number: {'accuracy': nan}"),
+        (OUT, "{'dev_accuracy': nan}\n{'accuracy': 0.5}\n", "complete", 0.5, None),
+        ("{'loss': 0.69, 'step': 10}\n", "CUDA out of memory\n", "failed", None, "CUDA out of memory"),
+        (None, None, "interrupted", None, "it has no log"),
     ],
 )  # fmt: skip
 def test_how_a_run_ended(  # noqa: PLR0917  one case
-    workspace: Workspace, out: str, err: str, status: str, accuracy: float | None, error: str | None
+    workspace: Workspace, out: str | None, err: str | None, status: str, accuracy: float | None, error: str | None
 ) -> None:
     put(workspace.results_dir, place(), config(), out, err)
-    take(workspace)
+    said = take(workspace).items[0].what
+    assert error is None or error in said
     run = only(workspace)
     assert (run["status"], run["accuracy"]) == (status, accuracy)
     assert (run["error"] is None) == (error is None)
