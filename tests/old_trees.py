@@ -119,3 +119,21 @@ def write_tree(project: Path) -> Path:
     (second / "temp07_topp10_gpt4o").symlink_to(copa / "temp07_topp10_gpt4o")
     (second / "temp03_topp10_gpt4o").symlink_to("../../_shared/Copa/temp03_topp10_gpt4o/")
     return project
+
+
+RUN = "Results_v2/tuning/meta-llama/Llama-3.2-1B/Copa_zo_temp05_topp10_gpt4o_1_6/20251226_143000"
+
+
+def write_run(old: Path) -> Path:
+    """The results of a training on its first experiment."""
+    directory = old / RUN
+    directory.mkdir(parents=True)
+    config = {
+        "timestamp": "20251226_143000", "experiment_purpose": "tuning", "model": "meta-llama/Llama-3.2-1B",
+        "task": "Copa", "method": "zo", "hyperparameters": {"learning_rate": 1e-6, "batch_size": 16, "seed": 0},
+        "data": {"path": "Data_v2/synthetic/batch_20241229_temperature/Copa/temp05_topp10_gpt4o/Copa"},
+    }  # fmt: skip
+    (directory / "experiment_config.yaml").write_text(json.dumps(config))
+    (directory / "1_6_train.out").write_text("{'loss': 0.69, 'step': 10}\n{'train_runtime': 60.0}\n")
+    (directory / "1_6_train.err").write_text("{'accuracy': 0.5}\n")
+    return directory

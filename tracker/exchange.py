@@ -98,7 +98,9 @@ def export(
     bundle = gather(reader, roots, leave={*_PLACES, *(() if results else ("training_run", "training_sweep"))})
     files: list[tuple[str, Path]] = []
     left_out: list[tuple[str, str]] = []
-    for run_id, directory in _runs(reader, roots["training_run"]):
+    for run_id, directory, is_begun in _runs(reader, roots["training_run"]):
+        if is_begun and not (workspace.root / directory).is_dir():
+            left_out.append((directory, "it is not there any more: only what the record has of it is exported"))
         for name, found, problem in _files(workspace.root / directory, models=models, has_key=has_key):
             if problem is None:
                 files.append((f"{RESULTS}{run_id}/{name}", found))
@@ -185,10 +187,10 @@ def _find(reader: Reader, workspace: Workspace, ref: str) -> tuple[str, int]:
     raise UnknownReference("batch, experiment, agent data set or pool", ref, hint="\n".join(hints))
 
 
-def _runs(reader: Reader, ids: Iterable[int]) -> Iterator[tuple[str, str]]:
+def _runs(reader: Reader, ids: Iterable[int]) -> Iterator[tuple[str, str, bool]]:
     for chunk in _blocks(sorted(set(ids))):
-        for row in reader.rows(f"SELECT uuid, directory FROM training_run WHERE id IN ({chunk}) ORDER BY id"):
-            yield row["uuid"], row["directory"]
+        for row in reader.rows(f"SELECT uuid, directory, status FROM training_run WHERE id IN ({chunk}) ORDER BY id"):
+            yield row["uuid"], row["directory"], row["status"] != "pending"
 
 
 def _files(directory: Path, *, models: bool, has_key: Callable[[str], bool]) -> Iterator[tuple[str, Path, str | None]]:

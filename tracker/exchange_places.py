@@ -91,7 +91,10 @@ class Places:
 
 def results_tail(directory: str, results: str) -> tuple[str, ...]:
     """The parts of a result directory below the directory of all results. Raises DataError for what leads out of it."""
-    tail = _below(directory, results) or PurePosixPath(directory).parts[-_RESULT_PARTS:]
+    parts, tree = PurePosixPath(directory).parts, PurePosixPath(results).name
+    # Results of an older tree keep their places: its models' names have two parts.
+    older = parts[len(parts) - parts[::-1].index(tree) :] if tree in parts else ()
+    tail = _below(directory, results) or older or parts[-_RESULT_PARTS:]
     for part in tail or ("",):
         problem = name_problem(part)
         if problem is not None:

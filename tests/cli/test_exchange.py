@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests import perspectives, pool_rows, trainings, two_stage
+from tests.old_trees import RUN, write_run, write_tree
 from tests.workspaces import call, config, new_root, rows, start, train_file, write_config
 from tracker.catalogue import reading
 from tracker.ledger import find_answer
@@ -263,6 +264,20 @@ def test_results_go_where_results_go_there(trained: Path, other: Path) -> None:
     directory = str(one(other, "SELECT directory FROM training_run")[0])
     assert directory.startswith("elsewhere/results/tuning/")
     assert (other / directory / "metrics.json").is_file()
+
+
+def test_results_of_an_older_tree_keep_their_places(tmp_path: Path, other: Path) -> None:
+    root, old = tmp_path / "root", write_tree(tmp_path / "old")
+    root.mkdir()
+    write_run(old)
+    call(root, "import", old, "--copy")
+    first = export(root, "Copa/temp05_topp10_gpt4o")
+    shutil.rmtree(old / "Results_v2")
+    done = call(root, "export", "Copa/temp05_topp10_gpt4o", tmp_path / "gone.zip")
+    assert f"Left out: {old / RUN} (it is not there any more" in done.err, done
+    imported(other, first)
+    assert one(other, "SELECT directory FROM training_run") == (RUN,)
+    assert (other / RUN / "1_6_train.err").is_file()
 
 
 def test_a_file_with_a_key_is_left_out(trained: Path, tmp_path: Path) -> None:

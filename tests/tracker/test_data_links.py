@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.old_trees import write_tree
+from tests.old_trees import RUN, write_run, write_tree
 from tests.workspaces import call, rows
 
 NAME = "Copa/temp05_topp10_gpt4o"
-RUN = "Results_v2/tuning/meta-llama/Llama-3.2-1B/Copa_zo_temp05_topp10_gpt4o_1_6/20251226_143000"
 LINKED = """
     SELECT e.dataset || '/' || e.name FROM training_data d
     LEFT JOIN shared_experiment e ON e.id = d.shared_experiment_id"""
-
-
-def write_run(old: Path) -> Path:
-    directory = old / RUN
-    directory.mkdir(parents=True)
-    config = {
-        "timestamp": "20251226_143000", "experiment_purpose": "tuning", "model": "meta-llama/Llama-3.2-1B",
-        "task": "Copa", "method": "zo", "hyperparameters": {"learning_rate": 1e-6, "batch_size": 16, "seed": 0},
-        "data": {"path": f"Data_v2/synthetic/batch_20241229_temperature/{NAME}/Copa"},
-    }  # fmt: skip
-    (directory / "experiment_config.yaml").write_text(json.dumps(config))
-    (directory / "1_6_train.out").write_text("{'loss': 0.69, 'step': 10}\n{'train_runtime': 60.0}\n")
-    (directory / "1_6_train.err").write_text("{'accuracy': 0.5}\n")
-    return directory
 
 
 @pytest.fixture
