@@ -10,11 +10,17 @@ from pipeline.importing.report import Item, Outcome, Report
 _SHOWN = 20
 _SYMBOLS = {"taken": "✅", "known": "⚡", "skipped": "💾", "wrong": "⚠️ "}
 _TITLES = {"taken": "Taken", "known": "Known already", "skipped": "Skipped", "wrong": "Found wrong"}
-_PLURALS = {"batch": "batches", "data": "data files", "settings": "settings files"}
+_PLURALS = {
+    "batch": "batches",
+    "batch directory": "batch directories",
+    "data": "data files",
+    "settings": "settings files",
+}
 _ADVICE = {
     "literal key": "Revoke each key where it was issued; in the file, name an environment variable instead.",
     "fingerprint": "The fingerprint is kept as found; what is trusted here is the new one, made of all settings.",
-    "batch link": "Remove dead links in the old tree, or make their data again; then import once more.",
+    "batch link": "Put these links right in the old tree, or remove them; then import once more.",
+    "batch directory": "Nothing has to be done; what links to it there is in its batch all the same.",
     "experiment": "Put the missing data in its place and import once more; what was taken stays taken.",
     "settings": "Correct the file and import once more.",
 }

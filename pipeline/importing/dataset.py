@@ -58,6 +58,8 @@ def import_dataset(
         problems = [Problem(f"{data['train'].name}:{each.partition(': ')[0]}", each.partition(": ")[2])
                     for each in records.problems[:_SHOWN]]  # fmt: skip
         raise DataError("The data cannot be imported.", problems)
+    if not records.n_lines:
+        raise DataError("The data cannot be imported.", [Problem(data["train"].name, "no records in it")])
     report = Report()
     identity = of_files(about.dataset, data)
     task_name = _task_name(data["train"], about)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,10 @@ from pipeline.importing.keys import lines_with_keys
 from pipeline.importing.originals import Originals
 from pipeline.importing.report import DataFound, Report
 from pipeline.importing.resolve import DataPaths
-from pipeline.importing.settings import OldSettings, read
+from pipeline.importing.settings import OldSettings, moment, read
 from pipeline.importing.tree import BATCH_LINK, EXPERIMENT, Found, OldTree, scan
 from pipeline.job import has_record
-from tracker import clock, legacy, view
+from tracker import legacy, view
 from tracker.catalogue import Reader, Row, reading, sqlite_version
 from tracker.content import FINGERPRINT
 from tracker.errors import Corrupt
@@ -37,6 +37,7 @@ _RECORDED = """
     SELECT e.id, e.fingerprint, e.name, e.status, e.data_digest, e.import_run_id, e.directory, e.dataset,
            e.semantic_name, COALESCE(e.legacy_fingerprint, '') AS legacy, e.settings
     FROM shared_experiment e"""
+_DAY = re.compile(r"(?<!\d)(?:19|20)\d{6}(?!\d)")
 Progress = Callable[[int, int], None]
 
 
@@ -234,17 +235,12 @@ class TreeImport:
         there = original in named or (original is not None and not self.tree.has_batches)
         if original is None:
             original, there = (named[0] if named else batch_for(prepared.purpose)), True
-        first = WantedBatch(original, prepared.purpose, prepared.created_at, is_there=there)
-        rest = [WantedBatch(each, prepared.purpose, self._made(each)) for each in named if each != original]
+        made = prepared.created_at if original == settings.batch else _made(original, prepared.created_at)
+        first = WantedBatch(original, prepared.purpose, made, is_there=there)
+        rest = [
+            WantedBatch(each, prepared.purpose, _made(each, prepared.created_at)) for each in named if each != original
+        ]
         return [first, *rest]
-
-    def _made(self, batch: str) -> str:
-        assert self.tree.synthetic is not None
-        try:
-            seconds = (self.tree.synthetic / batch).lstat().st_mtime
-        except OSError:
-            return clock.to_text(clock.now())
-        return clock.to_text(datetime.fromtimestamp(seconds, UTC))
 
     def _place(self, found: Found) -> str:
         return place_of(self.workspace, found.directory, found.dataset)
@@ -288,6 +284,18 @@ def batch_for(purpose: str) -> str:
     """The batch of what was imported without one."""
     name = f"imported_{purpose}"
     return name if name_problem(name) is None else "imported"
+
+
+def _made(batch: str, earliest: str) -> str:
+    """When a batch was made: the day in its name, else when the first of its experiments was.
+
+    The times of directories and links are those of the last copy.
+    """
+    for digits in _DAY.findall(batch):
+        day = moment(digits)
+        if day is not None:
+            return day
+    return earliest
 
 
 def _unparsed(files: Iterable[Kept], found: Sequence[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ It only reads, and follows no link out of the directory that was given.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from tracker.content import CONFIG, FINGERPRINT, METADATA
 from tracker.errors import DataError, Problem
 from tracker.paths import SHARED, name_problem
 
-EXPERIMENT, BATCH_LINK, TREE = "experiment", "batch link", "tree"
+EXPERIMENT, BATCH_LINK, BATCH_DIRECTORY, TREE = "experiment", "batch link", "batch directory", "tree"
 _SYNTHETIC, _RESULTS = ("Data_v2", "synthetic"), "Results_v2"
 _MARKS = (FINGERPRINT, METADATA, CONFIG)
 
@@ -193,7 +194,7 @@ def _scan_batch(tree: OldTree, batch: str, dataset: Path, by_home: dict[str, Fou
             _take_link(tree, batch, path, by_home, report)
         elif each.is_dir(follow_symlinks=False) and _named(tree, path, batch, dataset.name, each.name, report=report):
             report.wrong(
-                BATCH_LINK,
+                BATCH_DIRECTORY,
                 shown,
                 f"a directory where a link into {SHARED} should be; taken as an experiment of its own",
             )
@@ -210,7 +211,7 @@ def _take_link(tree: OldTree, batch: str, path: Path, by_home: dict[str, Found],
     if found is None:
         found = by_home.get(os.path.realpath(_tail(tree, target))) if not exists else None
         if found is None:
-            report.wrong(BATCH_LINK, shown, _link_problem(target, exists=exists, inside=tree.inside(path)))
+            report.wrong(BATCH_LINK, shown, _link_problem(path, target, exists=exists, inside=tree.inside(path)))
             return
         report.wrong(
             BATCH_LINK, shown, f"leads to {target}, which is gone; taken as {SHARED}/{found.reference} of this tree"
@@ -219,12 +220,22 @@ def _take_link(tree: OldTree, batch: str, path: Path, by_home: dict[str, Found],
         found.batches.append(batch)
 
 
-def _link_problem(target: str, *, exists: bool, inside: bool) -> str:
+def _link_problem(path: Path, target: str, *, exists: bool, inside: bool) -> str:
     if not inside:
         return f"a link out of the directory that was given ({target}): not followed"
+    if not exists and _is_loop(path):
+        return f"leads back to itself ({target}): left out; remove it"
     if not exists:
         return f"a dead link: {target} is not there; left out (make the data again, or remove the link)"
     return f"leads to {target}, which is no experiment: left out"
+
+
+def _is_loop(path: Path) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116  Path.resolve has its own words for a loop
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _tail(tree: OldTree, target: str) -> Path:

@@ -81,6 +81,8 @@ def test_a_tree_comes_in_right(old: Path, root: Path) -> None:
     assert (first["n_records"], first["n_accepted"], first["n_rejected"]) == (6, 5, 1)
     assert first["created_at"] == "2024-12-29T10:30:00.000000Z"
     assert first["original_batch"] == "batch_20241229_temperature"
+    made = rows(root, "SELECT created_at FROM batch WHERE name = 'batch_20241230_model'")
+    assert made == [{"created_at": "2024-12-30T00:00:00.000000Z"}]
     members = rows(root, "SELECT batch, name, reused FROM batch_experiment ORDER BY batch, name")
     assert [(each["batch"], each["name"], each["reused"]) for each in members] == [
         ("batch_20241229_temperature", FIRST, 0),
@@ -349,6 +351,14 @@ def test_finished_data_gets_a_home(root: Path, tmp_path: Path) -> None:
     assert "Known already: 1 experiment" in again.out
     assert len(rows(root, "SELECT * FROM shared_experiment")) == 1
     assert call(root, "view", "check").code == 0
+
+
+def test_a_file_without_records_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty_train.jsonl").write_text("\n")
+    done = call(root, "import", "dataset", tmp_path / "empty_train.jsonl", "--dataset", "Copa", "--purpose", "older")
+    assert done.code == 12
+    assert "no records in it" in done.err
+    assert not (root / "tracker.db").exists()
 
 
 def test_splits_can_be_named(root: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cli.import_text import reported
 from pipeline.importing.report import Report
 from pipeline.importing.run import TreeImport, import_tree
 from pipeline.importing.tree import scan
@@ -105,6 +106,8 @@ def test_links_of_all_kinds_lead_to_their_experiment(workspace: Workspace, tmp_p
     assert sorted(found.batches) == ["absolute", "moved", "relative", "slash"]
     said = sorted(each.path.split("/")[2] for each in report.of("wrong"))
     assert said == ["dead", "elsewhere", "loop", "moved"]
+    (loop,) = [each for each in report.of("wrong") if "/loop/" in each.path]
+    assert "leads back to itself" in loop.what
 
 
 def test_a_directory_in_place_of_a_link_is_taken_and_told(workspace: Workspace, tmp_path: Path) -> None:
@@ -113,7 +116,11 @@ def test_a_directory_in_place_of_a_link_is_taken_and_told(workspace: Workspace, 
     home = write_experiment(synthetic / "batch_a/Copa" / NAME, 0.5)
     (home / "Copa/copa_train.jsonl").write_text(jsonl(rephrased(kept=())))
     report = run(workspace, tmp_path / "old")
-    assert [what for what in wrong(report) if "directory where a link" in what]
+    (told,) = [each for each in report.of("wrong") if "directory where a link" in each.what]
+    assert told.kind == "batch directory"
+    shown = "\n".join(reported(report, dry_run=False))
+    assert "1 batch directory" in shown
+    assert "Put these links right" not in shown
     assert {each["name"] for each in experiments(workspace)} == {"other", NAME}
 
 
@@ -205,7 +212,8 @@ def foreseen(workspace: Workspace, top: Path) -> Report:
 def test_what_is_known_of_settings_is_kept_and_tells_the_same_data_apart(workspace: Workspace, tmp_path: Path) -> None:
     synthetic = tmp_path / "old/Data_v2/synthetic"
     for name, temperature in (("warm", 0.7), ("hot", 1.1), ("again", 0.7)):
-        metadata = json.dumps({"generation": {"model": "gpt-4o", "temperature": temperature, "timeout": 5}})
+        generation = {"model": "gpt-4o", "temperature": temperature, "timeout": 5}
+        metadata = json.dumps({"created_at": "20241229", "generation": generation})
         write_experiment(synthetic / "_shared/Copa" / name, temperature, metadata=metadata, config=None)
         (synthetic / f"batch_{name}/Copa").mkdir(parents=True)
         (synthetic / f"batch_{name}/Copa" / name).symlink_to(f"../../_shared/Copa/{name}")
@@ -221,6 +229,8 @@ def test_what_is_known_of_settings_is_kept_and_tells_the_same_data_apart(workspa
     assert [each.path.rpartition("/")[2] for each in report.of("known")] == ["warm"]
     with reading(workspace) as reader:
         held = reader.rows("SELECT batch, name FROM batch_experiment ORDER BY batch")
+        made = reader.rows("SELECT DISTINCT created_at FROM batch ORDER BY created_at")
+    assert made == [{"created_at": "2024-12-29T00:00:00.000000Z"}]
     assert [tuple(each.values()) for each in held] == [
         ("batch_again", "again"),
         ("batch_hot", "hot"),
