@@ -96,7 +96,8 @@ def _yaml(found: Listing) -> Iterator[str]:
             continue
         yield "data:"
         yield f"  path: {json.dumps(row['batch_path'] or row['shared_path'], ensure_ascii=False)}"
-        yield f"  # path: {json.dumps(row['shared_path'], ensure_ascii=False)}"
+        if row["batch_path"] not in (None, row["shared_path"]):
+            yield f"  # path: {json.dumps(row['shared_path'], ensure_ascii=False)}"
     yield from (f"# {line}" for line in left_out(found, "experiment"))
 
 

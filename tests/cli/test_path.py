@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,13 @@ def test_the_yaml_is_a_training_configs(root: Path, capsys: pytest.CaptureFixtur
     assert len(documents) == 2
     for each in documents:
         assert (root / each["data"]["path"]).is_dir()
+
+
+def test_the_yaml_says_a_place_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(sqlite3.connect(root / "tracker.db")) as connection, connection:
+        connection.execute("UPDATE shared_experiment SET directory = 'old/' || name")
+    assert run(["path", "list", "--batch", "batch_20241228_pilot", "--format", "yaml"]) == 0
+    assert len([line for line in capsys.readouterr().out.splitlines() if "path: " in line]) == 1
 
 
 def test_prints_a_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
