@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cli.experiment_text import rate, rephrased
+from cli.experiment_text import rate, rephrased, setting_lines
 from cli.render import RULE, counted, table, usd
 from tracker.catalogue import Row
 from tracker.compare import BatchComparison, Comparison, difference, is_long, short
@@ -61,7 +61,7 @@ def compared_batches(sides: tuple[str, str], found: BatchComparison) -> Iterator
 
 def _settings(same: Mapping[str, Json], different: Mapping[str, Iterable[str]]) -> Iterator[str]:
     if same:
-        yield from ("", "✅ Same parameters:", *(f"  {name}: {short(value)}" for name, value in same.items()))
+        yield from ("", "✅ Same parameters:", *(f"  {line}".rstrip() for line in setting_lines(same.items())))
     if different:
         yield from ("", "⚠️  Different parameters:")
     for name, lines in different.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cli.listing import by_dataset, left_out, reuse
 from cli.render import RULE, THIN_RULE, counted, harmless, moment, table, usd
 from tracker.catalogue import Row
-from tracker.compare import difference, short
-from tracker.fingerprint import canonical_json
+from tracker.compare import difference, is_long, short
+from tracker.fingerprint import Json, canonical_json
 from tracker.listings import Listing
 from tracker.paths import SHARED
 
@@ -71,7 +71,7 @@ def shown(row: Row) -> Iterator[str]:
         yield f"Older fingerprint: {row['legacy_fingerprint']}"
     yield from (*_status(row), RULE)
     yield from ("", "📊 Results", *(f"   {line}" for line in _results(row)))
-    yield from ("", "🔧 Settings", *(f"   {name}: {short(value)}" for name, value in _given(row["settings"])))
+    yield from ("", "🔧 Settings", *(f"   {line}".rstrip() for line in setting_lines(_given(row["settings"]))))
     yield from ("", f"📦 {counted(len(row['batches']), 'batch', 'batches').capitalize()}")
     for held in row["batches"]:
         yield from (
@@ -137,7 +137,17 @@ def rephrased(row: Row) -> str:
     return f"{row['n_accepted']:,} rephrased, {row['n_rejected']:,} kept as they were"
 
 
-def _given(settings: Row) -> Iterator[tuple[str, object]]:
+def setting_lines(settings: Iterable[tuple[str, Json]]) -> Iterator[str]:
+    """Settings with their values; prompts whole, line by line as they are written."""
+    for name, value in settings:
+        if name.endswith("_prompt") and isinstance(value, str) and is_long(value):
+            yield f"{name}:"
+            yield from (f"  │ {line}".rstrip() for line in harmless(value).strip("\n").split("\n"))
+        else:
+            yield f"{name}: {short(value)}"
+
+
+def _given(settings: Row) -> Iterator[tuple[str, Json]]:
     yield from ((name, value) for name, value in settings.items() if value not in (None, "", [], {}))
 
 

@@ -159,7 +159,11 @@ Source: Data/original/Copa/copa_train.jsonl (digest copa00000000)
    generation.top_p: 1.0
    generation.model: gpt-4o
    generation.max_tokens: 256
-   generation.rephrase_prompt: Say it in other words. Keep the meaning. {{premise}}
+   generation.rephrase_prompt:
+     │ Say it in other words.
+     │ Keep the meaning.
+     │
+     │ {{premise}}
    validation.model: gpt-4o
    validation.temperature: 0.0
    generation.timeout: 60.0
