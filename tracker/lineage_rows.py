@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tracker import sweeps
 from tracker.catalogue import Reader, Row
+from tracker.paths import SHARED
 from tracker.results import portions
 
 _EVERY = 2**62
@@ -309,8 +310,23 @@ def trainings_on_sources(reader: Reader, of: Sequence[int], limit: int) -> Of:
 
 
 def data_of(reader: Reader, ids: Sequence[int]) -> list[Row]:
-    """The data sets of training runs, by run and position."""
-    return _in(reader, _DATA, ids)
+    """The data sets of training runs, by run and position; of imported runs with the batch that their path names."""
+    return [
+        row if row["batch_id"] is not None else row | {"batch_id": _batch_of(reader, row)}
+        for row in _in(reader, _DATA, ids)
+    ]
+
+
+def _batch_of(reader: Reader, row: Row) -> int | None:
+    parts = (row["path"] or "").split("/")
+    if row["shared_experiment_id"] is None or SHARED in parts:
+        return None
+    held = reader.rows(
+        """SELECT b.id, b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
+           WHERE m.shared_experiment_id = :id ORDER BY b.id""",
+        id=row["shared_experiment_id"],
+    )
+    return next((int(each["id"]) for each in held if each["name"] in parts), None)
 
 
 def sweep_runs(reader: Reader, sweep_id: int, limit: int) -> tuple[list[int], int]:

@@ -211,6 +211,19 @@ def _batch_directory(reader: Reader, workspace: Workspace, paths: Iterable[Path]
                 rows = reader.rows("SELECT id FROM batch WHERE name = :name", name=name)
                 if rows:
                     return Start(BATCH, (rows[0]["id"],), name)
+    return _imported_batch(reader, workspace, paths)
+
+
+def _imported_batch(reader: Reader, workspace: Workspace, paths: Iterable[Path]) -> Start | None:
+    """A batch by its directory, or that of a data set in it, below a tree that was imported."""
+    rows = reader.rows("SELECT DISTINCT origin FROM import_run WHERE kind = 'tree'")
+    tops = {Path(read(workspace.root / row["origin"])) for row in rows for read in (os.path.normpath, os.path.realpath)}
+    for path in paths:
+        for each in (path, path.parent):
+            if any(each.is_relative_to(top) for top in tops):
+                found = reader.rows("SELECT id FROM batch WHERE name = :name", name=each.name)
+                if found:
+                    return Start(BATCH, (found[0]["id"],), each.name)
     return None
 
 

@@ -263,6 +263,20 @@ def test_imported_data_says_so_and_keeps_its_old_fingerprint(tmp_path: Path) -> 
     assert (node.facts["legacy_fingerprint"], node.facts["model"]) == ("0ddba110ddba", "unknown")
 
 
+def test_an_imported_run_names_the_batch_of_its_path(tmp_path: Path) -> None:
+    workspace = training_study(tmp_path).workspace
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql("UPDATE training_data SET batch_id = NULL")
+        (uuid, path) = connection.exec_driver_sql(
+            "SELECT r.uuid, d.path FROM training_run r JOIN training_data d ON d.training_run_id = r.id"
+            " WHERE d.shared_experiment_id IS NOT NULL ORDER BY r.id LIMIT 1"
+        ).one()
+        assert BATCH in path
+    found = traced(workspace, uuid)
+    assert f"batch {BATCH}" in {f"{node.kind} {node.name}" for node in found.nodes}
+    assert "batch" not in {each.kind for each in found.left_out if each.n == 1}
+
+
 def test_agent_data_sets_with_what_each_agent_was_told(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environ={})
     with open_database(workspace) as database:

@@ -123,6 +123,25 @@ def test_a_batch_by_its_name_and_its_directory(study: Study) -> None:
         assert found(study, ref).ids == (1,)
 
 
+def test_a_batch_by_its_directory_in_the_tree_it_was_imported_from(tmp_path: Path) -> None:
+    workspace = records.temperature_study(tmp_path / "own")
+    old = tmp_path / "old"
+    batch = old / "Data_v2" / "synthetic" / "batch_20241228_pilot"
+    with reading(workspace) as reader, pytest.raises(UnknownReference):
+        find(reader, workspace, str(batch))
+    with open_database(workspace) as database, database.writing() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO import_run (uuid, kind, origin, started_at, n_taken, n_skipped, n_wrong, host, command,"
+                " report) VALUES ('u', 'tree', :origin, 't', 1, 0, 0, 'h', 'c', '[]')"
+            ),
+            {"origin": str(old)},
+        )
+    with reading(workspace) as reader:
+        for ref in (batch, batch / "Copa", workspace.root / ".." / "old" / batch.relative_to(old)):
+            assert find(reader, workspace, str(ref)) == Start("batch", (1,), "batch_20241228_pilot")
+
+
 def test_a_batch_that_was_deleted_is_still_found(tmp_path: Path) -> None:
     workspace = records.temperature_study(tmp_path)
     with open_database(workspace) as database, database.writing() as connection:
