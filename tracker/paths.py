@@ -137,8 +137,8 @@ class Workspace:
         here = current_directory()
         # Not Path.exists, which raises for names that are too long or not to be looked at.
         if here is not None and os.path.lexists(here / path):
-            return here / path
-        return self.root / path
+            return plain(here / path)
+        return plain(self.root / path)
 
     def places(self) -> list[Place]:
         """Every path and setting in force, with its origin."""
@@ -210,6 +210,14 @@ def current_directory() -> Path | None:
         return Path.cwd()
     except FileNotFoundError:
         return None
+
+
+def plain(path: Path) -> Path:
+    """``path`` without ``..``, where that is the same place: above a link it need not be."""
+    if ".." not in path.parts:
+        return path
+    found = Path(os.path.normpath(path))
+    return found if os.path.realpath(found) == os.path.realpath(path) else path
 
 
 def expanded(given: str | Path, where: str) -> Path:

@@ -17,7 +17,7 @@ from pipeline.specs import DatasetSpec, ExperimentSpec, GenerationConfig, resolv
 from tracker.configs import Document, validate
 from tracker.errors import ConfigError, DataError
 from tracker.fingerprint import Json
-from tracker.paths import Workspace, name_problem
+from tracker.paths import Workspace, name_problem, plain
 
 _ORIGINALS = (("Data", "original"), ("Data_v2", "original"))
 _LABELS = ("task_name", "training_method", "version")
@@ -96,7 +96,7 @@ class Originals:
         path = Path(given)
         for base in dict.fromkeys((self.tree.project, self.tree.top, self.workspace.root)):
             if self._allowed(base / path):
-                yield base / path
+                yield plain(base / path)
         for top in self._tops():
             for tail in (Path(*path.parts[-2:]), Path(found.dataset) / path.name, Path(path.name)):
                 if path.name and self._allowed(top / tail):

@@ -202,3 +202,13 @@ def test_a_name_without_a_problem_is_one_part_of_a_path(name: str) -> None:
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_a_path_is_found_without_detours(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "old" / "deep").mkdir(parents=True)
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "old" / "deep")
+    workspace = Workspace(tmp_path / "own", environ={})
+    assert workspace.find("../old") == tmp_path / "old"
+    through = tmp_path / "own" / "link" / ".." / "deep"
+    assert workspace.find("link/../deep") == through  # without the link's detour it would be another place
