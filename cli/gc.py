@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tracker.mlflow_log import Leftovers
     from tracker.trash import Contents, Deleted
 
+_NOTHING = "Nothing to clear away."
+
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would go; change nothing.")
@@ -58,8 +60,9 @@ def gc(
     parts = garbage.abandoned(workspace)
     old = garbage.old_copies(workspace, older_than) if copies else []
     leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=True)
-    if not dry_run and not yes:
-        render.note("\n".join(_lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)))
+    lines = _lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)
+    if not dry_run and not yes and (lines != [_NOTHING] or empty_trash):
+        render.note("\n".join(lines))
         confirm("Clear this away?", yes=yes)
     done: list[Deleted] = []
     if not dry_run:
@@ -159,4 +162,4 @@ def _lines(
             f"{render.counted(len(leftovers.purged), 'deleted run')} for good, "
             f"{render.counted(len(leftovers.directories), 'directory', 'directories')} of files"
         )
-    return lines or ["Nothing to clear away."]
+    return lines or [_NOTHING]

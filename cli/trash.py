@@ -84,8 +84,9 @@ def empty_trash(workspace: Workspace, *, older_than: timedelta, yes: bool, dry_r
     with reading(workspace), open_database(workspace) as database:
         if not dry_run and not yes:
             wanted = empty(workspace, database, older_than, dry_run=True)
-            render.note(f"To be removed for good: {_summed_up(wanted.entries, wanted.strays, wanted.n_bytes)}")
-            confirm("Remove it for good?", yes=yes)
+            if wanted.entries or wanted.strays:
+                render.note(f"To be removed for good: {_summed_up(wanted.entries, wanted.strays, wanted.n_bytes)}")
+                confirm("Remove it for good?", yes=yes)
         done = empty(workspace, database, older_than, dry_run=dry_run)
     if as_json:
         render.show_json({"dry_run": dry_run, **asdict(done)})
