@@ -65,8 +65,11 @@ def _restore_entry(workspace: Workspace, ref: str, *, no_mlflow: bool, as_json: 
 def _show(done: Restored) -> None:
     from tracker.deletion import WORDS
 
-    rows = render.counted(done.n_rows, "row")
-    render.show(f"✅ {WORDS[done.kind].capitalize()} {render.harmless(done.name)} is back: {rows}.")
+    what = f"{WORDS[done.kind].capitalize()} {render.harmless(done.name)}"
+    if done.n_rows:
+        render.show(f"✅ {what} is back: {render.counted(done.n_rows, 'row')}.")
+    else:
+        render.show(f"✅ {what} is there as it was: it had come back another way.")
     if done.renamed is not None:
         render.show(f"   Its name is taken by now; it is called {render.harmless(done.renamed)}.")
     if done.missing:

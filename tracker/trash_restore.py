@@ -27,6 +27,7 @@ MIN_DIGITS = 4
 _NAMED = 5
 _AT_ONCE = 500
 _TABLES = {EXPERIMENT: "shared_experiment", AGENTS: "agent_dataset", POOL: "task_pool"}
+_AGAIN = "SELECT directory FROM training_run WHERE fingerprint = :given AND directory = :name AND import_run_id > 0"
 _IN_TRASH = "SELECT * FROM deletion WHERE restored_at IS NULL AND emptied_at IS NULL ORDER BY id DESC"
 
 
@@ -48,8 +49,10 @@ class Restored:
     mlflow_runs: tuple[str, ...] = ()
 
 
-def find_entry(reader: Reader, ref: str) -> Row:
+def find_entry(reader: Reader, ref: str, workspace: Workspace | None = None) -> Row:
     """The row of an entry of the trash: by the beginning of its id or of a fingerprint, or the newest of a name.
+
+    With ``workspace`` also by the beginning of a training run's or a sweep's id, which only its archive has.
 
     Raises UnknownReference: close matches, or what it could be.
     """
@@ -68,6 +71,9 @@ def find_entry(reader: Reader, ref: str) -> Row:
                 raise UnknownReference(
                     "single entry of the trash", f"{text}...", hint="\n".join(["It could be:", *could_be])
                 )
+        trained = [row for row in rows if workspace is not None and _holds(workspace, row, text.lower())]
+        if len(trained) == 1:
+            return trained[0]
     ended = [row["name"] for row in rows if row["name"].rpartition("/")[2] == text]
     if len(set(ended)) == 1:
         return next(row for row in rows if row["name"] == ended[0])
@@ -75,8 +81,21 @@ def find_entry(reader: Reader, ref: str) -> Row:
     raise UnknownReference("entry of the trash", ref, known, hint="`synthtrack trash list` shows what is in it.")
 
 
+def _holds(workspace: Workspace, row: Row, digits: str) -> bool:
+    """Whether an entry is that of a training run, or a sweep, whose id begins so."""
+    if row["kind"] not in {RUN, SWEEP}:
+        return False
+    table = "training_run" if row["kind"] == RUN else "training_sweep"
+    with contextlib.suppress(Corrupt), opened(workspace, row) as archive:
+        return any(str(each["uuid"]).startswith(digits) for each in archive.bundle.read(table))
+    return False
+
+
 def made_anew(reader: Reader, row: Row) -> str | None:
     """What has the fingerprint of a deleted thing now, by name."""
+    if row["kind"] == RUN:
+        again = reader.rows(_AGAIN, given=row["fingerprint"], name=row["name"])
+        return str(again[0]["directory"]) if again else None
     table = _TABLES.get(row["kind"])
     if table is None:
         return None
@@ -95,11 +114,11 @@ def restore_entry(workspace: Workspace, database: Database, ref: str) -> Restore
     StorageError where the trash cannot be changed: the rows are back then.
     """
     with reading(workspace) as reader:
-        find_entry(reader, ref)
+        find_entry(reader, ref, workspace)
     with writing(workspace):
         trash.settle(workspace, database)
         with reading(workspace) as reader:
-            row = find_entry(reader, ref)
+            row = find_entry(reader, ref, workspace)
         with opened(workspace, row) as archive:
             about: dict[str, Any] = dict(archive.about)
             inserted, missing = _insert(database, row, about, archive.bundle)

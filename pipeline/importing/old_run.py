@@ -69,13 +69,17 @@ def read_run(
     files, texts, documents = read_contents(directory, run["learning_rate"], wrong)
     if content is None and not files:
         raise Unusable("neither a config nor a log nor metrics")
-    if run["learning_rate"] is None:
-        raise Unusable("no learning rate, neither in a config nor in the directory's name")
-    if content is not None:
-        files = {CONFIG: content, **files}
     figures = logs.read_log(*texts)
     for document in documents:
         logs.read_json(document, figures)
+    if run["learning_rate"] is None:
+        said = "" if figures.accuracy is None else f"; the accuracy of {figures.accuracy:.1%} in its log is not taken"
+        raise Unusable(
+            f"no learning rate, neither in a config nor in the directory's name{said}: mend the config, or name "
+            "the directory like Copa_zo_temp07_1_6 (1e-6), and import again"
+        )
+    if content is not None:
+        files = {CONFIG: content, **files}
     data = _data(config, names, resolve)
     first = data[0][1]
     columns = _columns(run, figures, None if first is None else splits.of(first), wrong)

@@ -31,7 +31,7 @@ def read_config(directory: Path, wrong: Wrong) -> tuple[dict[str, Json], str | N
         document = configs.parse(content.decode("utf-8-sig"), CONFIG)
     except (ConfigError, UnicodeDecodeError) as error:
         what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read as YAML"
-        wrong(f"{CONFIG} {what}; what the directory's names say is taken")
+        wrong(f"{CONFIG} {what}; only what the names of its directories say is known")
         return {}, digest
     cleaned, found = without_keys(document.data)
     cleaned = _without_lines(cleaned, "", found)

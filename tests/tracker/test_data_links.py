@@ -60,6 +60,18 @@ def test_a_link_that_is_lacking_is_named_and_mended(root: Path) -> None:
     assert call(root, "verify").code == 0
 
 
+def test_what_was_imported_again_is_not_restored_beside_it(root: Path) -> None:
+    old = root.parent / "old"
+    ((run,),) = rows(root, "SELECT uuid FROM training_run")
+    assert call(root, "result", "delete", run[:8], "--yes", "--no-mlflow").code == 0
+    call(root, "import", old, "--copy")
+    done = call(root, "restore", old / RUN, "--no-mlflow")
+    assert (done.code, "has been made anew meanwhile" in done.err) == (5, True), done
+    assert rows(root, LINKED) == [(NAME,)]
+    (batch, *_) = (name for (name,) in rows(root, "SELECT name FROM batch WHERE deleted_at IS NULL"))
+    assert f"Batch {batch} is there as it was" in call(root, "restore", batch, "--no-mlflow").out
+
+
 def test_other_data_under_the_same_settings_is_not_linked(root: Path) -> None:
     with sqlite3.connect(root / "tracker.db") as connection:
         connection.execute("UPDATE training_data SET train_digest = 'other'")
