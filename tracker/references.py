@@ -7,6 +7,7 @@ Paths are read as text, against the record and not the disk: a link that is miss
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class Found:
 
     id: int
     batch: str | None = None
+    is_older: bool = False
+    """Whether the path is one where the data lay when it was imported, and lies no more as far as the record knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def named(reader: Reader, workspace: Workspace, text: str) -> Found | None:
     for place in _places(workspace, text):
         if (found := _at(reader, place)) is not None:
             return Found(found, place.batch)
-    return _imported(reader, workspace, text)
+    return _imported(reader, workspace, text) or _imported_once(reader, workspace, text)
 
 
 def batch(reader: Reader, name: str) -> Row:
@@ -150,18 +153,11 @@ def _at(reader: Reader, place: _Place) -> int | None:
 
 def _imported(reader: Reader, workspace: Workspace, text: str) -> Found | None:
     """An experiment whose data stays in the tree that it was imported from, by a path into that tree."""
-    if "/" not in text and not os.path.lexists(text):
-        return None
-    here = current_directory()
     homes: dict[str, str | None] = {}
-    for base in dict.fromkeys(([] if here is None else [here]) + [workspace.root]):
-        for path in (Path(os.path.normpath(base / text)), Path(os.path.realpath(base / text))):
-            for at, home in enumerate((path, *path.parents)[:3]):
-                homes.setdefault(_stored(workspace, home), None)
-                # The batch's link may be gone: beside _shared it lay, under the same names.
-                if at < 2 and len(home.parts) > 3 and home.parent.parent.name != SHARED:
-                    shared = home.parents[2] / SHARED / home.parent.name / home.name
-                    homes.setdefault(_stored(workspace, shared), home.parent.parent.name)
+    for home, of in _homes(workspace, text):
+        homes.setdefault(_stored(workspace, home), of)
+    if not homes:
+        return None
     names = {f"d{number}": home for number, home in enumerate(homes)}
     marks = ", ".join(f":{name}" for name in names)
     # Only what was imported has a directory, and there is an index that tells which that is.
@@ -169,6 +165,37 @@ def _imported(reader: Reader, workspace: Workspace, text: str) -> Found | None:
     for row in reader.rows(sql, **names):
         return Found(row["id"], homes[row["directory"]] or _batch_in(reader, row["id"], text))
     return None
+
+
+def _imported_once(reader: Reader, workspace: Workspace, text: str) -> Found | None:
+    """An experiment whose data lies elsewhere by now, by a path at which an import found it."""
+    homes = [home for home, _ in _homes(workspace, text)]
+    origins = reader.rows("SELECT id, origin FROM import_run WHERE kind = 'tree' ORDER BY id DESC") if homes else []
+    for origin in origins:
+        tops = dict.fromkeys((origin["origin"], os.path.realpath(origin["origin"])))
+        below = [str(home.relative_to(top)) for home in homes for top in tops if home.is_relative_to(top)]
+        report = (
+            reader.rows("SELECT report FROM import_run WHERE id = :id", id=origin["id"])[0]["report"] if below else ""
+        )
+        said = {each["path"]: each.get("fingerprint") for each in json.loads(report or "[]")}
+        for fingerprint in filter(None, (said.get(path) for path in below)):
+            for row in reader.rows("SELECT id FROM shared_experiment WHERE fingerprint = :f", f=fingerprint):
+                return Found(row["id"], _batch_in(reader, row["id"], text), is_older=True)
+    return None
+
+
+def _homes(workspace: Workspace, text: str) -> Iterator[tuple[Path, str | None]]:
+    """The directories that could be an experiment's where ``text`` is a path into a tree, and the batch it names."""
+    if "/" not in text and not os.path.lexists(text):
+        return
+    here = current_directory()
+    for base in dict.fromkeys(([] if here is None else [here]) + [workspace.root]):
+        for path in (Path(os.path.normpath(base / text)), Path(os.path.realpath(base / text))):
+            for at, home in enumerate((path, *path.parents)[:3]):
+                yield home, None
+                # The batch's link may be gone: beside _shared it lay, under the same names.
+                if at < 2 and len(home.parts) > 3 and home.parent.parent.name != SHARED:
+                    yield home.parents[2] / SHARED / home.parent.name / home.name, home.parent.parent.name
 
 
 def _stored(workspace: Workspace, path: Path) -> str:

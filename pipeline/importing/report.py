@@ -21,6 +21,8 @@ class Item:
     path: str
     outcome: Outcome
     what: str
+    fingerprint: str | None = None
+    """The experiment in the record that it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +49,21 @@ class Report:
 
     items: list[Item] = field(default_factory=list)
 
-    def taken(self, kind: str, path: str, what: str) -> None:
-        self._add(kind, path, "taken", what)
+    def taken(self, kind: str, path: str, what: str, fingerprint: str | None = None) -> None:
+        self._add(kind, path, "taken", what, fingerprint)
 
-    def known(self, kind: str, path: str, what: str) -> None:
-        self._add(kind, path, "known", what)
+    def known(self, kind: str, path: str, what: str, fingerprint: str | None = None) -> None:
+        self._add(kind, path, "known", what, fingerprint)
 
-    def skipped(self, kind: str, path: str, what: str) -> None:
-        self._add(kind, path, "skipped", what)
+    def skipped(self, kind: str, path: str, what: str, fingerprint: str | None = None) -> None:
+        self._add(kind, path, "skipped", what, fingerprint)
 
-    def wrong(self, kind: str, path: str, what: str) -> None:
-        self._add(kind, path, "wrong", what)
+    def wrong(self, kind: str, path: str, what: str, fingerprint: str | None = None) -> None:
+        self._add(kind, path, "wrong", what, fingerprint)
 
-    def _add(self, kind: str, path: str, outcome: Outcome, what: str) -> None:
+    def _add(self, kind: str, path: str, outcome: Outcome, what: str, fingerprint: str | None = None) -> None:
         # Whatever a message quotes: nothing that looks like a key is shown.
-        self.items.append(Item(kind, str(without_keys(path)[0]), outcome, str(without_keys(what)[0])))
+        self.items.append(Item(kind, str(without_keys(path)[0]), outcome, str(without_keys(what)[0]), fingerprint))
 
     def count(self, outcome: Outcome) -> int:
         return sum(item.outcome == outcome for item in self.items)

@@ -127,7 +127,7 @@ class TreeImport:
 
     def _tell(self, prepared: Prepared, done: Put, shown: str) -> None:
         reference = f"{prepared.dataset}/{done.name} ({done.fingerprint})"
-        told: dict[str, tuple[Callable[[str, str, str], None], str]] = {
+        told: dict[str, tuple[Callable[[str, str, str, str | None], None], str]] = {
             TAKEN: (self.report.taken, _as_what(prepared, reference)),
             KNOWN: (self.report.known, _known_as(prepared.found, reference, done.name)),
             MOVED: (self.report.taken, f"{reference} is in the record; its directory is here now"),
@@ -136,7 +136,7 @@ class TreeImport:
             UNFINISHED: (self.report.skipped, f"{reference} is being made here, or was left unfinished: not taken"),
         }  # fmt: skip
         say, what = told[done.outcome]
-        say(EXPERIMENT, shown, what)
+        say(EXPERIMENT, shown, what, done.fingerprint if done.outcome not in {EDITED, UNFINISHED} else None)
         self._tell_links(prepared.found, done, reference)
 
     def _tell_links(self, found: Found, done: Put, reference: str) -> None:

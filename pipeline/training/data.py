@@ -131,7 +131,9 @@ def _resolve(workspace: Workspace, reader: Reader | None, path: str, task: Task)
             if not os.path.lexists(workspace.find(path)):
                 error.hint = "\n".join(filter(None, [error.hint, "There is no such directory either."]))
                 raise
-    if reader is not None and found is not None:
+    # What is at an older place may have been changed since: it is read as it is, and known by its digest.
+    is_there = found is not None and found.is_older and os.path.lexists(workspace.find(path))
+    if reader is not None and found is not None and not is_there:
         return _experiment(workspace, reader, found, path)
     return _directory(workspace, reader, path, task)
 

@@ -168,6 +168,25 @@ def test_data_in_place_is_found_by_every_path(old: Path, root: Path) -> None:
     assert (root / "out" / "Copa" / "copa_train.jsonl").read_text() == jsonl(rephrased())
 
 
+def test_data_that_lies_in_the_view_by_now_is_found_by_its_older_paths(old: Path, root: Path) -> None:
+    shared = old / "Data_v2/synthetic/_shared/Copa"
+    shutil.copytree(shared / FIRST, shared / "twin")
+    call(root, "import", old, "--copy")
+    synthetic = old / "Data_v2" / "synthetic"
+    for gone in (False, True):
+        if gone:
+            shutil.rmtree(old)
+        for path in (f"_shared/Copa/{SECOND}", f"batch_20241230_model/Copa/{SECOND}/Copa", "_shared/Copa/twin"):
+            done = call(root, "path", "resolve", synthetic / path, "--json")
+            assert done.code == 0, done.err
+            name = FIRST if path.endswith("twin") else SECOND
+            found = json.loads(done.out)
+            assert found["shared_path"] == f"Data_v2/synthetic/_shared/Copa/{name}/Copa"
+            assert (found["batch"] == "batch_20241230_model") == path.startswith("batch")
+        assert call(root, "lineage", synthetic / "_shared/Copa" / FIRST).code == 0
+    assert call(root, "path", "resolve", synthetic / "_shared/Copa/other").code == 4
+
+
 def test_a_tree_that_is_the_workspace_is_left_alone(old: Path) -> None:
     before = files(old)
     assert call(old, "import", ".").code == 1

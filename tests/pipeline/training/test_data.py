@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.importing.run import import_tree
 from pipeline.training.data import DataSet, read, rephrased_tail, resolve
 from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import TASKS
+from tests.old_trees import ORIGINALS, jsonl, write_tree
 from tests.view_rows import COPIED, LINES, Made, execute, workspace
 from tests.workspaces import call, records, write_lines
 from tracker import view
@@ -149,6 +151,20 @@ def test_a_published_copy_is_the_experiment(here: Workspace) -> None:
     (data.directory / "copa_train.jsonl").write_bytes(b"{}\n")
     changed = one(here, "Data/published/Copa")
     assert (changed.experiment, changed.name) == (None, "published")
+
+
+def test_an_older_path_means_what_is_there_and_where_nothing_is_the_experiment(tmp_path: Path) -> None:
+    here, old = Workspace(tmp_path / "workspace", environ={}), write_tree(tmp_path / "old")
+    import_tree(here, old, command="synthtrack import", copy=True)
+    home = old / "Data_v2/synthetic/_shared/Copa/temp05_topp10_gpt4o"
+    given = str(home / "Copa")
+    data = one(here, given)
+    assert (data.name, data.directory) == (home.name, home / "Copa")
+    (home / "Copa/copa_train.jsonl").write_text(jsonl(ORIGINALS[:4]))
+    assert one(here, given).experiment is None
+    shutil.rmtree(old)
+    data = one(here, given)
+    assert (data.name, data.directory) == (home.name, here.experiment_dir("Copa", home.name) / "Copa")
 
 
 def test_of_experiments_with_the_same_data_the_one_that_was_published_is_meant(here: Workspace) -> None:
