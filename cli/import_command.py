@@ -12,7 +12,7 @@ from cli import render
 from cli.options import as_json, workspace
 from cli.progress import command_line
 from tracker.errors import ConfigError, PartialResult, Problem
-from tracker.paths import Workspace, expanded, is_new
+from tracker.paths import Workspace, expanded, is_new, plain
 
 
 class _ByPath(click.Group):
@@ -115,7 +115,7 @@ def import_dataset_files(
     if is_new(place):
         render.note_new_workspace(place.root)
     about = About(dataset, purpose, name, batch, model, temperature, description)
-    path = None if original is None else place.find(original)
+    path = None if original is None else plain(place.find(original))
     report, experiment_id = import_dataset(place, files, about, original=path, command=command_line())
     with reading(place) as reader:
         row = reader.rows("SELECT reference, fingerprint FROM experiment_overview WHERE id = :id", id=experiment_id)[0]

@@ -137,8 +137,8 @@ class Workspace:
         here = current_directory()
         # Not Path.exists, which raises for names that are too long or not to be looked at.
         if here is not None and os.path.lexists(here / path):
-            return plain(here / path)
-        return plain(self.root / path)
+            return here / path
+        return self.root / path
 
     def places(self) -> list[Place]:
         """Every path and setting in force, with its origin."""
