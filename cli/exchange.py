@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tracker.paths import Workspace, current_directory, is_new
 if TYPE_CHECKING:
     from tracker.exchange import Taken
 
+_SHOWN = 5
 _KINDS = {
     "batch": ("batch", "batches"),
     "shared_experiment": ("experiment", "experiments"),
@@ -35,6 +36,13 @@ _KINDS = {
 def counted_kinds(rows: Mapping[str, int]) -> list[str]:
     """``2 batches``, ``80 samples`` ... of rows by table."""
     return [render.counted(rows[name], *words) for name, words in _KINDS.items() if rows.get(name)]
+
+
+def said_of_others(others: Sequence[str]) -> str:
+    """That batches come along only because experiments are in them; a line."""
+    names = ", ".join(render.harmless(each) for each in others[:_SHOWN])
+    more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+    return f"   Named, not asked for: {names}{more}, where experiments of these are, or were made."
 
 
 def import_archive(
@@ -80,6 +88,8 @@ def _show(path: Path, taken: Taken, *, dry_run: bool) -> None:
         render.show(f"📦 {given}: {'would be taken' if dry_run else 'taken'}: {', '.join(new) or 'other rows'}.")
         if known:
             render.show(f"⚡ Here already: {', '.join(known)}.")
+        if taken.others:
+            render.show(said_of_others(taken.others))
     for name, old, here in taken.renamed:
         what = _KINDS[name][0]
         render.show(f"   {what} {render.harmless(old)} is called {render.harmless(here)} here.")

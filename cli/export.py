@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import options, render
 from tracker.catalogue import reading
 from tracker.paths import Workspace, expanded
+
+if TYPE_CHECKING:
+    from tracker.exchange import Exported
 
 _SHOWN = 10
 
@@ -54,20 +57,29 @@ def export(
     if as_json:
         render.show_json({
             "file": str(path), "bytes": done.n_bytes, "rows": dict(done.rows), "files": done.n_files,
-            "left_out": [{"path": each, "why": why} for each, why in done.left_out],
+            "others": list(done.others), "left_out": [{"path": each, "why": why} for each, why in done.left_out],
         })  # fmt: skip
         return
-    _show(path, done.rows, done.n_files, done.n_bytes)
+    _show(path, done)
     for where, why in done.left_out[:_SHOWN]:
         render.note(f"⚠️  Left out: {render.harmless(where)} ({render.harmless(why)}).")
     if len(done.left_out) > _SHOWN:
         render.note(f"⚠️  ... and {len(done.left_out) - _SHOWN:,} more.")
 
 
-def _show(path: Path, rows: Mapping[str, int], n_files: int, n_bytes: int) -> None:
-    from cli.exchange import counted_kinds
+def _show(path: Path, done: Exported) -> None:
+    from cli.exchange import counted_kinds, said_of_others
 
-    what = counted_kinds(rows)
-    files = f", {render.counted(n_files, 'result file')}" if n_files else ""
-    render.show(f"📦 {path}: {', '.join(what)}{files}; {n_bytes:,} bytes.")
+    asked = {**done.rows, "batch": done.rows.get("batch", 0) - len(done.others)}
+    what = counted_kinds(asked)
+    if done.others:
+        names = f"the name of {len(done.others)}" if len(done.others) == 1 else f"the names of {len(done.others):,}"
+        if asked["batch"]:
+            what[0] += f" (and {names} {'other' if len(done.others) == 1 else 'others'})"
+        else:
+            what.append(f"{names} {'batch' if len(done.others) == 1 else 'batches'}")
+    files = f", {render.counted(done.n_files, 'result file')}" if done.n_files else ""
+    render.show(f"📦 {path}: {', '.join(what)}{files}; {done.n_bytes:,} bytes.")
+    if done.others:
+        render.show(said_of_others(done.others))
     render.note(f"`synthtrack import {path}` takes it in on another machine.")

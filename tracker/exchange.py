@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tracker import agent_references, archive, clock, pool_listings, references
 from tracker.archive import Archive
 from tracker.archive_check import RESULTS, Limits
-from tracker.bundle import gather, insert
+from tracker.bundle import Bundle, gather, insert
 from tracker.bundle_insert import Inserted
 from tracker.catalogue import Reader
 from tracker.database import Database, open_database
@@ -52,19 +52,24 @@ _HERE = {"batch": "name", "shared_experiment": "dataset || '/' || name", "agent_
 
 @dataclass(frozen=True)
 class Exported:
-    """What an archive holds: rows by table, result files, those left out and why, its bytes."""
+    """What an archive holds: rows by table, result files, those left out and why, its bytes.
+
+    ``others`` are batches that nobody asked for: an experiment that was asked for is in them, or was made there.
+    """
 
     rows: Mapping[str, int]
     n_files: int
     n_bytes: int
     left_out: Sequence[tuple[str, str]]
+    others: Sequence[str] = ()
 
 
 @dataclass
 class Taken:
     """What became of an archive: rows by table, new and known, things called otherwise, result directories written.
 
-    ``ids`` are the ids here of its experiments, agent data sets and pools, by table.
+    ``ids`` are the ids here of its experiments, agent data sets and pools, by table; ``others`` those of its batches,
+    as they are called there, that nobody asked the export for.
     """
 
     new: dict[str, int]
@@ -74,6 +79,7 @@ class Taken:
     directories: list[str] = field(default_factory=list)
     ids: dict[str, list[int]] = field(default_factory=dict)
     about: Mapping[str, Json] = field(default_factory=dict)
+    others: Sequence[str] = ()
 
 
 def export(
@@ -113,7 +119,7 @@ def export(
         archive.write(beside, bundle, about, files)
         beside.replace(path)
         sync_directory(path.parent)
-    return Exported(dict(bundle.counts), len(files), path.stat().st_size, left_out)
+    return Exported(dict(bundle.counts), len(files), path.stat().st_size, left_out, _others(bundle, what))
 
 
 def take(
@@ -129,7 +135,8 @@ def take(
             what = [Problem(name, "is of one machine: no export holds it") for name in _PLACES]
             raise DataError("The archive is refused.", what, hint="Nothing was taken from it.")
         if dry_run and workspace.database_url is None and not workspace.database.exists():
-            return Taken(dict(found.bundle.counts), {}, [], {}, about=found.about)
+            others = _others(found.bundle, found.about.get("what"))
+            return Taken(dict(found.bundle.counts), {}, [], {}, about=found.about, others=others)
         with open_database(workspace) as database:
             if dry_run:
                 return _rehearsed(workspace, database, found)
@@ -253,7 +260,14 @@ def _taken(done: Inserted, found: Archive) -> Taken:
         name: sorted(done.ids.get(name, {}).values()) for name in ("shared_experiment", "agent_dataset", "task_pool")
     }
     unlinked = {name: number for name, number in done.unlinked.items() if number}
-    return Taken(dict(done.new), dict(done.known), done.renamed, unlinked, ids=ids, about=found.about)
+    others = _others(found.bundle, found.about.get("what"))
+    return Taken(dict(done.new), dict(done.known), done.renamed, unlinked, ids=ids, about=found.about, others=others)
+
+
+def _others(bundle: Bundle, what: Json) -> list[str]:
+    """The names of its batches that are not in ``what`` was asked for."""
+    asked = what if isinstance(what, list) else []
+    return sorted(row["name"] for row in bundle.read("batch") if f"batch {row['name']}" not in asked)
 
 
 def _staged(workspace: Workspace, database: Database, found: Archive, beside: Path) -> dict[str, Path]:

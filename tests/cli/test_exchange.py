@@ -105,6 +105,15 @@ def test_a_batch_goes_to_another_workspace_and_is_the_same_there(made: Path, oth
     assert links == ["temp07_topp10_rulesv1", "temp09_topp10_rulesv1"]
 
 
+def test_batches_that_nobody_asked_for_are_said_to_be(made: Path, other: Path) -> None:
+    done = call(made, "export", "second", made.parent / "work.zip")
+    assert ": 1 batch (and the name of 1 other), 2 experiments, " in done.out
+    assert "Named, not asked for: first, where experiments of these are" in done.out
+    assert "Named, not asked for: first, where experiments of these are" in imported(other, made.parent / "work.zip")
+    alone = call(made, "export", "second", made.parent / "json.zip", "--json")
+    assert json.loads(alone.out)["others"] == ["first"]
+
+
 def test_importing_twice_changes_nothing(made: Path, other: Path) -> None:
     path = export(made, "Copa/temp07_topp10_rulesv1")
     imported(other, path)
