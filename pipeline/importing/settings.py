@@ -133,7 +133,10 @@ def _document(found: Found, name: str, files: Mapping[str, Kept], problems: list
         line = kept.content[: error.start].count(b"\n") + 1
         problems.append((f"{where}:{line}", "not UTF-8; nothing in it was read"))
     except ConfigError as error:
-        problems += [(each.where, f"{_one_line(each.what)}; nothing in it was read") for each in error.problems[:5]]
+        # One file is one thing wrong, however many places in it are.
+        first, *more = error.problems
+        others = f", and {len(more)} more" if more else ""
+        problems.append((first.where, f"{_one_line(first.what)}{others}; nothing in it was read"))
     return None
 
 

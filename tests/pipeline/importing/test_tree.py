@@ -141,6 +141,12 @@ def test_contradictions_and_broken_files_are_told_with_their_line(workspace: Wor
     }
 
 
+def test_a_file_with_several_mistakes_is_one_thing_wrong(workspace: Workspace, tmp_path: Path) -> None:
+    write_experiment(tmp_path / "old/Data_v2/synthetic/_shared/Copa" / NAME, 0.5, metadata="{not json at all")
+    (told,) = wrong(run(workspace, tmp_path / "old"))
+    assert told.endswith(", and 1 more; nothing in it was read")
+
+
 def test_a_key_in_a_file_that_cannot_be_parsed_is_told_too(workspace: Workspace, tmp_path: Path) -> None:
     config = f"generation:\n  api_key: '{LITERAL}'\n  model: [\n"
     write_experiment(tmp_path / "old/Data_v2/synthetic/_shared/Copa" / NAME, 0.5, config=config)
