@@ -56,6 +56,8 @@ REBUILD = "rebuild"
 LINK = "link"
 """The fix of a training whose data is of an experiment that is here, and that has no link to it."""
 
+Changed = Callable[[Path, Row, Sequence[Row]], Iterable[tuple[str, str]]]
+"""Result files of a directory, and what of them is not as the whole row of a run and its answers say."""
 Progress = Callable[[str, int, int], None]
 """Is told the kind of thing that is looked at, how many are done, and of how many; 0: that is not known."""
 
@@ -92,6 +94,9 @@ _ANSWERS = """
     SELECT training_run_id AS id, COUNT(*) AS n, SUM(CASE WHEN correct THEN 1 ELSE 0 END) AS n_correct,
            SUM(CASE WHEN correct <> (label = predicted) THEN 1 ELSE 0 END) AS n_wrong
     FROM prediction WHERE :only GROUP BY training_run_id, stage HAVING stage = 'trained'"""
+_TRAINED = """
+    SELECT position, label, predicted, correct, scores FROM prediction
+    WHERE training_run_id = :id AND stage = 'trained' ORDER BY position"""
 
 _AGENTS = "SELECT * FROM agent_dataset WHERE :only ORDER BY id"
 _PERSPECTIVES = "SELECT * FROM agent_perspective WHERE agent_dataset_id = :id ORDER BY position"
@@ -141,12 +146,14 @@ class Rules:
     """What the pipeline knows and the tracker does not.
 
     ``result_files`` are the names that a complete run's row promises, ``rescore`` gives what the scorers that ship make
-    of a benchmark, ``answers`` says how an answer becomes a sample (None: that is not looked at).
+    of a benchmark, ``answers`` says how an answer becomes a sample, ``changed`` which result files say something else
+    than the record (None: that is not looked at).
     """
 
     result_files: Callable[[Row], Collection[str]]
     rescore: Rescore
     answers: Answers | None = None
+    changed: Changed | None = None
 
 
 def verify(
@@ -235,8 +242,17 @@ class _Look:
                     self.counts[RESULTS] += 1
                     self.findings += answer_findings(row, answers.get(row["id"]))
                     self.findings += _results(self._workspace, row, self._rules.result_files(row))
+                    self.findings += self._changed(row)
             self.findings += _unlinked(self._reader, [row["id"] for row in rows])
         self._data(only)
+
+    def _changed(self, run: Row) -> Iterator[Finding]:
+        if self._rules.changed is not None:
+            [whole] = self._reader.rows("SELECT * FROM training_run WHERE id = :id", id=run["id"])
+            answers = self._reader.rows(_TRAINED, id=run["id"])
+            for name, what in self._rules.changed(self._workspace.root / run["directory"], whole, answers):
+                remedy = "The record is right; put the file back, or take its figures from `synthtrack result show`."
+                yield Finding(RESULTS, f"{name} {what}", run["directory"], remedy)
 
     def _data(self, only: Sequence[int] | None) -> None:
         rows = (

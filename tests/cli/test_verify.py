@@ -15,7 +15,7 @@ from tests.workspaces import call, execute, rows
 from tracker.paths import Workspace
 
 __all__ = ["agents", "asked", "made"]
-FILES = ("experiment_config.yaml", "metrics.json", "predictions.jsonl", "1_3_train.out", "1_3_train.err", "model")
+LOGS = ("1_3_train.out", "1_3_train.err")
 ALL = (
     "2 experiments, 1 source data set, 3 training runs, 3 directories of training data, 2 result directories, "
     "2 generation runs, 1 publication"
@@ -26,7 +26,7 @@ ALL = (
 def root(made: Path, tmp_path: Path) -> Path:
     root = Path(shutil.copytree(made, tmp_path / "workspace", symlinks=True))
     for (directory,) in rows(root, "SELECT directory FROM training_run"):
-        for name in FILES:
+        for name in LOGS:
             (root / directory / name).write_text("")
     return root
 

@@ -15,6 +15,8 @@ import pytest
 
 from pipeline.plan import clean
 from pipeline.pools.preprocess import rescore
+from pipeline.training import results as result_files
+from pipeline.training.evaluate import Prediction
 from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
 from pipeline.verdict import read_verdict
@@ -56,6 +58,24 @@ def trained(root: Path) -> None:
             training.save_predictions(database, run_id, "zero_shot", answers[:1])
             status = training.STOPPED if run_id == 3 else training.COMPLETE
             training.end_run(database, run_id, status, {"accuracy": 0.5, "n_correct": 1})
+            said(root, run_id, answers)
+
+
+def said(root: Path, run_id: int, answers: list[dict[str, Any]]) -> None:
+    """The result files that say what the record says, as far as it is compared."""
+    names = ("directory", "model", "task", "method", "fingerprint", "uuid", "attempt", "n_eval")
+    [row] = rows(root, f"SELECT {', '.join(names)} FROM training_run WHERE id = ?", run_id)
+    run = dict(zip(names, row, strict=True))
+    directory = root / run["directory"]
+    result_files.write_config(directory, {
+        **{name: run[name] for name in ("model", "task", "method")}, "hyperparameters": {},
+        "training_info": {"fingerprint": run["fingerprint"], "run": run["uuid"]},
+    })  # fmt: skip
+    metrics = {name: run[name] for name in ("fingerprint", "attempt", "n_eval")}
+    result_files.write_metrics(directory, metrics | {"accuracy": 0.5, "n_correct": 1})
+    result_files.write_predictions(
+        directory, [Prediction(each["position"], each["label"], each["predicted"], ()) for each in answers]
+    )
 
 
 @pytest.fixture(scope="module")
