@@ -192,7 +192,7 @@ def test_the_batch_says_what_deleted_experiments_cost(root: Path) -> None:
 
 def test_the_trash_is_emptied_by_age(root: Path) -> None:
     call(root, "batch", "delete", "first", "--yes")
-    assert call(root, "trash", "empty", "--yes").out == "Removed for good: nothing is that old.\n"
+    assert call(root, "trash", "empty").out == "Removed for good: nothing is that old.\n", "nobody is asked"
     done = call(root, "trash", "empty", "--older-than", "0d", "--yes")
     assert done.out.startswith("   batch first\nRemoved for good: 1 entry, ")
     assert list((root / ".trash").iterdir()) == []
@@ -221,6 +221,9 @@ def test_a_training_run_goes_with_its_directory(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT id FROM training_run WHERE uuid = ?", study.uuid(name)) == []
     back = call(tmp_path, "restore", directory, "--no-mlflow")
     assert back.code == 0, back
+    assert (tmp_path / directory / "result.json").read_text() == "{}"
+    call(tmp_path, "result", "delete", study.uuid(name)[:8], "--yes", "--no-mlflow")
+    assert call(tmp_path, "restore", study.uuid(name)[:8], "--no-mlflow").code == 0, "by the id that it was deleted by"
     assert (tmp_path / directory / "result.json").read_text() == "{}"
     again = rows(
         tmp_path,
@@ -262,7 +265,7 @@ def test_gc_takes_what_nothing_references_and_is_a_day_old(root: Path) -> None:
     assert rows(root, "SELECT COUNT(*) FROM shared_experiment") == [(1,)]
     assert call(root, "gc", "--yes", "--no-mlflow").code == 0
     assert rows(root, "SELECT deleted_by FROM deletion") == [("gc",)]
-    assert "Nothing to clear away" in call(root, "gc", "--yes", "--no-mlflow").out
+    assert "Nothing to clear away" in call(root, "gc", "--no-mlflow").out, "nobody is asked where there is nothing"
     assert call(root, "restore", NAME).code == 0
 
 
