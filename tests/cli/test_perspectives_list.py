@@ -171,7 +171,7 @@ def test_a_misspelt_command_is_said_to_be_one(built: Path, word: str) -> None:
     named = next(each for each in word.split() if each not in {"--test", "--root", "."})
     assert f"No command or config {named!r}." in err
     assert f"Did you mean {'list' if named == 'lst' else 'show' if named == 'shwo' else 'compare'}?" in err
-    assert "Commands are compare, list, run, show." in err
+    assert "Commands are compare, delete, list, run, show." in err
 
 
 @pytest.mark.parametrize(
