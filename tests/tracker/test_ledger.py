@@ -42,13 +42,13 @@ def answer(database: Database, key: str) -> str | None:
     return found["answer"] if found else None
 
 
-def test_the_newest_good_answer_is_found(database: Database, mine: Claimed) -> None:
+def test_the_first_good_answer_is_found(database: Database, mine: Claimed) -> None:
     assert answer(database, "k") is None
     pay(database, attempt("k", mine.run_id, failure="transient", answer=None), attempt("other", mine.run_id))
     assert answer(database, "k") is None
-    pay(database, attempt("k", mine.run_id, answer="old"), attempt("k", mine.run_id, answer="new"))
+    pay(database, attempt("k", mine.run_id, answer="first"), attempt("k", mine.run_id, answer="later"))
     pay(database, attempt("k", mine.run_id, answer="cut", failure="truncated"))
-    assert answer(database, "k") == "new"
+    assert answer(database, "k") == "first"
 
 
 def test_requests_and_messages_are_stored_once(database: Database, mine: Claimed) -> None:
