@@ -1,7 +1,7 @@
 """The file that holds a bundle: rows as JSON lines, files, and a manifest with the digest of each; read with distrust.
 
 A zip, because each table of it can be read by itself, several times, without unpacking anything; nothing in it says
-when it was packed, so that the same content is the same bytes.
+when it was packed, so that the same record gives the same bytes.
 """
 
 from __future__ import annotations
