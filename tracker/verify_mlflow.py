@@ -78,7 +78,7 @@ def _compare(reader: Reader, workspace: Workspace, looked: Looked) -> None:
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=workspace.busy_timeout)) as store:
         there = {run for (run,) in store.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'")}
         tagged = store.execute(
-            f"SELECT t.key, t.value, t.run_uuid FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid "  # noqa: S608
+            f"SELECT t.key, t.value, t.run_uuid FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid "  # noqa: S608  marks for values alone
             f"WHERE t.key IN ({', '.join('?' * len(_TAGS))}) AND r.lifecycle_stage = 'active'",
             _TAGS,
         ).fetchall()

@@ -430,7 +430,11 @@ def test_killed_in_its_middle_and_begun_again_it_has_everything_once(workspace: 
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
-VALUES = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=6), each, max_size=3), max_leaves=6)  # noqa: E501 # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=6), each, max_size=3),
+    max_leaves=6,
+)
 KEYS = st.sampled_from([*config(), "description", "experiment", "num_train"])
 HYPER = st.sampled_from(["learning_rate", "batch_size", "steps", "seed", "zo_eps", "lora_rank", "x"])
 
