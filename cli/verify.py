@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tracker.findings import Finding
     from tracker.pool_findings import Scored
     from tracker.sample_findings import Answers
-    from tracker.verify import Changed, Subject, Verified
+    from tracker.verify import Subject, Verified
 
 _NAMES = {
     "experiment": ("experiment", None),
@@ -90,7 +90,7 @@ def _look(workspace: Workspace, refs: tuple[str, ...]) -> Verified:
             # Of what cannot be read nothing can be said.
             return Verified({}, tuple(damage), ("Nothing else was checked: the database comes first.",))
         with reading(workspace) as reader:
-            rules = Rules(_result_files, _rescore, _answers(), _changed())
+            rules = Rules(_result_files, _rescore, _answers(), _changed)
             found = verify_all(workspace, reader, rules, _subject(reader, workspace, refs), progress)
     return replace(found, findings=(*damage, *found.findings))
 
@@ -202,10 +202,10 @@ def _answers() -> Answers:
     return Answers(_rephrased, lambda answer: read_verdict(answer).value)
 
 
-def _changed() -> Changed:
+def _changed(directory: Path, run: Row, answers: Sequence[Row]) -> Iterator[tuple[str, str]]:
     from pipeline.training.result_check import changed
 
-    return changed
+    return changed(directory, run, answers)
 
 
 def _rephrased(answer: str, original: str) -> str:
