@@ -48,7 +48,7 @@ def experiment_files(
         return {**imported, **files}
     for split in splits:
         copied = split["content"] is not None
-        data = _copied(split) if copied else _rephrased(experiment, records)
+        data = unpacked(split, split["filename"]) if copied else _rephrased(experiment, records)
         files[f"{experiment['dataset']}/{split['filename']}"] = data
     return files
 
@@ -141,13 +141,14 @@ def _skip(line: str, position: int) -> int:
     return blank.end()
 
 
-def _copied(split: Row) -> bytes:
+def unpacked(row: Row, name: str) -> bytes:
+    """The bytes of a file whose ``content`` is stored with their digest; ``name`` is for the error. Raises Corrupt."""
     try:
-        data = zlib.decompress(split["content"])
+        data = zlib.decompress(row["content"])
     except zlib.error as error:
-        raise Corrupt(f"The stored content of {split['filename']} is damaged: {error}.", hint=RESTORE) from error
-    if bytes_digest([data]) != split["digest"]:
-        raise Corrupt(f"The stored content of {split['filename']} is not what its digest says.", hint=RESTORE)
+        raise Corrupt(f"The stored content of {name} is damaged: {error}.", hint=RESTORE) from error
+    if bytes_digest([data]) != row["digest"]:
+        raise Corrupt(f"The stored content of {name} is not what its digest says.", hint=RESTORE)
     return data
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tracker.catalogue import Reader, Row
-from tracker.content import CONFIG, FINGERPRINT, METADATA, RESTORE
-from tracker.errors import Corrupt
-from tracker.fingerprint import Json, bytes_digest
+from tracker.content import CONFIG, FINGERPRINT, METADATA, unpacked
+from tracker.fingerprint import Json
 from tracker.paths import Workspace
 
 TAKEN, KNOWN, MOVED, COPIED, DIFFERENT, EDITED, UNFINISHED = (
@@ -119,11 +117,11 @@ def view_files(reader: Reader, experiment: Row) -> dict[str, bytes]:
     for row in reader.rows(_CONTENT, id=experiment["id"]):
         there.add(row["split"])
         if row["path"] not in OWN:
-            files[view_path(dataset, row)] = _content(row, row["path"])
+            files[view_path(dataset, row)] = unpacked(row, row["path"])
     copied = [] if experiment["directory"] is not None else reader.rows(_COPIED, id=experiment["source_dataset_id"])
     for row in copied:
         if row["split"] not in there:
-            files.setdefault(f"{dataset}/{row['filename']}", _content(row, row["filename"]))
+            files.setdefault(f"{dataset}/{row['filename']}", unpacked(row, row["filename"]))
     return files
 
 
@@ -151,13 +149,3 @@ def view_path(dataset: str, row: Row) -> str:
     """Where a file lies in the view: data in the data set's directory, the rest where it was."""
     path = str(row["path"])
     return path if row["split"] is None else f"{dataset}/{path.rpartition('/')[2]}"
-
-
-def _content(row: Row, name: str) -> bytes:
-    try:
-        data = zlib.decompress(row["content"])
-    except zlib.error as error:
-        raise Corrupt(f"The stored content of {name} is damaged: {error}.", hint=RESTORE) from error
-    if bytes_digest([data]) != row["digest"]:
-        raise Corrupt(f"The stored content of {name} is not what its digest says.", hint=RESTORE)
-    return data

@@ -24,21 +24,21 @@ TRAINING, SWEEP, PUBLICATION = "training_run", "training_sweep", "publication"
 AGENTS, AGENT_RUN, POOL, VALIDATION = "agent_dataset", "agent_run", "task_pool", "pool_validation"
 MIN_DIGITS = 4
 _NAMED = 5
-# What has digits of its own: the kind, the table, its column, and what a person calls it.
+# What has digits of its own: the kind, which is its table, the column, and what a person calls it.
 _DIGITS = (
-    (EXPERIMENT, "shared_experiment", "fingerprint", "dataset || '/' || name"),
-    (EXPERIMENT, "shared_experiment", "legacy_fingerprint", "dataset || '/' || name"),
-    (RUN, "generation_run", "uuid", "outcome || ' ' || started_at"),
-    (TRAINING, "training_run", "uuid", "directory"),
-    (TRAINING, "training_run", "fingerprint", "directory"),
-    (SWEEP, "training_sweep", "uuid", "purpose || ' ' || started_at"),
-    (AGENTS, "agent_dataset", "fingerprint", "name"),
-    (AGENT_RUN, "agent_run", "uuid", "outcome || ' ' || started_at"),
-    (POOL, "task_pool", "fingerprint", "name"),
-    (POOL, "task_pool", "uuid", "name"),
-    (VALIDATION, "pool_validation", "uuid", "model || ' ' || started_at"),
-    (VALIDATION, "pool_validation", "fingerprint", "model || ' ' || started_at"),
-    (SOURCE, "source_dataset", "digest", "name"),
+    (EXPERIMENT, "fingerprint", "dataset || '/' || name"),
+    (EXPERIMENT, "legacy_fingerprint", "dataset || '/' || name"),
+    (RUN, "uuid", "outcome || ' ' || started_at"),
+    (TRAINING, "uuid", "directory"),
+    (TRAINING, "fingerprint", "directory"),
+    (SWEEP, "uuid", "purpose || ' ' || started_at"),
+    (AGENTS, "fingerprint", "name"),
+    (AGENT_RUN, "uuid", "outcome || ' ' || started_at"),
+    (POOL, "fingerprint", "name"),
+    (POOL, "uuid", "name"),
+    (VALIDATION, "uuid", "model || ' ' || started_at"),
+    (VALIDATION, "fingerprint", "model || ' ' || started_at"),
+    (SOURCE, "digest", "name"),
 )
 _LOGGED = (RUN, TRAINING, SWEEP, AGENT_RUN, POOL, VALIDATION)
 _SPLITS = """
@@ -73,9 +73,9 @@ def _by_digits(reader: Reader, _: Workspace, text: str) -> Start | None:
     bounds = {"low": digits, "high": f"{digits}g"}
     rows = [
         {"kind": kind, **row}
-        for kind, table, column, name in _DIGITS
+        for kind, column, name in _DIGITS
         for row in reader.rows(
-            f"""SELECT id, {column} AS digits, {name} AS name FROM {table}
+            f"""SELECT id, {column} AS digits, {name} AS name FROM {kind}
                 WHERE {column} >= :low AND {column} < :high ORDER BY {column}, id DESC LIMIT 20""",
             **bounds,
         )
