@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clients import make_database
-from pipeline.chat import ChatRequest
+from pipeline.chats.chat import ChatRequest
 from pipeline.perspectives.job import Job, Options, prepare_settings
 from pipeline.perspectives.plan import Agent
 from tracker.paths import Workspace
@@ -81,7 +81,7 @@ async def bare_aiohttp(_: Workspace, job: Job, in_flight: int) -> dict[str, Any]
     """The loop over aiohttp alone."""
     import aiohttp
 
-    from pipeline.chat_wire import build_body
+    from pipeline.chats.chat_wire import build_body
 
     connector = aiohttp.TCPConnector(limit=in_flight)
     async with aiohttp.ClientSession(connector=connector, headers={"Authorization": "Bearer test-key"}) as session:
@@ -96,7 +96,7 @@ async def bare_aiohttp(_: Workspace, job: Job, in_flight: int) -> dict[str, Any]
 
 async def bare_sdk(_: Workspace, job: Job, in_flight: int) -> dict[str, Any]:
     """The loop over the chat that the engine uses."""
-    from pipeline.chat_openai import OpenAIChat
+    from pipeline.chats.chat_openai import OpenAIChat
 
     chat = OpenAIChat(api_key="test-key", base_url=str(job.plan.model.base_url), connections=in_flight)
 
@@ -111,7 +111,7 @@ async def bare_sdk(_: Workspace, job: Job, in_flight: int) -> dict[str, Any]:
 
 async def perspectives(workspace: Workspace, job: Job, _: int) -> dict[str, Any]:
     """All of `perspectives`: claim, ledger, every answer durable, figures, file."""
-    from pipeline.asking import Progress
+    from pipeline.engine.asking import Progress
     from pipeline.perspectives.generate import generate
 
     # Making a database imports Alembic; that is done once per workspace, by another process here.

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.chat import ChatRequest, Message
+from pipeline.chats.chat import ChatRequest, Message
 
 Ask = Callable[[str], Awaitable[bool]]
 
@@ -34,7 +34,7 @@ async def bare_aiohttp(base_url: str, prompts: list[str], in_flight: int) -> int
 
 async def bare_sdk(base_url: str, prompts: list[str], in_flight: int) -> int:
     """The chat that the engine uses, without the engine: no retries, nothing kept."""
-    from pipeline.chat_openai import OpenAIChat
+    from pipeline.chats.chat_openai import OpenAIChat
 
     chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
 
@@ -58,7 +58,7 @@ async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
 _MAKE_DATABASE = """
 import sys
 from pathlib import Path
-from tracker.database import open_database
+from tracker.record.database import open_database
 from tracker.paths import Workspace
 open_database(Workspace(Path(sys.argv[1]))).close()
 """
@@ -70,13 +70,13 @@ def make_database(root: Path) -> None:
 
 
 async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int) -> int:
-    from pipeline.chat_openai import OpenAIChat
-    from pipeline.endpoint import Endpoint, Limits
-    from pipeline.engine import Engine
-    from pipeline.ledger import RunLedger
-    from tracker.catalogue import reading
-    from tracker.database import open_database
+    from pipeline.chats.chat_openai import OpenAIChat
+    from pipeline.engine.endpoint import Endpoint, Limits
+    from pipeline.engine.engine import Engine
+    from pipeline.engine.ledger import RunLedger
     from tracker.paths import Workspace
+    from tracker.record.catalogue import reading
+    from tracker.record.database import open_database
 
     answered = 0
     chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
@@ -115,9 +115,10 @@ class _Meter:
 
 def _generation_run(database: Any) -> int:
     """A run for attempts to belong to, made as ``generate`` makes one."""
-    from tracker import clock, store
+    from tracker import clock
     from tracker.fingerprint import identify
-    from tracker.store import Claimed, Wanted
+    from tracker.record import store
+    from tracker.record.store import Claimed, Wanted
 
     split = {"split": "train", "filename": "b.jsonl", "digest": "b", "n_records": 1, "n_bytes": 2, "content": None}
     dataset = {"name": "Benchmark", "task_name": "benchmark", "digest": "b", "origin": "benchmark"}

@@ -26,8 +26,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tracker.database import open_database
 from tracker.paths import DATABASE_NAME, Workspace
+from tracker.record.database import open_database
 
 MOMENT = "2026-01-01T00:00:00.000000Z"
 PROMPT = "Say the premise in other words and keep its meaning: {premise}\n" * 16

@@ -71,7 +71,7 @@ from pipeline.pools.build import build
 from pipeline.pools.configs import given_pool, load_benchmarks
 from pipeline.pools.build import prepare
 from tracker import pool_view
-from tracker.catalogue import reading
+from tracker.record.catalogue import reading
 from tracker.paths import find_workspace
 given = json.loads(sys.argv[1])
 gc.collect()

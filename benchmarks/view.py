@@ -19,11 +19,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tracker import view
-from tracker.catalogue import reading
-from tracker.database import open_database
 from tracker.paths import Workspace
-from tracker.view_plan import Changes, link_target
+from tracker.record.catalogue import reading
+from tracker.record.database import open_database
+from tracker.views import view
+from tracker.views.view_plan import Changes, link_target
 
 ROUNDS = 3
 BARE = "links of a new tree, bare os.symlink"

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 import click
 from click.shell_completion import CompletionItem
 
-from tracker.catalogue import Row
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, find_workspace
+from tracker.record.catalogue import Row
 
 _LIMIT = 100
 _DIGITS = 8
@@ -228,7 +228,7 @@ def _reading(root: str | None) -> Iterator[Query | None]:
     """Runs a query with ``{column}`` for "begins with"; None where there is no record of this version."""
     workspace = find_workspace(root)
     if workspace.database_url is not None:
-        from tracker.catalogue import reading
+        from tracker.record.catalogue import reading
 
         with reading(workspace) as reader:
             yield lambda sql, **begun: reader.rows(

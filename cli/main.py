@@ -18,40 +18,52 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "demo": ("cli.demo:demo", "Show the main job end to end, offline, in a new workspace."),
-    "init": ("cli.workspace:init", "Make a workspace with example configs and sample data."),
-    "config": ("cli.workspace:config", "Show every path and setting in force, and whether it is usable."),
-    "generate": ("cli.generate:generate", "Make a synthetic data set, resume it, or find it already made."),
-    "perspectives": ("cli.perspectives:perspectives", "Let agents under several conditions answer every input."),
-    "pool": ("cli.pool:pool", "Score benchmarks, and draw task pools of easy and hard tasks."),
-    "data": ("cli.data:data", "Fetch inputs for agents from the hub."),
-    "review": ("cli.review:review", "Checkpoint 1: approve or reject the first rephrased samples."),
-    "annotate": ("cli.review:annotate", "Checkpoint 2: same or not the same, for the judge to learn and be tested."),
-    "annotations": ("cli.annotations:annotations", "Exchange people's decisions, and see how far they agree."),
-    "judge-test": ("cli.judge_test:judge_test", "Test the judge on what people decided."),
-    "template": ("cli.template:template", "Save validated prompts and examples as a config for parameter studies."),
-    "publish": ("cli.publish:publish", "Copy or link a finished data set to where other programs look for it."),
-    "train": ("cli.train:train", "Train and measure a model on a data set: every point of a grid."),
-    "training": ("cli.training:training", "Look at trainings under way, stop them, go on with them."),
-    "result": ("cli.result:result", "List, show and compare what trainings gave, and find the best setting."),
-    "batch": ("cli.batch:batch", "List and show batches."),
-    "experiment": ("cli.experiment:experiment", "List, show and compare experiments."),
-    "path": ("cli.path:path", "Find data paths and convert between batch and shared ones."),
-    "verify": ("cli.verify:verify", "Check that record, data and results are what they were made as."),
-    "view": ("cli.view:view", "Rebuild and check the directory tree."),
-    "import": ("cli.import_command:import_", "Take over an older tree, finished data, or an archive."),
-    "export": ("cli.export:export", "Put a batch, or single things, into one file for another machine."),
-    "lineage": ("cli.lineage:lineage", "Trace anything to its sources and prompts, and to what became of it."),
-    "stale": ("cli.stale:stale", "Say what rests on settings that a config no longer has."),
-    "sql": ("cli.sql:sql", "Ask the database a question in SQL, which cannot change it."),
-    "report": ("cli.report:report", "Write a page about a batch or a purpose, to be sent round."),
-    "gc": ("cli.gc:gc", "Move what nothing needs to the trash, and clear leftovers away."),
-    "trash": ("cli.trash:trash", "List what was deleted, and empty the trash by age."),
-    "backup": ("cli.backup:backup", "Copy the database while it is in use."),
-    "restore": ("cli.restore:restore", "Bring back what was deleted, or a backup."),
-    "completion": ("cli.completion:completion", "Let the TAB key complete commands and names in your shell."),
-    "mlflow": ("cli.mlflow:mlflow", "Bring MLflow up to date with the record."),
-    "ui": ("cli.mlflow:ui", "Start MLflow's user interface on this workspace."),
+    "demo": ("cli.commands.demo:demo", "Show the main job end to end, offline, in a new workspace."),
+    "init": ("cli.commands.workspace:init", "Make a workspace with example configs and sample data."),
+    "config": ("cli.commands.workspace:config", "Show every path and setting in force, and whether it is usable."),
+    "generate": ("cli.commands.generate:generate", "Make a synthetic data set, resume it, or find it already made."),
+    "perspectives": (
+        "cli.commands.perspectives:perspectives",
+        "Let agents under several conditions answer every input.",
+    ),
+    "pool": ("cli.commands.pool:pool", "Score benchmarks, and draw task pools of easy and hard tasks."),
+    "data": ("cli.commands.data:data", "Fetch inputs for agents from the hub."),
+    "review": ("cli.commands.review:review", "Checkpoint 1: approve or reject the first rephrased samples."),
+    "annotate": (
+        "cli.commands.review:annotate",
+        "Checkpoint 2: same or not the same, for the judge to learn and be tested.",
+    ),
+    "annotations": ("cli.commands.annotations:annotations", "Exchange people's decisions, and see how far they agree."),
+    "judge-test": ("cli.commands.judge_test:judge_test", "Test the judge on what people decided."),
+    "template": (
+        "cli.commands.template:template",
+        "Save validated prompts and examples as a config for parameter studies.",
+    ),
+    "publish": (
+        "cli.commands.publish:publish",
+        "Copy or link a finished data set to where other programs look for it.",
+    ),
+    "train": ("cli.commands.train:train", "Train and measure a model on a data set: every point of a grid."),
+    "training": ("cli.commands.training:training", "Look at trainings under way, stop them, go on with them."),
+    "result": ("cli.commands.result:result", "List, show and compare what trainings gave, and find the best setting."),
+    "batch": ("cli.commands.batch:batch", "List and show batches."),
+    "experiment": ("cli.commands.experiment:experiment", "List, show and compare experiments."),
+    "path": ("cli.commands.path:path", "Find data paths and convert between batch and shared ones."),
+    "verify": ("cli.commands.verify:verify", "Check that record, data and results are what they were made as."),
+    "view": ("cli.commands.view:view", "Rebuild and check the directory tree."),
+    "import": ("cli.commands.import_command:import_", "Take over an older tree, finished data, or an archive."),
+    "export": ("cli.commands.export:export", "Put a batch, or single things, into one file for another machine."),
+    "lineage": ("cli.commands.lineage:lineage", "Trace anything to its sources and prompts, and to what became of it."),
+    "stale": ("cli.commands.stale:stale", "Say what rests on settings that a config no longer has."),
+    "sql": ("cli.commands.sql:sql", "Ask the database a question in SQL, which cannot change it."),
+    "report": ("cli.commands.report:report", "Write a page about a batch or a purpose, to be sent round."),
+    "gc": ("cli.commands.gc:gc", "Move what nothing needs to the trash, and clear leftovers away."),
+    "trash": ("cli.commands.trash:trash", "List what was deleted, and empty the trash by age."),
+    "backup": ("cli.commands.backup:backup", "Copy the database while it is in use."),
+    "restore": ("cli.commands.restore:restore", "Bring back what was deleted, or a backup."),
+    "completion": ("cli.commands.completion:completion", "Let the TAB key complete commands and names in your shell."),
+    "mlflow": ("cli.commands.mlflow:mlflow", "Bring MLflow up to date with the record."),
+    "ui": ("cli.commands.mlflow:ui", "Start MLflow's user interface on this workspace."),
 }
 
 
@@ -149,7 +161,7 @@ def _report(error: Error) -> int:
 def main() -> None:
     """The console script."""
     if os.environ.get("_SYNTHTRACK_COMPLETE"):
-        from cli.completion import complete
+        from cli.commands.completion import complete
 
         sys.exit(complete(cli, os.environ["_SYNTHTRACK_COMPLETE"]))
     sys.exit(run())

@@ -14,7 +14,7 @@ from tracker.errors import BudgetReached, Error, Interrupted, StorageError
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.asking import Display, Progress
+    from pipeline.engine.asking import Display, Progress
 
 _WORDS = {
     "accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested",
@@ -155,10 +155,10 @@ def usage(run: Mapping[str, Any]) -> list[str]:
 
 def log_to_mlflow(workspace: Workspace) -> None:
     """Brings MLflow up to date at the end of a command; where that fails the command has not."""
-    from pipeline.job import has_record
-    from tracker.catalogue import reading
-    from tracker.mlflow_log import drain
-    from tracker.outbox import pending
+    from pipeline.generation.job import has_record
+    from tracker.mlflow_runs.mlflow_log import drain
+    from tracker.record.catalogue import reading
+    from tracker.record.outbox import pending
 
     if not has_record(workspace):
         return

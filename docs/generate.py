@@ -44,8 +44,8 @@ from pipeline.training.specs import (
     without_effect,
 )
 from tracker import errors
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record.database import open_database
 from tracker.spec import Spec, key_of, marks
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from tracker.questions import QUESTIONS, VIEWS
+from tracker.tracing.questions import QUESTIONS, VIEWS
 
 HEAD = """\
 The record answers SQL. Every query on this page can be given to `synthtrack sql` as it stands, on SQLite and on

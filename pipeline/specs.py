@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
-from pipeline.chat_offline import OFFLINE_MODEL
+from pipeline.chats.chat_offline import OFFLINE_MODEL
 from pipeline.prompts import format_examples
 from pipeline.two_stage import TWO_STAGE
 from tracker.errors import ConfigError, Problem

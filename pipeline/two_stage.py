@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline.prompts import format_examples
-from tracker.catalogue import Reader, Row
 from tracker.errors import WrongStep
 from tracker.fingerprint import Json, content_key
+from tracker.record.catalogue import Reader, Row
 
 TWO_STAGE = "two_stage"
 REVIEW, ANNOTATION = "review", "annotation"

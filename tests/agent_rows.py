@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.databases import rows
-from tracker import agents, ledger, store
-from tracker.agent_file import answers_digest
-from tracker.agents import AGENTS, Claimed, Wanted
-from tracker.catalogue import Row
 from tracker.clock import Process, this_process
-from tracker.database import Database
 from tracker.fingerprint import bytes_digest, identify
-from tracker.lease import Busy
 from tracker.paths import Workspace
-from tracker.store import Totals
+from tracker.record import agents, ledger, store
+from tracker.record.agent_file import answers_digest
+from tracker.record.agents import AGENTS, Claimed, Wanted
+from tracker.record.catalogue import Row
+from tracker.record.database import Database
+from tracker.record.lease import Busy
+from tracker.record.store import Totals
 
 MOMENT = "2026-11-20T21:46:52.123456Z"
 INPUTS = ({"input": "Guten Tag", "reference": "Good day"}, {"input": "Tschüß 👋\n„bis bald“", "reference": "Bye"})

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotations import History, load_history
+from pipeline.annotating.annotations import History, load_history
 from pipeline.two_stage import ANNOTATION
 from tests.two_stage import OFFLINE
 from tests.workspaces import Done, call, rows
-from tracker.catalogue import Row, reading
 from tracker.paths import find_workspace
+from tracker.record.catalogue import Row, reading
 
 MOMENT = "2024-11-20T21:46:52.000000Z"
 

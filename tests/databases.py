@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tracker import store
-from tracker.catalogue import Row, reading
 from tracker.clock import Process, this_process
-from tracker.database import Database, open_database
 from tracker.fingerprint import identify
-from tracker.lease import Busy
 from tracker.paths import Workspace
-from tracker.store import Claimed, Wanted
+from tracker.record import store
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import Database, open_database
+from tracker.record.lease import Busy
+from tracker.record.store import Claimed, Wanted
 
 POSTGRES_URL = os.environ.get("SYNTHTRACK_TEST_POSTGRES_URL")
 KINDS = [

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import Plan, make_plan
-from pipeline.records import Source, read_source
+from pipeline.generation.plan import Plan, make_plan
+from pipeline.sources.records import Source, read_source
 from pipeline.specs import GenerationConfig, resolve
 from tracker.configs import Document, override, validate
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import filelock
 import psutil
 
-from tracker.backup import backup, restore_backup
 from tracker.paths import Workspace
+from tracker.verifying.backup import backup, restore_backup
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile", "sqlite3.connect"}
 _LOADED = (filelock, psutil)

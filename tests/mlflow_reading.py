@@ -9,11 +9,11 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Run
 
 from tests.training_rows import Study, training_study
-from tracker.catalogue import reading
-from tracker.mlflow_log import Drained, drain
+from tracker.mlflow_runs.mlflow_log import Drained, drain
+from tracker.mlflow_runs.sweep_report import SWEEP_TAG
+from tracker.mlflow_runs.training_report import RUN_TAG
 from tracker.paths import Workspace
-from tracker.sweep_report import SWEEP_TAG
-from tracker.training_report import RUN_TAG
+from tracker.record.catalogue import reading
 
 
 class Logged:

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, text
 
 from tests import records
 from tracker.clock import to_text
-from tracker.content import synthetic_data
-from tracker.database import open_database
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
+from tracker.record.content import synthetic_data
+from tracker.record.database import open_database
 
 SOURCE = [
     json.dumps({"premise": f"The man turned on faucet {n}.", "choice1": "The toilet filled.", "label": n % 2, "idx": n})

@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.pools import grading
 from tests.databases import rows
 from tests.workspaces import write_lines
-from tracker.catalogue import Row
 from tracker.paths import Workspace
+from tracker.record.catalogue import Row
 
 _TASKS = """
     SELECT benchmark, benchmark_position, difficulty_bin, difficulty_score, raw_data FROM task_pool_task_overview

@@ -12,11 +12,12 @@ from pipeline.pools.difficulty import Difficulty, Record
 from pipeline.pools.preprocess import Preprocessed, preprocess
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from tests.workspaces import write_lines
-from tracker import configs, pool_view
-from tracker.catalogue import reading
+from tracker import configs
 from tracker.configs import Document
 from tracker.paths import Workspace
-from tracker.view_plan import Changes
+from tracker.record.catalogue import reading
+from tracker.views import pool_view
+from tracker.views.view_plan import Changes
 
 N = 20
 BENCHMARKS = ("gsm8k", "bbh", "riddles")

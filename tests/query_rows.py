@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 
 from tests import records
 from tests.training_rows import COOL, HOT, Study, Trained, add_sweep, training_study
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record.database import open_database
 
 MORE, GONE = "batch_20250103_models", "batch_20250102_deleted"
 

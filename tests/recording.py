@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.offline_rules import rewrite, same
+from pipeline.chats.offline_rules import rewrite, same
 
 SAMPLE = Path(__file__).parents[1] / "configs" / "sample" / "Copa" / "copa_train.jsonl"
 

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, insert
 from sqlmodel import SQLModel
 
-from tracker.database import open_database
 from tracker.fingerprint import bytes_digest, identify
 from tracker.paths import Workspace
+from tracker.record.database import open_database
 from tracker.schema import (
     Batch,
     BatchMembership,

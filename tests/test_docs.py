@@ -16,10 +16,10 @@ import pytest
 
 from cli.main import cli
 from docs.generate import PERSPECTIVES_SPECS, configuration, perspectives, training
+from pipeline.generation.plan import make_plan
 from pipeline.perspectives.job import Options, prepare_settings
 from pipeline.perspectives.plan import Agent, shown
-from pipeline.plan import make_plan
-from pipeline.records import read_source
+from pipeline.sources.records import read_source
 from pipeline.training.specs import METHODS, TrainingConfig, effective, without_effect
 from tests.generation import CONFIG, config, write_records
 from tests.workspaces import REPOSITORY
@@ -205,7 +205,7 @@ def test_the_page_says_what_agents_are_told_word_by_word(tmp_path: Path) -> None
 
 
 def test_every_key_of_the_agents_file_is_explained() -> None:
-    form = json.loads((REPOSITORY / "tracker/agent_file.schema.json").read_text(encoding="utf-8"))
+    form = json.loads((REPOSITORY / "tracker/record/agent_file.schema.json").read_text(encoding="utf-8"))
     keys = set(form["properties"]) - {"tasks", "metadata"}
     keys |= {f"tasks[].{name}" for name in form["$defs"]["task"]["properties"]}
     keys |= {f"metadata.{name}" for name in form["$defs"]["metadata"]["properties"]}

@@ -11,8 +11,8 @@ import pytest
 from tests.test_docs_pools import BLOCK, outcome
 from tests.test_readme import settled
 from tests.workspaces import REPOSITORY, rows
-from tracker.lineage_start import MIN_DIGITS
-from tracker.training_report import FINGERPRINT_TAG
+from tracker.mlflow_runs.training_report import FINGERPRINT_TAG
+from tracker.tracing.lineage_start import MIN_DIGITS
 
 PAGE = (REPOSITORY / "docs/lineage.md").read_text(encoding="utf-8")
 

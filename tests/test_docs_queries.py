@@ -18,7 +18,7 @@ from docs.generate import queries
 from tests.query_rows import filled
 from tests.training_rows import BATCH, COOL, HOT
 from tests.workspaces import REPOSITORY, call
-from tracker.questions import QUESTIONS, VIEWS
+from tracker.tracing.questions import QUESTIONS, VIEWS
 
 PAGE = (REPOSITORY / "docs/queries.md").read_text(encoding="utf-8")
 ASKED = dict(re.findall(r"^## \d+\. ([^\n]+)\n\n```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.checkpoints import open_sheet
-from pipeline.offline_rules import same
+from pipeline.annotating.checkpoints import open_sheet
+from pipeline.chats.offline_rules import same
 from pipeline.two_stage import ANNOTATION, REVIEW
 from tests.two_stage import decide
 from tests.workspaces import REPOSITORY, Done, call, rows, write_lines

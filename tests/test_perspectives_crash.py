@@ -33,11 +33,12 @@ from tests.perspectives import (
     write_config,
 )
 from tests.workspaces import call, finish, rows, start
-from tracker import agents, clock
+from tracker import clock
 from tracker.clock import Process, host
-from tracker.database import open_database
 from tracker.errors import Conflict
 from tracker.paths import Workspace
+from tracker.record import agents
+from tracker.record.database import open_database
 
 COUNT = 12
 CALLS = 4 * COUNT

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
+from pipeline.generation.plan import make_plan
 from pipeline.perspectives.specs import PerspectivesConfig
-from pipeline.plan import make_plan
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
-from pipeline.records import Source
+from pipeline.sources.records import Source
 from pipeline.specs import GenerationConfig, resolve
 from pipeline.training.specs import grid
 from tests.llm_server import Server, running_server

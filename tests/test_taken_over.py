@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.asking import Progress
-from pipeline.generate import generate
-from pipeline.job import Options, prepare
+from pipeline.engine.asking import Progress
+from pipeline.generation.generate import generate
+from pipeline.generation.job import Options, prepare
 from tests.workspaces import config, new_root, rows, write_config
-from tracker import clock, ledger
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import open_database
 from tracker.errors import Conflict
 from tracker.paths import Workspace
+from tracker.record import ledger
+from tracker.record.database import open_database
 
 ELSEWHERE = Process("another-host.invalid", 7, 1.0)
 

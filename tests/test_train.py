@@ -27,9 +27,9 @@ from tests.trainings import (
     trained,
 )
 from tests.workspaces import Done, call, rows, write_config
+from tracker.mlflow_runs.sweep_report import SWEEP_TAG
+from tracker.mlflow_runs.training_report import RUN_TAG
 from tracker.paths import Workspace
-from tracker.sweep_report import SWEEP_TAG
-from tracker.training_report import RUN_TAG
 
 SECRETS = {"HF_TOKEN": "hf_3b1cTheFirstSecret", "OPENAI_API_KEY": "sk-77TheSecondSecret", "OMP_NUM_THREADS": "1"}
 RATES, SEEDS = [1e-3, 5e-3], [0, 1]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoints import open_sheet
-from pipeline.generate import generate
-from pipeline.job import Options, prepare
+from pipeline.annotating.checkpoints import open_sheet
+from pipeline.generation.generate import generate
+from pipeline.generation.job import Options, prepare
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME
 from tests.databases import KINDS, empty_workspace
 from tests.databases import rows as rows_of
@@ -39,9 +39,9 @@ from tests.two_stage import (
 )
 from tests.workspaces import NOT_THE_SAME as SAYS_NOT
 from tests.workspaces import Done, call, new_root, premises, rows, served, train_file, tree, write_config, write_records
-from tracker.decisions import Answer
 from tracker.errors import WrongStep
 from tracker.paths import find_workspace
+from tracker.record.decisions import Answer
 
 FIRST = ("made", "rephrase_first", "waiting")
 REST = ("resumed", "rephrase_rest", "waiting")

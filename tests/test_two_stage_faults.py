@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.asking import Progress
-from pipeline.execution import claim, make, register
-from pipeline.generate import generate
-from pipeline.job import Options, prepare
-from pipeline.run import Rephrasing
+from pipeline.engine.asking import Progress
+from pipeline.generation.execution import claim, make, register
+from pipeline.generation.generate import generate
+from pipeline.generation.job import Options, prepare
+from pipeline.generation.run import Rephrasing
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, Step
 from tests.llm_server import Server, running_server
 from tests.test_taken_over import ELSEWHERE, take_over
@@ -40,10 +40,10 @@ from tests.two_stage import (
     state_of,
 )
 from tests.workspaces import call, finish, new_root, rows, start, statuses, train_file, write_config
-from tracker.database import open_database
-from tracker.decisions import Answer, close, save
 from tracker.errors import Conflict
 from tracker.paths import Workspace
+from tracker.record.database import open_database
+from tracker.record.decisions import Answer, close, save
 
 IN_FLIGHT = 4
 PATIENCE_S = 60

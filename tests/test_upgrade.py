@@ -14,10 +14,10 @@ from sqlalchemy import create_engine
 from tests.llm_server import Server, running_server
 from tests.two_stage import GENERATE, N_RECORDS, recorded, staged
 from tests.workspaces import UNCLEAR, call, new_root, rows, served, write_config
-from tracker.catalogue import reading
-from tracker.database import migrate
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace
+from tracker.record.catalogue import reading
+from tracker.record.database import migrate
 
 
 def make_version_1(database: Path) -> None:

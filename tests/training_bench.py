@@ -20,10 +20,10 @@ from tests import databases
 from tests.training_rows import Trained, add_sweep, workspace_with_data
 from tests.training_worker import COMMAND, STEPS
 from tests.workspaces import environment
-from tracker import sweeps, training
-from tracker.catalogue import Row, reading
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record import sweeps, training
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import open_database
 
 SUPERVISOR = (sys.executable, "-m", "tests.training_supervisor")
 PATIENCE_S = 60

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, text, update
 
 from pipeline.training.specs import TrainingConfig, effective, without_effect
 from tests import records
-from tracker import training
 from tracker.clock import Process, host, to_text
-from tracker.database import Database, open_database
 from tracker.fingerprint import identify
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import Database, open_database
 from tracker.spec import identity, public, settings
 from tracker.statistics import macro_f1, wilson
 

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tracker import clock, training
-from tracker.database import open_database
+from tracker import clock
 from tracker.paths import find_workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 COMMAND = (sys.executable, "-m", "tests.training_worker")
 STEPS = 1000

@@ -23,10 +23,10 @@ from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
 from tests.workspaces import call, environment, rows, write_config, write_lines
 from tests.workspaces import config as generation_config
-from tracker import training
 from tracker.clock import this_process
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 ORIGINAL = "Data/original/Copa"
 N_TRAIN, N_DEV = 24, 8

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoints import open_sheet
+from pipeline.annotating.checkpoints import open_sheet
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME, SKIPPED, State, load
 from tests.workspaces import Done, call, config, new_root, rows, served, write_config, write_recording
-from tracker import listings
-from tracker.catalogue import reading
-from tracker.decisions import Answer
+from tracker.listings import listings
 from tracker.paths import Workspace, find_workspace
+from tracker.record.catalogue import reading
+from tracker.record.decisions import Answer
 
 N_RECORDS = 24
 REVIEW_SIZE = 4

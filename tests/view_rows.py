@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
-from tracker.content import synthetic_data
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record.content import synthetic_data
+from tracker.record.database import open_database
 from tracker.schema import METADATA
 
 COMPLETED = "2026-11-20T21:46:52.123456Z"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.execution import register
+from pipeline.generation.execution import register
 from pipeline.importing.experiments import file_row, of_files, samples_of, unknown_columns
 from pipeline.importing.files import DATA_BYTES, SPLITS, Kept, open_file
 from pipeline.importing.originals import splits_alone
@@ -17,13 +17,14 @@ from pipeline.importing.records import Matched, match, read_records
 from pipeline.importing.report import Report
 from pipeline.importing.run import batch_for
 from pipeline.importing.tree import EXPERIMENT, RECORDS, printable
-from pipeline.records import Source, read_source
+from pipeline.sources.records import Source, read_source
 from pipeline.specs import DatasetSpec
-from tracker import clock, view
-from tracker.catalogue import reading
+from tracker import clock
 from tracker.errors import ConfigError, DataError, Problem
-from tracker.imported import TAKEN
 from tracker.paths import Workspace, name_problem
+from tracker.record.catalogue import reading
+from tracker.record.imported import TAKEN
+from tracker.views import view
 
 _SPLIT = re.compile(r"(train|validation|test)=(.+)", re.DOTALL)
 _SHOWN = 20
@@ -77,8 +78,8 @@ def import_dataset(
     columns["settings"] = json.dumps({f"generation.{name}": value for name, value in known.items()})
     columns["config"] = json.dumps({"generation": known} if known else {})
     columns |= {} if matched is None else {"field_to_rephrase": matched.field}
-    from tracker import imports
-    from tracker.database import open_database
+    from tracker.record import imports
+    from tracker.record.database import open_database
 
     with open_database(workspace) as database:
         run_id = imports.begin(database, "dataset", ", ".join(printable(each) for each in given), command)

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.generation.plan import Plan
 from pipeline.importing.files import DATA_BYTES, SETTINGS, Directory, Kept, open_file
 from pipeline.importing.keys import lines_with_keys
 from pipeline.importing.originals import Originals, splits_alone
 from pipeline.importing.records import Matched, Records, match, read_records
 from pipeline.importing.settings import OldSettings
 from pipeline.importing.tree import Found
-from pipeline.plan import Plan
-from pipeline.records import Source
+from pipeline.sources.records import Source
 from pipeline.specs import GenerationSpec, ValidationSpec, recorded_config, recorded_settings
 from tracker import clock
 from tracker.fingerprint import Identity, Json, identify

@@ -12,9 +12,9 @@ from pathlib import Path
 from pipeline.importing.keys import lines_with_keys
 from pipeline.importing.report import Report
 from pipeline.importing.tree import RECORDS, OldTree, entries, printable
-from tracker.content import CONFIG, FINGERPRINT, METADATA
 from tracker.fingerprint import bytes_digest
-from tracker.view_plan import TEMPORARY
+from tracker.record.content import CONFIG, FINGERPRINT, METADATA
+from tracker.views.view_plan import TEMPORARY
 
 DATA_BYTES = 1 << 30
 EXTRA_BYTES = 4_000_000

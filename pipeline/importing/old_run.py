@@ -17,12 +17,12 @@ from pipeline.importing.report import DataFound, Resolve
 from pipeline.importing.run_files import CONFIG, Wrong, plain_bytes, read_config, read_contents, without_secrets
 from pipeline.importing.run_names import Named, moment, named, rate
 from tracker import clock
-from tracker.compare import dotted
 from tracker.fingerprint import Json, bytes_digest, identify
-from tracker.imported_runs import ImportedRun
+from tracker.listings.compare import dotted
 from tracker.paths import Workspace
+from tracker.record.imported_runs import ImportedRun
+from tracker.record.training import COMPLETE, FAILED, INTERRUPTED
 from tracker.statistics import wilson
-from tracker.training import COMPLETE, FAILED, INTERRUPTED
 
 UNKNOWN = "unknown"
 _NOT_SHAPING = {

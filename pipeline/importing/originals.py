@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.generation.plan import Plan, make_plan
 from pipeline.importing.files import Kept
 from pipeline.importing.records import read_records
 from pipeline.importing.settings import OldSettings
 from pipeline.importing.tree import RECORDS, Found, OldTree, is_directory
-from pipeline.plan import Plan, make_plan
-from pipeline.records import Source, Split, read_source
+from pipeline.sources.records import Source, Split, read_source
 from pipeline.specs import DatasetSpec, ExperimentSpec, GenerationConfig, resolve
 from tracker.configs import Document, validate
 from tracker.errors import ConfigError, DataError

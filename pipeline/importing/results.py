@@ -11,12 +11,12 @@ from pathlib import Path
 from pipeline.importing.old_run import Evaluations, Unusable, read_run
 from pipeline.importing.report import Report, Resolve
 from pipeline.importing.run_files import CONFIG
-from tracker import imported_runs
-from tracker.catalogue import Reader, reading, sqlite_version
-from tracker.database import Database
-from tracker.imported_runs import ImportedRun, Known
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace
+from tracker.record import imported_runs
+from tracker.record.catalogue import Reader, reading, sqlite_version
+from tracker.record.database import Database
+from tracker.record.imported_runs import ImportedRun, Known
 
 RUN = "training run"
 _STAMP = re.compile(r"\d{8}_?\d{6}(?:_\d+)?")

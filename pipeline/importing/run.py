@@ -10,7 +10,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.execution import register
+from pipeline.generation.execution import register
+from pipeline.generation.job import has_record
 from pipeline.importing.experiments import Prepared, prepare
 from pipeline.importing.files import Kept, read_directory
 from pipeline.importing.keys import lines_with_keys
@@ -19,18 +20,29 @@ from pipeline.importing.report import DataFound, Report
 from pipeline.importing.resolve import DataPaths
 from pipeline.importing.settings import OldSettings, moment, read
 from pipeline.importing.tree import BATCH_LINK, EXPERIMENT, Found, OldTree, scan
-from pipeline.job import has_record
-from tracker import legacy, view
-from tracker.catalogue import Reader, Row, reading, sqlite_version
-from tracker.content import FINGERPRINT
 from tracker.errors import Corrupt
-from tracker.imported import COPIED, DIFFERENT, EDITED, KNOWN, MOVED, TAKEN, UNFINISHED, Put, is_again, outcome_of
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, name_problem
+from tracker.record import legacy
+from tracker.record.catalogue import Reader, Row, reading, sqlite_version
+from tracker.record.content import FINGERPRINT
+from tracker.record.imported import (
+    COPIED,
+    DIFFERENT,
+    EDITED,
+    KNOWN,
+    MOVED,
+    TAKEN,
+    UNFINISHED,
+    Put,
+    is_again,
+    outcome_of,
+)
+from tracker.views import view
 
 if TYPE_CHECKING:
-    from tracker.database import Database
-    from tracker.imports import WantedBatch
+    from tracker.record.database import Database
+    from tracker.record.imports import WantedBatch
 
 LITERAL_KEY, OLD_FINGERPRINT, SETTINGS = "literal key", "fingerprint", "settings"
 _RECORDED = """
@@ -111,7 +123,7 @@ class TreeImport:
         directory = None if self.copy else self._place(prepared.found)
         if self.database is None:
             return self._foreseen(prepared, old, directory)
-        from tracker.imports import WantedImport, put
+        from tracker.record.imports import WantedImport, put
 
         assert self.import_run_id is not None
         wanted = WantedImport(
@@ -228,7 +240,7 @@ class TreeImport:
 
     def _batches(self, prepared: Prepared, settings: OldSettings) -> list[WantedBatch]:
         """The batches of an experiment, the one that first made it before the others."""
-        from tracker.imports import WantedBatch
+        from tracker.record.imports import WantedBatch
 
         named = prepared.found.batches
         original = settings.batch if settings.batch and name_problem(settings.batch) is None else None
@@ -264,8 +276,8 @@ def import_tree(
     if dry_run:
         _foresee(TreeImport(workspace, tree, report, copy), progress)
         return report
-    from tracker import imports
-    from tracker.database import open_database
+    from tracker.record import imports
+    from tracker.record.database import open_database
 
     with open_database(workspace) as database:
         run_id = imports.begin(database, "tree", str(tree.top), command)

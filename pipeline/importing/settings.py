@@ -16,9 +16,9 @@ from pipeline.importing.keys import without_keys
 from pipeline.importing.tree import Found
 from tracker import clock, configs
 from tracker.configs import Document
-from tracker.content import CONFIG, FINGERPRINT, METADATA
 from tracker.errors import ConfigError
 from tracker.fingerprint import Json
+from tracker.record.content import CONFIG, FINGERPRINT, METADATA
 
 _SECTIONS = ("experiment", "dataset", "generation", "validation")
 _INSIDE = (

@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.importing.report import Report
-from tracker.content import CONFIG, FINGERPRINT, METADATA
 from tracker.errors import DataError, Problem
 from tracker.paths import SHARED, name_problem
+from tracker.record.content import CONFIG, FINGERPRINT, METADATA
 
 EXPERIMENT, BATCH_LINK, BATCH_DIRECTORY, TREE = "experiment", "batch link", "batch directory", "tree"
 _SYNTHETIC, _RESULTS = ("Data_v2", "synthetic"), "Results_v2"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.job import has_record
+from pipeline.generation.job import has_record
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Job, Options, prepare, prepare_settings
 from tracker.errors import ConfigError, Error, PartialResult, Problem
@@ -73,7 +73,7 @@ class DataGenerationPipeline:
         return prepare_settings(self.workspace, self.config, self.options)
 
     def _log(self) -> None:
-        from tracker.mlflow_log import drain
+        from tracker.mlflow_runs.mlflow_log import drain
 
         if not has_record(self.workspace):
             return

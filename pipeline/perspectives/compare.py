@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from tracker.agent_listings import response
-from tracker.catalogue import Row
-from tracker.compare import Comparison
-from tracker.compare import compare as compare_settings
 from tracker.fingerprint import Json
+from tracker.listings.agent_listings import response
+from tracker.listings.compare import Comparison
+from tracker.listings.compare import compare as compare_settings
+from tracker.record.catalogue import Row
 from tracker.statistics import holm, sign_flip
 
 FIGURES = (

@@ -10,24 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from pipeline.asking import Display, taken_over
-from pipeline.execution import POLL_S, check_models, ended_as, held_words, register, versions
-from pipeline.job import has_record
+from pipeline.engine.asking import Display, taken_over
+from pipeline.generation.execution import POLL_S, check_models, ended_as, held_words, register, versions
+from pipeline.generation.job import has_record
 from pipeline.perspectives.job import IN_MEMORY, Job, existing
 from pipeline.perspectives.plan import Plan
 from pipeline.perspectives.preview import Estimate, estimate
 from pipeline.perspectives.run import Run, figures
 from pipeline.perspectives.specs import recorded_config, recorded_settings
-from tracker import agent_listings, agent_view, agents, clock, store
-from tracker.agents import Claimed, Wanted
-from tracker.catalogue import Reader, Row, reading
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import Database, open_database
 from tracker.errors import BudgetReached, Conflict, Error
-from tracker.lease import Busy
+from tracker.listings import agent_listings
 from tracker.paths import Workspace
-from tracker.store import Totals
-from tracker.view_plan import Changes
+from tracker.record import agents, store
+from tracker.record.agents import Claimed, Wanted
+from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.database import Database, open_database
+from tracker.record.lease import Busy
+from tracker.record.store import Totals
+from tracker.views import agent_view
+from tracker.views.view_plan import Changes
 
 Tell = Callable[[str], None]
 Found = TypeVar("Found")

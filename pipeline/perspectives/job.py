@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from pipeline.job import next_draw, usable_path
+from pipeline.generation.job import next_draw, usable_path
 from pipeline.perspectives.inputs import Input, Inputs, read_inputs, refused, sampled, source_of, without_reference
 from pipeline.perspectives.plan import Plan
 from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved, validated
 from pipeline.specs import deprecations
 from tracker import configs
-from tracker.catalogue import Reader, Row
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.paths import Workspace
+from tracker.record.catalogue import Reader, Row
 
 IN_MEMORY = "the config"
 TEST_INPUTS, TEST_PERSPECTIVES = 10, 4

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from pipeline.chat import ChatRequest
+from pipeline.chats.chat import ChatRequest
+from pipeline.generation.plan import chat_request
 from pipeline.perspectives.inputs import Input
 from pipeline.perspectives.specs import REFERENCE, PerspectivesConfig, identity_parts
-from pipeline.plan import chat_request
-from pipeline.records import Source
+from pipeline.sources.records import Source
 from pipeline.specs import ModelSpec
-from tracker.catalogue import Row
 from tracker.fingerprint import Identity, content_key, identify
+from tracker.record.catalogue import Row
 
 NOTES = "Your notes:"
 """What stands between an input and the notes that an agent took on it."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from pipeline.chat import ChatRequest
-from pipeline.job import has_record
+from pipeline.chats.chat import ChatRequest
+from pipeline.chats.tokens import Tokenizer, prompt_tokens, tokenizer_for
+from pipeline.engine.prices import price_of
+from pipeline.generation.job import has_record
 from pipeline.perspectives.job import Job, existing
 from pipeline.perspectives.plan import Agent, Plan, shown
-from pipeline.prices import price_of
-from pipeline.tokens import Tokenizer, prompt_tokens, tokenizer_for
-from tracker import ledger
-from tracker.catalogue import Reader, Row, reading
 from tracker.paths import Workspace
+from tracker.record import ledger
+from tracker.record.catalogue import Reader, Row, reading
 
 _SAMPLE = 100
 _NOTES_SHARE = 0.5

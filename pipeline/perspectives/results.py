@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tracker.catalogue import Row
+from tracker.record.catalogue import Row
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF

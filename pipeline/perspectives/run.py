@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipeline.asking import Asking, Display, Progress
-from pipeline.engine import Engine, Failed
+from pipeline.engine.asking import Asking, Display, Progress
+from pipeline.engine.engine import Engine, Failed
 from pipeline.perspectives.job import Job
 from pipeline.perspectives.plan import Agent
 from pipeline.perspectives.results import results
-from tracker import agents, clock
-from tracker.agent_file import answers_digest
-from tracker.agents import AGENTS, Claimed
-from tracker.catalogue import Reader, Row, reading
-from tracker.database import Database
-from tracker.ledger import Account
+from tracker import clock
 from tracker.paths import Workspace
+from tracker.record import agents
+from tracker.record.agent_file import answers_digest
+from tracker.record.agents import AGENTS, Claimed
+from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.database import Database
+from tracker.record.ledger import Account
 
 _PERSPECTIVES = "SELECT * FROM agent_perspective WHERE agent_dataset_id = :id ORDER BY position"
 _ANSWERS = "SELECT * FROM agent_response_overview WHERE agent_dataset_id = :id ORDER BY position, perspective"

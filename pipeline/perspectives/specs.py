@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from pipeline.chat_offline import OFFLINE_MODEL
+from pipeline.chats.chat_offline import OFFLINE_MODEL
 from pipeline.specs import AskedSpec, DirectoryName, Label, ModelSpec, Provider, resolve_model
 from tracker import configs
 from tracker.configs import Document

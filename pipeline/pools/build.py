@@ -9,19 +9,20 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
-from pipeline.execution import versions
-from pipeline.job import has_record
+from pipeline.generation.execution import versions
+from pipeline.generation.job import has_record
 from pipeline.pools import stream
 from pipeline.pools.preprocess import entry
 from pipeline.pools.specs import DEFAULT_PERCENTILES, BenchmarksConfig, PoolConfig, easy_share
 from pipeline.pools.stream import EASY, HARD, Shortfall, Thresholds
-from tracker import clock, pools, store
-from tracker.catalogue import Reader, Row, reading
-from tracker.database import open_database
+from tracker import clock
 from tracker.errors import ConfigError, Problem, WrongStep
 from tracker.fingerprint import Identity, Json, bytes_digest, identify
 from tracker.paths import Workspace
-from tracker.pool_files import pool_file, statistics
+from tracker.record import pools, store
+from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.database import open_database
+from tracker.record.pool_files import pool_file, statistics
 from tracker.spec import public, settings
 
 DRAWING = 1

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
-from pipeline.records import is_file
+from pipeline.sources.records import is_file
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem, UnknownReference
 from tracker.fingerprint import Json
 from tracker.paths import Workspace, name_problem
-from tracker.pool_view import RESERVED
+from tracker.views.pool_view import RESERVED
 
 DIRECTORY, BENCHMARKS = "pools", "data_config.yaml"
 EVERY = "*"

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.job import has_record
+from pipeline.generation.job import has_record
 from pipeline.pools.difficulty import SCORERS, Difficulty, Scorer, scaled
 from pipeline.pools.sources import Full, read_full
 from pipeline.pools.specs import HUB, BenchmarksConfig, BenchmarkSpec
-from tracker import pools, store
-from tracker.catalogue import Row, reading
-from tracker.database import Database, open_database
 from tracker.errors import ConfigError, DataError, Error, Problem, UnknownReference
 from tracker.fingerprint import Identity, Json, canonical_json, content_key, identify
 from tracker.paths import Workspace
+from tracker.record import pools, store
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import Database, open_database
 from tracker.spec import public
 
 SCORING = 1

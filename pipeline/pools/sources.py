@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipeline import hub
 from pipeline.pools.difficulty import Record
 from pipeline.pools.specs import HUB, LOCAL, BenchmarkSpec
-from pipeline.records import is_file, read_json, read_lines
+from pipeline.sources import hub
+from pipeline.sources.records import is_file, read_json, read_lines
 from tracker.errors import DataError, Problem
-from tracker.pool_files import source_digest
+from tracker.record.pool_files import source_digest
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _SPLIT = "test"

@@ -9,23 +9,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipeline.asking import Asking, Display, Progress, taken_over
-from pipeline.connect import api_key
-from pipeline.engine import Engine, Failed
-from pipeline.execution import ended_as, when_free
+from pipeline.engine.asking import Asking, Display, Progress, taken_over
+from pipeline.engine.connect import api_key
+from pipeline.engine.engine import Engine, Failed
+from pipeline.generation.execution import ended_as, when_free
 from pipeline.pools import grading
 from pipeline.pools import run_code as sandboxed
 from pipeline.pools.code_answer import programs
 from pipeline.pools.validation_plan import Plan, Sampled, columns, planned
 from pipeline.specs import ModelSpec
-from tracker import clock, pool_validations, validation_results
-from tracker.catalogue import Reader, Row, reading
-from tracker.database import Database, open_database
+from tracker import clock
 from tracker.errors import BudgetReached, Error
-from tracker.ledger import Account
+from tracker.mlflow_runs import validation_results
+from tracker.mlflow_runs.validation_results import Results
 from tracker.paths import Workspace
-from tracker.pool_validations import VALIDATIONS, Claimed
-from tracker.validation_results import Results
+from tracker.record import pool_validations
+from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.database import Database, open_database
+from tracker.record.ledger import Account
+from tracker.record.pool_validations import VALIDATIONS, Claimed
 
 Tell = Callable[[str], None]
 

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.chat import ChatRequest
-from pipeline.execution import versions
-from pipeline.plan import chat_request
+from pipeline.chats.chat import ChatRequest
+from pipeline.engine.prices import price_of
+from pipeline.generation.execution import versions
+from pipeline.generation.plan import chat_request
 from pipeline.pools import grading
 from pipeline.pools.run_code import check_system
 from pipeline.pools.stream import BINS
-from pipeline.prices import price_of
 from pipeline.specs import ModelSpec
-from tracker import store
-from tracker.catalogue import Row, reading
 from tracker.errors import ConfigError, DataError, Problem
 from tracker.fingerprint import Identity, Json, content_key, identify
 from tracker.paths import Workspace
+from tracker.record import store
+from tracker.record.catalogue import Row, reading
 from tracker.spec import identity, settings
 
 GRADING = 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.chats.tokens import prompt_tokens, tokenizer_for
+from pipeline.engine.prices import price_of
 from pipeline.pools import grading
 from pipeline.pools.validation_plan import Plan
-from pipeline.prices import price_of
-from pipeline.tokens import prompt_tokens, tokenizer_for
-from tracker import ledger
-from tracker.catalogue import reading
 from tracker.paths import Workspace
+from tracker.record import ledger
+from tracker.record.catalogue import reading
 
 _DONE = "SELECT uuid FROM pool_validation WHERE fingerprint = :fingerprint AND status = 'complete'"
 

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.records import read_lines
+from pipeline.sources.records import read_lines
 from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import Record, Task, check
-from tracker import imported, references, view
-from tracker.catalogue import Reader, Row
 from tracker.errors import ConfigError, Corrupt, DataError, Problem, UnknownReference, WrongStep
 from tracker.fingerprint import bytes_digest
 from tracker.paths import SHARED, Workspace
+from tracker.record import imported, references
+from tracker.record.catalogue import Reader, Row
+from tracker.views import view
 
 TRAIN, VALIDATION = "train", "validation"
 ORIGINAL = "original"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.training import scratch
 from pipeline.training.plan import Plan
-from tracker.catalogue import Reader
+from tracker.record.catalogue import Reader
 
 _LETTERS_PER_TOKEN = 4
 _TIME = """

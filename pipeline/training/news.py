@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tracker.catalogue import Row
 from tracker.errors import reason
-from tracker.sweeps import point
+from tracker.record.catalogue import Row
+from tracker.record.sweeps import point
 
 
 def news(before: Sequence[Row] | None, now: Sequence[Row]) -> Iterator[str]:

@@ -17,11 +17,11 @@ from pipeline.training.models import ModelInfo, describe
 from pipeline.training.specs import UNCATEGORIZED, TrainingConfig, effective, grid, without_effect
 from pipeline.training.tasks import TASKS, Task
 from tracker import configs
-from tracker.catalogue import Reader, Row, reading
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem, UnknownReference
 from tracker.fingerprint import Identity, Json, content_key, identify
 from tracker.paths import Workspace
+from tracker.record.catalogue import Reader, Row, reading
 from tracker.spec import identity, public, settings
 
 TRAINING = 1

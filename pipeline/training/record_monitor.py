@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from tracker import clock, training
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import Database
 from tracker.errors import Error, StorageError
-from tracker.training import Measured
+from tracker.record import training
+from tracker.record.database import Database
+from tracker.record.training import Measured
 
 if TYPE_CHECKING:
     from pipeline.training.evaluate import Evaluation

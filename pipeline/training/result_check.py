@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.training.places import CONFIG, METRICS, PREDICTIONS
 from tracker import configs
-from tracker.catalogue import Row
 from tracker.errors import ConfigError
+from tracker.record.catalogue import Row
 
 _REQUIRED = ("fingerprint", "attempt", "n_eval", "n_correct", "accuracy")
 _NAMED = ("model", "task", "method")

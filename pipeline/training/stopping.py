@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pipeline.training.workers import Worker
-from tracker import clock, sweeps, training
-from tracker.catalogue import Row, reading
-from tracker.database import open_database
+from tracker import clock
 from tracker.paths import Workspace
-from tracker.sweeps import RESUMABLE, Found
+from tracker.record import sweeps, training
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import open_database
+from tracker.record.sweeps import RESUMABLE, Found
 
 
 def request(workspace: Workspace, found: Found, *, now: bool = False) -> list[Row]:

@@ -21,12 +21,13 @@ from pipeline.training import workers
 from pipeline.training.interrupts import Interrupts
 from pipeline.training.news import news
 from pipeline.training.sweep import Progress, work
-from tracker import clock, sweeps, training
-from tracker.catalogue import Row, reading
-from tracker.database import open_database
+from tracker import clock
 from tracker.errors import Conflict, Error, StorageError
-from tracker.mlflow_log import drain
+from tracker.mlflow_runs.mlflow_log import drain
 from tracker.paths import Workspace, find_workspace
+from tracker.record import sweeps, training
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import open_database
 
 COMMAND = (sys.executable, "-m", "pipeline.training.supervisor")
 _TAKEN = "taken"

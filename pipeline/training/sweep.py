@@ -10,13 +10,14 @@ from pipeline.training import workers
 from pipeline.training.interrupts import Interrupts
 from pipeline.training.threads import threads_of, usable_cores
 from pipeline.training.workers import Worker, device_name
-from tracker import clock, sweeps, training
-from tracker.catalogue import Reader, Row, reading
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import Database, open_database
 from tracker.errors import Conflict, Interrupted, StorageError, TrainingFailed
 from tracker.paths import Workspace
-from tracker.sweeps import RESUMABLE
+from tracker.record import sweeps, training
+from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.database import Database, open_database
+from tracker.record.sweeps import RESUMABLE
 
 HEARTBEAT_S = 15.0
 PATIENCE_S = 600.0
@@ -26,7 +27,7 @@ _TICK_S = 0.2
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sweep is: its runs as ``tracker.sweeps.runs`` has them, and how often it was asked to end."""
+    """How far a sweep is: its runs as ``tracker.record.sweeps.runs`` has them, and how often it was asked to end."""
 
     runs: Sequence[Row]
     n_interrupts: int = 0

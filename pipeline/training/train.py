@@ -8,11 +8,12 @@ from typing import Any
 
 from pipeline.training import places
 from pipeline.training.plan import Plan, Point, recorded_settings
-from tracker import clock, training
-from tracker.catalogue import reading
-from tracker.database import Database
+from tracker import clock
 from tracker.errors import Conflict
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.catalogue import reading
+from tracker.record.database import Database
 from tracker.spec import public
 
 _RUNS = """

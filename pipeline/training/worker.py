@@ -34,9 +34,7 @@ from pipeline.training.setup import Outcome, Setup, Stopped
 from pipeline.training.specs import DataSpec, TrainingConfig
 from pipeline.training.tasks import TASKS, Question
 from pipeline.training.tree import default_token_budget, layout_for
-from tracker import clock, statistics, training
-from tracker.catalogue import reading
-from tracker.database import Database, open_database
+from tracker import clock, statistics
 from tracker.errors import (
     Conflict,
     Corrupt,
@@ -50,6 +48,9 @@ from tracker.errors import (
 )
 from tracker.fingerprint import content_key
 from tracker.paths import Workspace, find_workspace
+from tracker.record import training
+from tracker.record.catalogue import reading
+from tracker.record.database import Database, open_database
 
 STOPPED_CODE = 130
 _ERROR_LINES = 20

@@ -15,10 +15,10 @@ from typing import Any
 from pipeline.training import places
 from pipeline.training.devices import CPU
 from tracker import clock
-from tracker.catalogue import Row
 from tracker.clock import Process
 from tracker.errors import StorageError
 from tracker.paths import Workspace
+from tracker.record.catalogue import Row
 
 WORDLESS = "Its process ended without a word."
 COMMAND = (sys.executable, "-m", "pipeline.training.worker")

@@ -13,8 +13,8 @@ from tests.pool_rows import populate
 from tests.records import temperature_study
 from tests.training_rows import Study, training_study
 from tests.two_stage import OFFLINE, drafted
-from tracker.database import open_database
 from tracker.paths import Workspace
+from tracker.record.database import open_database
 
 HEAVY = (
     "torch", "transformers", "mlflow", "datasets", "sqlalchemy", "sqlmodel", "pydantic", "pandas", "alembic", "openai",

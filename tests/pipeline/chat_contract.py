@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from pipeline.chat import Answer, Chat, ChatError, ChatRequest, Failure, Message
+from pipeline.chats.chat import Answer, Chat, ChatError, ChatRequest, Failure, Message
 from tests.llm_server import body_key, running_server
 from tracker.errors import MissingKey, ProviderError
 from tracker.fingerprint import Json

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from pipeline.chat import Answer, Chat, ChatError, ChatRequest, Failure, Message
-from pipeline.engine import Ledger, Paid, Reply
+from pipeline.chats.chat import Answer, Chat, ChatError, ChatRequest, Failure, Message
+from pipeline.engine.engine import Ledger, Paid, Reply
 
 Result = TypeVar("Result")
 Outcome = Answer | ChatError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipeline.records import read_source
+from pipeline.sources.records import read_source
 from pipeline.specs import (
     DatasetSpec,
     GenerationConfig,

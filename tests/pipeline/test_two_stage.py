@@ -29,11 +29,11 @@ from pipeline.two_stage import (
     ranges_of,
 )
 from tests.records import add_batch, add_experiment, add_source
-from tracker import listings
-from tracker.catalogue import Row, reading
-from tracker.database import open_database
 from tracker.errors import WrongStep
+from tracker.listings import listings
 from tracker.paths import Workspace
+from tracker.record.catalogue import Row, reading
+from tracker.record.database import open_database
 
 RANGES = Ranges(range(2), range(2, 4), range(5, 8))
 N_RECORDS = 10

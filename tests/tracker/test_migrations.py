@@ -13,12 +13,12 @@ from sqlalchemy import Boolean, Column, Connection, Float, Integer, LargeBinary,
 
 from tests import agent_rows
 from tests.databases import KINDS, empty_workspace, rows
-from tracker.database import Database, migrate, open_database
 from tracker.migrations import SCHEMA_VERSION
 from tracker.migrations.versions.v0004_agents import VIEWS
 from tracker.migrations.versions.v0006_upkeep import NULLABLE
 from tracker.migrations.versions.v0007_queries import VIEWS as QUERIES
 from tracker.paths import Workspace
+from tracker.record.database import Database, migrate, open_database
 
 BEFORE = 3
 N_ROWS = 3

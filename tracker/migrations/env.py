@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that ``tracker.database`` hands over."""
+"""Runs migrations on the connection that ``tracker.record.database`` hands over."""
 
 from alembic import context
 from sqlmodel import SQLModel

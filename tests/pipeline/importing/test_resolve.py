@@ -13,10 +13,10 @@ from pipeline.training.data import resolve
 from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import TASKS
 from tests.old_trees import ORIGINALS, jsonl, rephrased, write_tree
-from tracker.catalogue import reading
 from tracker.errors import Corrupt
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
+from tracker.record.catalogue import reading
 
 NAME = "temp05_topp10_gpt4o"
 TRAIN = bytes_digest([jsonl(rephrased()).encode()])

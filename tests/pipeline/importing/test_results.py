@@ -24,9 +24,9 @@ from tests import records
 from tests.databases import rows
 from tests.mlflow_reading import client_of, found
 from tests.workspaces import REPOSITORY, call, environment
-from tracker.database import Database, open_database
 from tracker.fingerprint import identified
 from tracker.paths import Workspace
+from tracker.record.database import Database, open_database
 from tracker.schema import table
 from tracker.statistics import wilson
 
@@ -395,7 +395,7 @@ import sys
 from pathlib import Path
 from pipeline.importing.report import Report
 from pipeline.importing.results import take_results
-from tracker.database import open_database
+from tracker.record.database import open_database
 from tracker.paths import Workspace
 workspace = Workspace(Path(sys.argv[1]), environ={})
 with open_database(workspace) as database:

@@ -11,8 +11,8 @@ import pytest
 from pipeline.importing.files import Kept
 from pipeline.importing.settings import OldSettings, moment, read
 from pipeline.importing.tree import Found
-from tracker.content import CONFIG, METADATA
-from tracker.legacy import fingerprint, parameters
+from tracker.record.content import CONFIG, METADATA
+from tracker.record.legacy import fingerprint, parameters
 
 GENERATION = {"model": "gpt-4o", "temperature": 0.7}
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.import_text import reported
+from cli.text.import_text import reported
 from pipeline.importing.report import Report
 from pipeline.importing.run import TreeImport, import_tree
 from pipeline.importing.tree import scan
@@ -25,9 +25,9 @@ from tests.old_trees import (
     write_originals,
     write_tree,
 )
-from tracker.catalogue import Row, reading
 from tracker.errors import DataError, Error
 from tracker.paths import Workspace
+from tracker.record.catalogue import Row, reading
 
 NAME = "temp05_topp10_gpt4o"
 

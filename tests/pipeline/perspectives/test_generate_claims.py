@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.asking import Progress
-from pipeline.execution import POLL_S
+from pipeline.engine.asking import Progress
+from pipeline.generation.execution import POLL_S
 from pipeline.perspectives.generate import generate
 from pipeline.perspectives.job import Options, prepare_settings
 from tests.llm_server import running_server
 from tests.perspectives import agent, files, new_root, offline, received, served, write_config, write_inputs
 from tests.workspaces import finish, rows, start
-from tracker import store
 from tracker.paths import Workspace
+from tracker.record import store
 
 COUNT = 6
 LONG = 300

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.chat import ChatRequest
+from pipeline.chats.chat import ChatRequest
 from pipeline.perspectives.job import TEST_PERSPECTIVES
 from pipeline.perspectives.plan import Agent, Plan, shown
 from tests.perspectives import PERSPECTIVES, Row, agent, document, pairs, plan

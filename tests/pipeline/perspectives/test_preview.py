@@ -26,8 +26,8 @@ from tests.perspectives import (
     write_inputs,
 )
 from tests.workspaces import call
-from tracker.catalogue import reading
 from tracker.paths import Workspace
+from tracker.record.catalogue import reading
 
 COUNT = 6
 RUN = ("perspectives", "config.json", "--no-mlflow")

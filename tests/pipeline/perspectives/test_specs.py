@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from pipeline.generation.plan import SAMPLING
 from pipeline.perspectives.specs import (
     AgentModelSpec,
     PerspectivesConfig,
@@ -19,7 +20,6 @@ from pipeline.perspectives.specs import (
     recorded_settings,
     resolved,
 )
-from pipeline.plan import SAMPLING
 from tests.perspectives import agent, config, document, new_root, offline, pairs, plan, write_config, write_inputs
 from tests.workspaces import Done, call
 from tracker.errors import ConfigError

@@ -19,10 +19,10 @@ from tests import benchmark_tasks
 from tests.benchmark_tasks import data_config, pool, preprocessed, read_tasks, write_config, write_tasks
 from tests.databases import KINDS, empty_workspace, rows
 from tests.workspaces import REPOSITORY, call, environment, finish, start
-from tracker import pool_view
-from tracker.catalogue import reading
 from tracker.errors import WrongStep
 from tracker.paths import Workspace
+from tracker.record.catalogue import reading
+from tracker.views import pool_view
 
 
 @pytest.fixture(scope="module")

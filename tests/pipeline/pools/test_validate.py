@@ -26,11 +26,11 @@ from tests.llm_server import Server, running_server
 from tests.pipeline.pools.confinement import needs_confinement
 from tests.workspaces import write_lines
 from tracker import configs
-from tracker.catalogue import Row
 from tracker.configs import Document
 from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError
+from tracker.mlflow_runs.validation_results import Accuracy
 from tracker.paths import Workspace
-from tracker.validation_results import Accuracy
+from tracker.record.catalogue import Row
 
 REPOSITORY = Path(__file__).parents[3]
 SAMPLES = 4

@@ -21,11 +21,11 @@ from pipeline.training.tasks import TASKS
 from tests.old_trees import ORIGINALS, jsonl, write_tree
 from tests.view_rows import COPIED, LINES, Made, execute, workspace
 from tests.workspaces import call, records, write_lines
-from tracker import view
-from tracker.catalogue import Reader, reading
 from tracker.errors import ConfigError, Corrupt, DataError, Error, UnknownReference, WrongStep
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
+from tracker.record.catalogue import Reader, reading
+from tracker.views import view
 
 COPA = TASKS["Copa"]
 NAME = "temp07_topp10_gpt4o"

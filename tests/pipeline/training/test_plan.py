@@ -23,11 +23,11 @@ from pipeline.training.tasks import Question
 from pipeline.training.train import register
 from tests.workspaces import call, config, write_config, write_lines, write_records
 from tests.workspaces import records as copa
-from tracker import training
 from tracker.clock import this_process
-from tracker.database import open_database
 from tracker.errors import ConfigError, DataError, UnknownReference
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 from tracker.spec import marks, settings
 
 QUESTIONS = Material(

@@ -18,10 +18,11 @@ from pipeline.training.evaluate import Evaluation
 from pipeline.training.record_monitor import POINTS, RecordMonitor, patiently
 from tests.databases import rows
 from tests.training_rows import GONE, Trained, add_sweep, workspace_with_data
-from tracker import clock, training
-from tracker.database import open_database
+from tracker import clock
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 PATIENCE_S = 60
 

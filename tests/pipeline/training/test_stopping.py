@@ -11,10 +11,11 @@ import pytest
 from pipeline.training import stopping
 from tests.training_bench import Bench, bench, is_gone, until
 from tests.training_rows import GONE
-from tracker import clock, training
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import open_database
-from tracker.sweeps import Found
+from tracker.record import training
+from tracker.record.database import open_database
+from tracker.record.sweeps import Found
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.training import supervisor
 from tests.training_bench import PATIENCE_S, SUPERVISOR, Bench, bench, is_gone, until
-from tracker import clock, training
-from tracker.database import open_database
+from tracker import clock
 from tracker.errors import Conflict, Error, StorageError
+from tracker.record import training
+from tracker.record.database import open_database
 
 
 @pytest.fixture

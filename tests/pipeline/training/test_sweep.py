@@ -18,11 +18,12 @@ from pipeline.training.sweep import end_status
 from tests.training_bench import PATIENCE_S, SUPERVISOR, Bench, bench, is_gone, until
 from tests.training_rows import GONE
 from tests.workspaces import REPOSITORY
-from tracker import clock, outbox, sweeps, training
-from tracker.catalogue import reading
+from tracker import clock
 from tracker.clock import Process
-from tracker.database import open_database
 from tracker.errors import Conflict, Interrupted, TrainingFailed
+from tracker.record import outbox, sweeps, training
+from tracker.record.catalogue import reading
+from tracker.record.database import open_database
 
 
 @pytest.fixture

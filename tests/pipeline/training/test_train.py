@@ -18,11 +18,11 @@ from pipeline.training.train import register
 from tests.databases import rows
 from tests.test_storage import mounted, read_only
 from tests.workspaces import call, config, write_config, write_records
-from tracker import training
 from tracker.clock import process_of
-from tracker.database import open_database
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 MADE = "Data_v2/synthetic/_shared/Copa/temp07_topp10_rulesv1"
 TRAIN: Mapping[str, Any] = {

@@ -41,9 +41,10 @@ from tests.trainings import (
     write_data,
 )
 from tests.workspaces import rows, write_lines
-from tracker import clock, training
-from tracker.database import open_database
+from tracker import clock
 from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 METHODS = ("zo", "fo_full", "fo_lora")
 

@@ -1,0 +1,1 @@
+"""One module for each command or group: parse, one call, one render."""

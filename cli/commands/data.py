@@ -1,0 +1,114 @@
+"""`synthtrack data`: public data sets as input for perspectives."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from cli.options import as_json, workspace
+from cli.output_file import write_output
+from cli.render import counted, note, show, show_json
+from pipeline.sources.fetch import ORIGINS, SPLIT, SUFFIXES, fetch, filename
+from tracker.errors import Conflict, StorageError
+from tracker.fingerprint import bytes_digest
+from tracker.paths import Workspace, expanded
+
+
+@click.group()
+def data() -> None:
+    """Fetch public data sets as input for perspectives."""
+
+
+@data.command("fetch")
+@click.argument("name", type=click.Choice(list(ORIGINS)))
+@click.option("--sample", "size", type=click.IntRange(min=1), default=500, show_default=True, help="So many records.")
+@click.option("--seed", type=click.IntRange(min=0), default=2025, show_default=True, help="Which ones are drawn.")
+@click.option("--split", default=SPLIT, show_default=True, metavar="NAME", help="Of which split.")
+@click.option("--from", "directory", metavar="DIR", help="A copy on the disk, read instead of the hub.")
+@click.option(
+    "--output", metavar="FILE", help="FILE.json or FILE.jsonl; default: data/wmt14_de_en_500.json and the like."
+)
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@as_json
+@workspace
+def fetch_data(
+    place: Workspace,
+    *,
+    name: str,
+    size: int,
+    seed: int,
+    split: str,
+    directory: str | None,
+    output: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw a sample of a data set of the Hugging Face hub, in the order of its records.
+
+    wmt14-de-en: German sentences with their English translations. cnn-dailymail: news articles with their highlights.
+    The same seed and data give the same file. DIR holds Parquet or JSON files, or what `save_to_disk` of `datasets`
+    wrote.
+    """
+    path = expanded(output, "--output") if output is not None else place.data_dir / filename(name, size, split)
+    if path.suffix not in SUFFIXES:
+        raise click.BadParameter(f"{path.name} must end in {' or '.join(SUFFIXES)}.", param_hint="--output")
+    if directory is None:
+        note(f"Reading {ORIGINS[name].hub} ({ORIGINS[name].config}, {split}) from the hub ...")
+    found = fetch(
+        name, size=size, seed=seed, split=split, directory=None if directory is None else place.find(directory)
+    )
+    content = found.lines if path.suffix == ".jsonl" else found.content
+    written = _write(path, content, force=force)
+    digest = bytes_digest([content])
+    following = _following(place, name, path, size)
+    if as_json:
+        show_json(
+            {
+                "dataset": name,
+                "split": split,
+                "seed": seed,
+                "path": place.relative(path),
+                "written": written,
+                "n_records": len(found.pairs),
+                "n_available": found.n_available,
+                "n_left_out": found.n_left_out,
+                "sha256": digest,
+                "next_command": following,
+            }
+        )
+        return
+    if written:
+        show(f"✅ {counted(size, 'record')} of {found.n_available:,} written: {place.relative(path)}")
+    else:
+        show(f"⚡ There already, with the same {counted(size, 'record')}: {place.relative(path)}")
+    if found.n_left_out:
+        show(f"   {counted(found.n_left_out, 'record')} without text left out")
+    show(f"   SHA-256: {digest}")
+    show(f"💾 Next: {following}")
+
+
+def _write(path: Path, content: bytes, *, force: bool) -> bool:
+    """Whether ``content`` was not in ``path`` yet."""
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        write_output(path, content, force=force)
+    except Conflict as error:
+        raise Conflict(f"{path} is there already, with other content.", hint=error.hint) from error
+    return True
+
+
+def _following(place: Workspace, name: str, path: Path, size: int) -> str:
+    """The ready config with these inputs or, where it is not there, what makes it."""
+    config = place.configs_dir / "perspectives" / ORIGINS[name].perspectives
+    if not config.is_file():
+        return "synthtrack init"
+    settings = {"input_data_path": place.relative(path), "sample_size": size}
+    overrides = [word for key, value in settings.items() for word in ("--set", f"data_config.{key}={value}")]
+    return shlex.join(["synthtrack", "perspectives", place.relative(config), *overrides])

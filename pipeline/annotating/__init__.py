@@ -1,0 +1,1 @@
+"""People's decisions at the checkpoints."""

@@ -1,0 +1,1 @@
+"""Asking many requests at once: ledger first, then the gate, then the chat, every answer kept."""

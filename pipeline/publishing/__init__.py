@@ -1,0 +1,1 @@
+"""Finished data copied or linked to where other programs look for it."""

@@ -1,0 +1,1 @@
+"""Original data sets: files, the hub, and what the record holds."""

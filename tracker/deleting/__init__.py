@@ -1,0 +1,1 @@
+"""What would go, what forbids it, the trash, and the way back."""

@@ -1,0 +1,1 @@
+"""What listings and comparisons show of the record."""

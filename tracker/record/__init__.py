@@ -1,0 +1,1 @@
+"""The rows: what writes them, each in one transaction, and what reads them without SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""What a batch or a purpose came to: tables and curves over results."""

@@ -1,0 +1,1 @@
+"""From anything to what it came from and what became of it; and questions in SQL."""

@@ -1,0 +1,163 @@
+"""Looks at what lies outside of the record and belongs to it: publications, imported data, the trash, processes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracker.deleting.trash_files import digest_of
+from tracker.fingerprint import bytes_digest
+from tracker.paths import Workspace
+from tracker.publishing import publications
+from tracker.publishing.publications import ARCHIVE, CHANGED, MISSING, UNREADABLE
+from tracker.publishing.published_tree import digest_behind
+from tracker.record.catalogue import Reader, Row
+from tracker.record.findings import (
+    DELETION,
+    EXPERIMENT,
+    IMPORTED,
+    LEFTOVER,
+    PUBLICATION,
+    RESTORE,
+    WHERE,
+    WORK,
+    Finding,
+)
+from tracker.record.imported import home_in_place
+from tracker.record.work import work
+from tracker.views.view_plan import TEMPORARY
+from tracker.views.view_tree import is_leftover
+
+PUBLISH, SETTLE, END_WORK, CLEAR, MOVE = "publish", "settle", "end work", "clear", "move"
+"""Fixes: publish anew what is missing, finish a deletion, end what dead processes held, remove what they left, write
+imported data that is changed, or gone, in its place into the tree of the view."""
+
+_FILES = "SELECT path, digest, n_bytes FROM imported_file WHERE shared_experiment_id = :id ORDER BY path"
+_CONTENT = "SELECT content FROM imported_file WHERE shared_experiment_id = :id AND path = :path"
+_DELETIONS = """
+    SELECT id, name, kind, archive, archive_digest, settled_at, restored_at, deleted_at FROM deletion
+    WHERE emptied_at IS NULL AND (restored_at IS NULL OR settled_at IS NULL) ORDER BY id"""
+
+
+def publication_findings(reader: Reader, workspace: Workspace) -> tuple[int, Iterator[Finding]]:
+    """How many directories were published and not replaced since, and which are not as they were published."""
+    rows = [row for row in publications.listing(reader, workspace).rows if row["replaced_by"] is None]
+    return len(rows), (each for row in rows for each in _publication(workspace, row))
+
+
+def _publication(workspace: Workspace, row: Row) -> Iterator[Finding]:
+    state = publications.state(row)
+    if state.what not in {CHANGED, MISSING, UNREADABLE}:
+        return
+    directory = Path(row["directory"])
+    again = f"`synthtrack publish {row['experiment']} --target {workspace.relative(directory.parent)}"
+    again += f" --dataset {row['dataset']}"
+    again += " --symlink" if row["mode"] == publications.SYMLINK else ""
+    only_missing = state.what == MISSING or (state.what == CHANGED and bool(state.missing) and not state.changed)
+    if row["kind"] == ARCHIVE:
+        remedy = "It is an archive, which is never replaced: put it back, or publish to another name with --archive."
+    elif state.what == UNREADABLE:
+        remedy = "Check its permissions."
+    elif only_missing:
+        remedy = f"{again}` puts it there again."
+    else:
+        remedy = f"If that was not meant: {again} --force` moves what is there aside and publishes again."
+    fix = PUBLISH if only_missing and row["kind"] != ARCHIVE else ""
+    yield Finding(PUBLICATION, str(state), workspace.relative(directory), remedy, fix, row["id"])
+
+
+def imported_findings(reader: Reader, workspace: Workspace, experiment: Row) -> Iterator[Finding]:
+    """Where the files of an imported experiment are not what their digests say, in the record or in their place.
+
+    One file's content is in memory at a time.
+    """
+    where = WHERE[EXPERIMENT].format_map(experiment)
+    for row in reader.rows(_FILES, id=experiment["id"]):
+        content = reader.rows(_CONTENT, id=experiment["id"], path=row["path"])[0]["content"]
+        try:
+            data = zlib.decompress(content)
+        except zlib.error as error:
+            yield Finding(IMPORTED, f"{row['path']}: its stored content is damaged ({error})", where, RESTORE)
+            continue
+        if bytes_digest([data]) != row["digest"] or len(data) != row["n_bytes"]:
+            what = f"{row['path']}: SHA-256 {row['digest'][:12]} is recorded, its content has another"
+            yield Finding(IMPORTED, what, where, RESTORE)
+        elif experiment["directory"] is not None:
+            yield from _in_place(workspace, experiment, row)
+
+
+def _in_place(workspace: Workspace, experiment: Row, row: Row) -> Iterator[Finding]:
+    home = home_in_place(workspace, experiment)
+    where = workspace.relative(home / row["path"])
+    reference = f"{experiment['dataset']}/{experiment['name']}"
+    kept = f"Its content is in the record: `synthtrack verify {reference} --fix` writes it into our own tree."
+    try:
+        found = digest_behind(home / row["path"])
+    except OSError as error:
+        yield Finding(IMPORTED, f"cannot be read: {error.strerror or error}", where, "Check its permissions.")
+        return
+    if found is None:
+        yield Finding(
+            IMPORTED,
+            "missing where it was imported from",
+            where,
+            f"Put it back, or import it again where it is now. {kept}",
+            MOVE,
+            experiment["id"],
+        )
+    elif found != row["digest"]:
+        remedy = f"Put the old one back. {kept}"
+        yield Finding(IMPORTED, "changed since it was imported", where, remedy, MOVE, experiment["id"])
+
+
+def deletion_findings(reader: Reader, workspace: Workspace) -> tuple[int, Iterator[Finding]]:
+    """How many things are in the trash, and what is unfinished, or missing, of them."""
+    rows = reader.rows(_DELETIONS)
+    return len(rows), (each for row in rows for each in _deletion(workspace, row))
+
+
+def _deletion(workspace: Workspace, row: Row) -> Iterator[Finding]:
+    where = f"{row['name']}, deleted {row['deleted_at'][:19].replace('T', ' ')} UTC"
+    if row["settled_at"] is None:
+        what = "its files are still to be moved, or MLflow is still to be told"
+        yield Finding(DELETION, what, where, "`synthtrack verify --fix`, or `synthtrack gc`, finishes it.", SETTLE)
+    if row["restored_at"] is not None:
+        return
+    archive = workspace.root / row["archive"]
+    try:
+        found = digest_of(archive)
+    except FileNotFoundError:
+        what = f"its archive {row['archive']} is missing"
+        yield Finding(DELETION, what, where, "Put it back from a copy: without it this cannot be restored.")
+    except OSError as error:
+        yield Finding(DELETION, f"its archive cannot be read: {error.strerror}", where, "Check its permissions.")
+    else:
+        if found != row["archive_digest"]:
+            what = f"its archive {row['archive']} was changed, or is damaged"
+            yield Finding(DELETION, what, where, "Put it back from a copy: `synthtrack restore` refuses this one.")
+
+
+def work_findings(reader: Reader) -> Iterator[Finding]:
+    """What a process is said to work on that is gone."""
+    for each in work(reader):
+        if not each.is_alive():
+            since = each.since[:19].replace("T", " ")
+            what = f"is said to be made since {since} UTC by {each.process or 'nobody'}, which is gone"
+            remedy = "The same command goes on with it; `synthtrack verify --fix` ends it."
+            yield Finding(WORK, what, f"{each.kind} {each.name}", remedy, END_WORK, each.id)
+
+
+def leftovers(workspace: Workspace) -> Iterator[Path]:
+    """What killed processes left at the top of the workspace and of its trash."""
+    for directory in (workspace.root, workspace.trash_dir):
+        for path in directory.glob(f"{TEMPORARY}*"):
+            if is_leftover(str(path)):
+                yield path
+
+
+def leftover_findings(workspace: Workspace) -> Iterator[Finding]:
+    """The same as findings."""
+    for path in leftovers(workspace):
+        remedy = "`synthtrack verify --fix` removes it."
+        yield Finding(LEFTOVER, "a killed process left it half written", workspace.relative(path), remedy, CLEAR)
