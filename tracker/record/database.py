@@ -21,7 +21,7 @@ from tracker.paths import DATABASE_URL_VARIABLE, MARKER, MARKER_NAME, Workspace,
 from tracker.record.catalogue import Reader, Row, check_version, explain, sqlite_version
 
 _PATIENCE_S = 60.0
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 class Database:
