@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +49,11 @@ def is_terminal() -> bool:
 
 def columns() -> int:
     """How wide the result may be: as the terminal, elsewhere as the rules; never below 60 columns."""
-    return max(60, shutil.get_terminal_size((len(RULE), 24)).columns) if sys.stdout.isatty() else len(RULE)
+    if not sys.stdout.isatty():
+        return len(RULE)
+    from shutil import get_terminal_size
+
+    return max(60, get_terminal_size((len(RULE), 24)).columns)
 
 
 def usd(amount: float | None) -> str:
@@ -80,6 +82,8 @@ def harmless(text: str) -> str:
 
 
 def _visible(char: str) -> str:
+    import unicodedata
+
     # Joiners make letters and emoji; the other format characters can turn a text round or hide in it.
     if char in "\n\u200c\u200d":
         return char

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,9 +58,9 @@ def host() -> str:
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  a link to no path
     except OSError:
-        return socket.gethostname()
+        return os.uname().nodename
     inside = f" in PID namespace {namespace}" if namespace != _INITIAL_NAMESPACE else ""
-    return f"{socket.gethostname()}{inside}"
+    return f"{os.uname().nodename}{inside}"
 
 
 def this_process() -> Process:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 
 class Error(Exception):
@@ -80,6 +79,8 @@ class UnknownReference(Error):
     exit_code = 4
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, hint: str | None = None) -> None:
+        from difflib import get_close_matches
+
         matches = get_close_matches(name, list(known), n=3, cutoff=0.5)
         did_you_mean = f"Did you mean {' or '.join(matches)}?" if matches else None
         lines = [line for line in (did_you_mean, hint) if line]

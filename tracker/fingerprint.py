@@ -9,7 +9,6 @@ since the digest is compared wherever a fingerprint decides.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -49,6 +48,8 @@ def identify(kind: str, identity: Mapping[str, Json]) -> Identity:
 
 def identified(kind: str, canonical: str) -> Identity:
     """The names of what has been brought into canonical form before."""
+    import hashlib
+
     data = canonical.encode()
     return Identity(
         kind=kind,
@@ -60,12 +61,16 @@ def identified(kind: str, canonical: str) -> Identity:
 
 def content_key(value: Json) -> str:
     """32 hex digits (128 bits) of the SHA-256 of ``value``'s canonical JSON, with the scheme in it."""
-    return hashlib.sha256(canonical_json([SCHEME, value]).encode()).hexdigest()[:32]
+    from hashlib import sha256
+
+    return sha256(canonical_json([SCHEME, value]).encode()).hexdigest()[:32]
 
 
 def bytes_digest(chunks: Iterable[bytes]) -> str:
     """The SHA-256 of ``chunks`` one after the other, 64 hex digits."""
-    digest = hashlib.sha256()
+    from hashlib import sha256
+
+    digest = sha256()
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()

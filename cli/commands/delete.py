@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.render import counted, harmless, note, show, show_json, usd
-from tracker.deleting import deletion
-from tracker.deleting.deletion import WORDS
 from tracker.errors import ConfigError, Interrupted, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 
 if TYPE_CHECKING:
+    from tracker.deleting.deletion import Plan
     from tracker.deleting.trash import Contents, Deleted
     from tracker.record.database import Database
 
@@ -52,7 +51,7 @@ def delete_all(
 
     Raises Conflict where something forbids one of them.
     """
-    from tracker.deleting import trash
+    from tracker.deleting import deletion, trash
 
     with reading(workspace) as reader:
         plans = [deletion.plan(reader, workspace, *subject) for subject in dict.fromkeys(find(reader))]
@@ -69,7 +68,7 @@ def delete_all(
     _show([each.contents for each in done], done, as_json=as_json)
 
 
-def _delete(workspace: Workspace, plans: Sequence[deletion.Plan], *, no_mlflow: bool) -> list[Deleted]:
+def _delete(workspace: Workspace, plans: Sequence[Plan], *, no_mlflow: bool) -> list[Deleted]:
     """Moves what is planned to the trash, one after the other, and tells MLflow at the end."""
     from cli.progress import command_line
     from tracker.deleting import trash
@@ -102,6 +101,8 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def described(contents: Contents, title: str) -> Iterator[str]:
     """What goes, in lines: rows by table, files, links, MLflow runs, and what stays in the ledger."""
+    from tracker.deleting.deletion import WORDS
+
     plan = contents.plan
     fingerprint = f" ({plan.fingerprint})" if plan.fingerprint else ""
     yield f"{title}: {WORDS[plan.kind]} {harmless(plan.name)}{fingerprint}"
@@ -144,6 +145,8 @@ def _show(contents: Sequence[Contents], done: Sequence[Deleted], *, as_json: boo
         rows = [plain(each) | (entries[at] if done else {}) for at, each in enumerate(contents)]
         show_json({"dry_run": not done, "deleted": rows})
         return
+    from tracker.deleting.deletion import WORDS
+
     for at, each in enumerate(contents):
         if not done:
             show("\n".join(described(each, "Would be deleted")))

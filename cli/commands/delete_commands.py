@@ -9,7 +9,6 @@ import click
 from cli.commands.delete import Subject, delete_all, deleting
 from cli.options import as_json, workspace
 from cli.render import counted, show, show_json
-from tracker.deleting import deletion
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 
@@ -39,6 +38,7 @@ def _batch(reader: Reader, _: Workspace, name: str) -> Subject:
     Refused while something is being made in it. `synthtrack restore BATCH` brings it back; `generate --batch BATCH`
     begins it anew.
     """
+    from tracker.deleting import deletion
     from tracker.record import references
 
     return deletion.BATCH, references.batch(reader, name)["id"]
@@ -50,6 +50,7 @@ def _experiment(reader: Reader, place: Workspace, ref: str) -> Subject:
     Refused while a batch, a publication, a training run or another experiment points to it. What was asked and answered
     stays in the ledger: made again, it costs nothing.
     """
+    from tracker.deleting import deletion
     from tracker.record import references
 
     return deletion.EXPERIMENT, references.find(reader, place, ref).id
@@ -60,6 +61,7 @@ def _result(reader: Reader, place: Workspace, ref: str) -> Subject:
 
     Refused while one is being trained. The directory of an imported result stays where it was found.
     """
+    from tracker.deleting import deletion
     from tracker.record import sweeps
 
     found = sweeps.find(reader, place, ref, shown_by="result list --detail")
@@ -68,6 +70,7 @@ def _result(reader: Reader, place: Workspace, ref: str) -> Subject:
 
 def _agents(reader: Reader, place: Workspace, ref: str) -> Subject:
     """Move agent data sets to the trash: responses, runs and the file. The ledger keeps what was answered."""
+    from tracker.deleting import deletion
     from tracker.listings import agent_references
 
     return deletion.AGENTS, agent_references.find(reader, place, ref)
@@ -75,6 +78,7 @@ def _agents(reader: Reader, place: Workspace, ref: str) -> Subject:
 
 def _pool(reader: Reader, place: Workspace, ref: str) -> Subject:
     """Move task pools to the trash, each with its directory and the validations of it. Benchmarks stay."""
+    from tracker.deleting import deletion
     from tracker.listings import pool_listings
 
     return deletion.POOL, pool_listings.find(reader, place, ref)

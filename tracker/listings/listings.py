@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from tracker.paths import SHARED, Workspace
 from tracker.record import references
 from tracker.record.catalogue import Reader, Row
-from tracker.record.imported import splits
 
 _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.endpoint, o.model,
     o.temperature, o.top_p, o.max_tokens, o.validation_model, o.validation_temperature, o.strategy, o.field_to_rephrase,
@@ -213,6 +212,8 @@ def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
 
 def files(reader: Reader, experiment: Row) -> list[Row]:
     """The data files of an experiment, a row as ``experiment`` gives it: ``split``, ``filename``, ``n_records``."""
+    from tracker.record.imported import splits
+
     found = splits(reader, experiment)
     return [
         {"split": split, "filename": found[split]["path"].rpartition("/")[2], "n_records": found[split]["n_records"]}

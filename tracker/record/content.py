@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from tracker.errors import Corrupt
@@ -143,6 +142,8 @@ def _skip(line: str, position: int) -> int:
 
 def unpacked(row: Row, name: str) -> bytes:
     """The bytes of a file whose ``content`` is stored with their digest; ``name`` is for the error. Raises Corrupt."""
+    import zlib
+
     try:
         data = zlib.decompress(row["content"])
     except zlib.error as error:

@@ -5,13 +5,13 @@ Paths are text below the workspace's data directory. How they are compared and w
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tracker.errors import Corrupt
+from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.views.view import Part, refuse
@@ -179,4 +179,4 @@ def _own(root: Path, files: Files, changes: Changes, tree: Mapping[str, Entry]) 
 
 
 def _expected(data: bytes, mtime_ns: int) -> Expected:
-    return Expected(mtime_ns, len(data), hashlib.sha256(data).hexdigest())
+    return Expected(mtime_ns, len(data), bytes_digest([data]))

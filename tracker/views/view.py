@@ -9,12 +9,12 @@ Here: which part of the tree is compared, and written. Behind it:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracker.errors import Corrupt
+from tracker.fingerprint import bytes_digest
 from tracker.paths import SHARED, Workspace, name_problem
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.imported import in_view
@@ -213,7 +213,7 @@ def _experiment(root: Path, record: Record, experiment_id: int, problems: list[D
         problems.append(Difference(home, "contradiction", error.message))
         return
     mtime_ns = completed_ns(experiment)
-    files = {path: Expected(mtime_ns, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()}
+    files = {path: Expected(mtime_ns, len(data), bytes_digest([data])) for path, data in content.items()}
     tree = walk(root, home, 2, read=files)
     yield Part(plan(Wanted({home: files}), tree), tree, content, mtime_ns)
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import os
 import re
-import shutil
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -99,8 +97,10 @@ def _link_entry(path: str) -> Entry:
 
 
 def _digest(path: str) -> str:
+    from hashlib import file_digest
+
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -289,7 +289,9 @@ def _rename(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        shutil.move(source, target)
+        from shutil import move
+
+        move(source, target)
 
 
 def _link_all(directory: Path, links: Iterable[tuple[str, str]]) -> None:
@@ -334,7 +336,9 @@ def remove(path: Path) -> None:
     """Removes a file, a link or a whole directory, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
-            shutil.rmtree(path)
+            from shutil import rmtree
+
+            rmtree(path)
         else:
             path.unlink()
 
