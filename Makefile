@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs site bench clean
 
 demo: .venv/.base
 	@$(BIN)/synthtrack demo
@@ -19,6 +19,10 @@ check: .venv/.dev
 
 docs: .venv/.dev
 	$(BIN)/python -m docs.generate
+
+site: .venv/.dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@echo "build/site/index.html: open it, or python -m http.server --directory build/site"
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
