@@ -13,6 +13,6 @@ class OpenAIChat(SDKChat):
         import openai
 
         super().__init__(
-            openai, httpx2, openai.AsyncOpenAI, openai.OpenAIError,
+            openai, httpx2, openai.AsyncOpenAI,
             api_key=api_key, base_url=base_url, connections=connections,
         )  # fmt: skip

@@ -17,7 +17,7 @@ class TogetherChat(SDKChat):
         # At DEBUG this SDK logs whole requests, prompts and all; everything else that it logs stays.
         logging.getLogger("together._base_client").addFilter(_tells_no_body)
         super().__init__(
-            together, httpx, together.AsyncTogether, together.TogetherError,
+            together, httpx, together.AsyncTogether,
             api_key=api_key, base_url=base_url, connections=connections,
         )  # fmt: skip
 
