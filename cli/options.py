@@ -15,6 +15,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+# --force is what some of these commands called it first.
+overwrite = click.option("--overwrite", "--force", is_flag=True, help="Replace a file that is there already.")
 
 
 def checked_range(_: click.Context, __: click.Parameter, given: str | None) -> str | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from tracker.errors import Conflict, StorageError
 
 
-def write_output(path: Path, content: str | bytes, *, force: bool) -> None:
-    """Puts ``content`` into ``path``. Raises StorageError, and Conflict where something is there without ``force``."""
-    if os.path.lexists(path) and not force:
-        raise Conflict(f"{path} is there already.", hint="--force overwrites it.")
+def write_output(path: Path, content: str | bytes, *, overwrite: bool) -> None:
+    """Puts ``content`` into ``path``. Raises StorageError, and Conflict over what is there without ``overwrite``."""
+    if os.path.lexists(path) and not overwrite:
+        raise Conflict(f"{path} is there already.", hint="--overwrite replaces it.")
     data = content.encode() if isinstance(content, str) else content
     # A link's file is replaced, not the link; a device or a pipe takes it as it comes.
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import as_json, checked_name, checked_range, workspace
+from cli.options import as_json, checked_name, checked_range, overwrite, workspace
 from cli.render import counted, note, show, show_json
 from tracker.errors import DataError, Problem
 from tracker.paths import Workspace
@@ -40,10 +40,16 @@ def annotations() -> None:
     metavar="FILE",
     help="Write into FILE, not to stdout (-).",
 )
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@overwrite
 @workspace
 def export_annotations(
-    place: Workspace, *, experiment: str, samples: str | None, annotator: str | None, output: Path | None, force: bool
+    place: Workspace,
+    *,
+    experiment: str,
+    samples: str | None,
+    annotator: str | None,
+    output: Path | None,
+    overwrite: bool,
 ) -> None:
     """Every decision as a line of JSON, and a line to be filled in for each sample that still waits for one.
 
@@ -60,7 +66,7 @@ def export_annotations(
         return
     from cli.output_file import write_output
 
-    write_output(output, "".join(f"{line}\n" for line in lines), force=force)
+    write_output(output, "".join(f"{line}\n" for line in lines), overwrite=overwrite)
     open_rows = sum(row["verdict"] is None for row in rows)
     note(f"{counted(len(rows), 'line')} in {output}, {open_rows} of them to be filled in.")
 

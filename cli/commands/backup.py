@@ -30,7 +30,7 @@ _WORDS = {
 
 @click.command()
 @click.argument("file", metavar="FILE")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+@options.overwrite
 @options.as_json
 @options.workspace
 def backup(workspace: Workspace, *, file: str, overwrite: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import as_json, workspace
+from cli.options import as_json, overwrite, workspace
 from cli.output_file import write_output
 from cli.render import counted, note, show, show_json
 from pipeline.sources.fetch import ORIGINS, SPLIT, SUFFIXES, fetch, filename
@@ -30,7 +30,7 @@ def data() -> None:
 @click.option(
     "--output", metavar="FILE", help="FILE.json or FILE.jsonl; default: data/wmt14_de_en_500.json and the like."
 )
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@overwrite
 @as_json
 @workspace
 def fetch_data(
@@ -42,7 +42,7 @@ def fetch_data(
     split: str,
     directory: str | None,
     output: str | None,
-    force: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Draw a sample of a data set of the Hugging Face hub, in the order of its records.
@@ -60,7 +60,7 @@ def fetch_data(
         name, size=size, seed=seed, split=split, directory=None if directory is None else place.find(directory)
     )
     content = found.lines if path.suffix == ".jsonl" else found.content
-    written = _write(path, content, force=force)
+    written = _write(path, content, overwrite=overwrite)
     digest = bytes_digest([content])
     following = _following(place, name, path, size)
     if as_json:
@@ -89,7 +89,7 @@ def fetch_data(
     show(f"💾 Next: {following}")
 
 
-def _write(path: Path, content: bytes, *, force: bool) -> bool:
+def _write(path: Path, content: bytes, *, overwrite: bool) -> bool:
     """Whether ``content`` was not in ``path`` yet."""
     try:
         if path.is_file() and path.read_bytes() == content:
@@ -98,7 +98,7 @@ def _write(path: Path, content: bytes, *, force: bool) -> bool:
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
     try:
-        write_output(path, content, force=force)
+        write_output(path, content, overwrite=overwrite)
     except Conflict as error:
         raise Conflict(f"{path} is there already, with other content.", hint=error.hint) from error
     return True

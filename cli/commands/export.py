@@ -22,7 +22,7 @@ _SHOWN = 10
 @click.option("--output", "-o", metavar="FILE", help="The archive, where it is not the last argument.")
 @click.option("--no-results", is_flag=True, help="Leave out the training runs on the data.")
 @click.option("--with-models", is_flag=True, help="Take the weights of trained models along.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
+@options.overwrite
 @options.as_json
 @options.workspace
 def export(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from cli.options import as_json, workspace
+from cli.options import as_json, overwrite, workspace
 from cli.output_file import write_output
 from cli.render import note, show, show_json
 from cli.text.listing import bring_pools_up_to_date, limit_of, limited, verbose
@@ -55,10 +55,10 @@ def show_pool(place: Workspace, *, ref: str, samples: int, as_json: bool) -> Non
 @click.command("stats")
 @click.argument("ref")
 @click.option("--plot", metavar="FILE", help="Draw the scores of each benchmark with the thresholds, as a PNG.")
-@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@overwrite
 @as_json
 @workspace
-def pool_stats(place: Workspace, *, ref: str, plot: str | None, force: bool, as_json: bool) -> None:
+def pool_stats(place: Workspace, *, ref: str, plot: str | None, overwrite: bool, as_json: bool) -> None:
     """The statistics of a pool, as statistics.json has them."""
     from cli.text.pool_text import figures
 
@@ -70,7 +70,7 @@ def pool_stats(place: Workspace, *, ref: str, plot: str | None, force: bool, as_
             path = expanded(plot, "--plot")
             if path.suffix.lower() != ".png":
                 raise click.BadParameter(f"{plot!r} is no name of a PNG: it must end in .png.", param_hint="--plot")
-            write_output(path, distribution(row["name"], panels(reader, row)), force=force)
+            write_output(path, distribution(row["name"], panels(reader, row)), overwrite=overwrite)
             note(f"📊 {path}")
         if as_json:
             show_json(row["statistics"])

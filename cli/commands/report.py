@@ -50,7 +50,7 @@ def report(place: Workspace, *, name: str, output: str | None, wanted: str | Non
     path = Path(output if output is not None else f"report_{_file_name(subject.name)}.html")
     if os.path.lexists(path) and not overwrite and not _is_report(path):
         raise Conflict(f"{path} is there already and no report.", hint="--overwrite replaces it.")
-    write_output(path, page, force=True)
+    write_output(path, page, overwrite=True)
     show(f"📄 {harmless(str(path))} ({len(page.encode()) / 1024:,.0f} KiB)")
 
 

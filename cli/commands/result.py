@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.commands.delete_commands import delete_result
-from cli.options import as_json, workspace
+from cli.options import as_json, overwrite, workspace
 from cli.render import note, show, show_json
 from cli.text.listing import limit_of, limited
 from tracker.listings import results
@@ -131,7 +131,7 @@ def compare_results(
 @click.option("--settings", "only_settings", is_flag=True, help="Show what --by can be, with the values there are.")
 @filtered
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it, as a PNG.")
-@click.option("--force", is_flag=True, help="Overwrite the picture.")
+@overwrite
 @as_json
 @workspace
 def best_results(
@@ -141,7 +141,7 @@ def best_results(
     by: str | None,
     only_settings: bool,
     plot: Path | None,
-    force: bool,
+    overwrite: bool,
     as_json: bool,
     **chosen: str | None,
 ) -> None:
@@ -174,7 +174,7 @@ def best_results(
         from cli.output_file import write_output
         from tracker.reports.result_plots import by_setting
 
-        write_output(plot, by_setting(found), force=force)
+        write_output(plot, by_setting(found), overwrite=overwrite)
     _show(found.plain() if as_json else "\n".join(ranked(found)))
     if plot is not None:
         note(f"Drawn in {plot}.")

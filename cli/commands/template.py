@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import as_json, workspace
+from cli.options import as_json, overwrite, workspace
 from cli.output_file import write_output
 from cli.render import counted, show, show_json
 from cli.text.next_command import next_command
@@ -25,11 +25,11 @@ def template() -> None:
 @click.argument("experiment")
 @click.argument("name")
 @click.option("--output", metavar="PATH", help="Where to; default: configs/stage1/NAME.yaml.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@overwrite
 @as_json
 @workspace
 def save_template(
-    place: Workspace, *, experiment: str, name: str, output: str | None, force: bool, as_json: bool
+    place: Workspace, *, experiment: str, name: str, output: str | None, overwrite: bool, as_json: bool
 ) -> None:
     """Save the prompts and few-shot examples that people validated in EXPERIMENT as the direct_all config NAME.
 
@@ -50,7 +50,7 @@ def save_template(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{path.parent} cannot be made: {error.strerror}.") from error
-    write_output(path, text, force=force)
+    write_output(path, text, overwrite=overwrite)
     n_rephrase, n_judge = len(state.rephrase_examples), len(state.judge_examples)
     if as_json:
         show_json(

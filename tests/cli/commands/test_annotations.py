@@ -286,7 +286,7 @@ def test_an_export_overwrites_only_what_it_is_told_to(root: Path) -> None:
     (root / "out.jsonl").write_text("mine")
     refused = call(root, "annotations", "export", OFFLINE, "-o", "out.jsonl")
     assert (refused.code, (root / "out.jsonl").read_text()) == (5, "mine")
-    assert call(root, "annotations", "export", OFFLINE, "-o", "out.jsonl", "--force").code == 0
+    assert call(root, "annotations", "export", OFFLINE, "-o", "out.jsonl", "--overwrite").code == 0
     assert len(lines_of((root / "out.jsonl").read_text())) == 16
 
 

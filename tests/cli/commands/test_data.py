@@ -133,8 +133,8 @@ def test_another_file_stays_unless_forced(root: Path) -> None:
     done = fetched(root, "--sample", 5, "--seed", 1)
     assert (done.code, done.out, path.read_bytes()) == (5, "", before)
     assert "data/wmt14_de_en_5.json is there already, with other content" in done.err
-    assert "--force" in done.err
-    assert fetched(root, "--sample", 5, "--seed", 1, "--force").code == 0
+    assert "--overwrite" in done.err
+    assert fetched(root, "--sample", 5, "--seed", 1, "--overwrite").code == 0
     assert path.read_bytes() != before
 
 

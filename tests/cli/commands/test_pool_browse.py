@@ -182,7 +182,7 @@ def test_a_plot_is_a_picture_and_written_over_nothing(root: Path) -> None:
     (root / "pool.png").write_bytes(b"mine")
     assert "is there already" in ask(root, "stats", "exp1", "--plot", "pool.png", code=5)
     assert (root / "pool.png").read_bytes() == b"mine"
-    done = call(root, "pool", "stats", "short", "--plot", "pool.png", "--force", "--json")
+    done = call(root, "pool", "stats", "short", "--plot", "pool.png", "--overwrite", "--json")
     assert json.loads(done.out)["n_total"] == 8
     assert done.err == "📊 pool.png\n"
     assert (root / "pool.png").read_bytes().startswith(b"\x89PNG")

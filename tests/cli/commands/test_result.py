@@ -495,7 +495,7 @@ def test_draws_it(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == f"Drawn in {picture}.\n"
     picture.write_text("mine")
     assert run(asked) == 5
-    assert capsys.readouterr().err.splitlines()[-1] == "--force overwrites it."
+    assert capsys.readouterr().err.splitlines()[-1] == "--overwrite replaces it."
     assert picture.read_text() == "mine"
     assert run([*asked, "--force", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["best"] == 2

@@ -106,8 +106,8 @@ def test_nothing_is_overwritten_unless_asked(root: Path) -> None:
     path.write_text("mine", encoding="utf-8")
     done = call(root, *SAVE, OFFLINE, "taken")
     assert (done.code, path.read_text(encoding="utf-8")) == (5, "mine")
-    assert "--force" in done.err
-    assert call(root, *SAVE, OFFLINE, "taken", "--force").code == 0
+    assert "--overwrite" in done.err
+    assert call(root, *SAVE, OFFLINE, "taken", "--overwrite").code == 0
     assert path.read_text(encoding="utf-8").startswith("# Template taken: ")
 
 
