@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from tracker import clock
@@ -87,7 +86,11 @@ class Database:
         self.close()
 
     def _insert(self, table: Table) -> Any:
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     @cached_property
     def _reader(self) -> Engine:
@@ -208,6 +211,8 @@ def _prepare_sqlite(workspace: Workspace) -> None:
     path = workspace.database
     if path.exists() and sqlite_version(workspace) == SCHEMA_VERSION:
         return
+    from filelock import FileLock, Timeout
+
     try:
         workspace.root.mkdir(parents=True, exist_ok=True)
         with FileLock(workspace.root / ".tracker.db.lock", timeout=_PATIENCE_S), _explained(workspace):
