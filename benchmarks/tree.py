@@ -1,96 +1,93 @@
-"""``python -m benchmarks.tree``: tree-packed evaluation against one candidate at a time, on the six tasks' shapes.
+"""``python -m benchmarks.tree``: tree-packed evaluation against one candidate at a time, on all six tasks.
 
-Random Llamas, a tokenizer trained on the spot, real records. Medians of three, seconds of
-CPU time of one thread (of the clock on a GPU).
+Random Llamas, a tokenizer trained on the spot, validation records of ``--data``. Medians of the rounds, in which the
+ways take turns: seconds of CPU time of one thread (of the clock on a GPU). Prints markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-import transformers
-from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks import llamas
 from pipeline.training import tree
-from pipeline.training.encoding import Encoded, encode
-from pipeline.training.tasks import TASKS
+from pipeline.training.encoding import Encoded
 
-ROUNDS = 3
-VOCABULARY = 16_384
-DATA = Path(__file__).parents[2] / "shared" / "data" / "original"
-SHAPES = {"5M": (192, 4, 4), "100M": (768, 12, 12)}
+RECORDS = {"tiny": 4, "5M": 64, "100M": 8}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="a directory of the tasks' original data")
-    parser.add_argument("--models", nargs="+", choices=SHAPES, default=["5M"])
-    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="of the models; the tokenizer's is as it is")
-    parser.add_argument("--records", type=int, default=32)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, then prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tree", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=llamas.data(), help="a directory of the tasks' original data")
+    parser.add_argument("--models", nargs="+", choices=llamas.SHAPES, default=["5M", "100M"])
+    parser.add_argument("--vocabulary", type=int, default=llamas.VOCABULARY, help="of the models")
+    parser.add_argument("--records", type=int, help="of each task; default 64 for the small model, 8 for the large one")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budgets", type=int, nargs="*", default=[], help="compare these token budgets too")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        sys.exit(f"No data in {given.data}: give --data a directory with Copa/copa_validation.jsonl and so on.")
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    sets = _encoded(given.data, given.records)
-    print(
-        f"\n{given.records} validation records of each task, medians of {ROUNDS}; {_processor(given.device)}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
-    )
+    all_records = llamas.encoded(given.data, "validation", llamas.tasks(given.data))
+    print(f"`python -m benchmarks.tree`, medians of {given.rounds}; {llamas.about(given.device)}")
     for name in given.models:
-        model = _llama(given.vocabulary, *SHAPES[name]).to(given.device)
-        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        print(f"\nA Llama of {millions:.0f}M parameters, {given.vocabulary:,} words, fp32\n")
+        model = llamas.llama(name, given.vocabulary).to(given.device)
+        count = given.records or RECORDS[name]
+        sets = {task: records[:count] for task, records in all_records.items()}
+        print(
+            f"\nA Llama of {llamas.millions(model)} parameters, {given.vocabulary:,} words, fp32; {count} validation "
+            "records of each task\n"
+        )
         with tree.evaluating(model):
-            _against_single(model, sets, given.device)
+            _against_single(model, sets, given.device, given.rounds)
             if given.budgets:
-                _budgets(model, sets, given.budgets, given.device)
+                _budgets(model, sets, given)
 
 
-def _against_single(model: nn.Module, sets: dict[str, list[Encoded]], device: str) -> None:
-    print("| task | tokens, single | tokens, tree | single, s | plain rows, s | tree, s | single/tree | plain/tree |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    budget, apart = tree.default_token_budget(device), 0.0
+def _against_single(model: nn.Module, sets: Mapping[str, Sequence[Encoded]], device: str, rounds: int) -> None:
+    budget, apart, rows = tree.default_token_budget(device), 0.0, []
     for task, records in sets.items():
         ways = [
-            partial(_single, model, records, device),
-            partial(_packed, model, records, budget, device, "plain"),
-            partial(_packed, model, records, budget, device, "tree"),
+            partial(_single, model, device=device),
+            partial(_packed, model, budget=budget, device=device, layout="plain"),
+            partial(_packed, model, budget=budget, device=device, layout="tree"),
         ]
-        single, plain, packed = _medians(ways, device)
-        found = [way() for way in ways]
+        seconds, found = _raced(ways, records, device, rounds)
+        single, plain, packed = seconds
         apart = max(apart, *((each - found[0]).abs().max().item() for each in found[1:]))
         tokens = sum(len(ids) for record in records for ids in record.sequences), tree.estimate_tokens(records)
-        print(
-            f"| {task} | {tokens[0]:,} | {tokens[1]:,} | {single:.3f} | {plain:.3f} | {packed:.3f} "
-            f"| {single / packed:.1f} | {plain / packed:.1f} |"
-        )
-    print(f"\nNo candidate's score differs by more than {apart:.1e}.")
+        rows.append(
+            (
+                task, *(f"{each:,}" for each in tokens), *(f"{each:.3f}" for each in seconds),
+                f"{single / packed:.1f}", f"{plain / packed:.1f}",
+            )
+        )  # fmt: skip
+    head = (
+        "task", "tokens, single", "tokens, tree", "single, s", "plain rows, s", "tree, s", "single/tree", "plain/tree",
+    )  # fmt: skip
+    print(llamas.table(head, rows))
+    print(f"\nNo candidate's score differs by more than {apart:.1e}.", flush=True)
 
 
-def _budgets(model: nn.Module, sets: dict[str, list[Encoded]], budgets: Sequence[int], device: str) -> None:
+def _budgets(model: nn.Module, sets: Mapping[str, Sequence[Encoded]], given: argparse.Namespace) -> None:
     print("\nTokens a second by token budget\n")
-    print(f"| task | {' | '.join(f'{budget:,}' for budget in budgets)} |\n|---|{'---:|' * len(budgets)}")
+    rows = []
     for task, records in sets.items():
-        ways = [partial(_packed, model, records, budget, device, "tree") for budget in budgets]
-        rates = [tree.estimate_tokens(records) / seconds for seconds in _medians(ways, device)]
-        print(f"| {task} | {' | '.join(f'{rate:,.0f}' for rate in rates)} |")
+        ways = [partial(_packed, model, budget=budget, device=given.device, layout="tree") for budget in given.budgets]
+        seconds, _ = _raced(ways, records, given.device, given.rounds)
+        rows.append((task, *(f"{tree.estimate_tokens(records) / each:,.0f}" for each in seconds)))
+    print(llamas.table(("task", *(f"{budget:,}" for budget in given.budgets)), rows), flush=True)
 
 
-def _single(model: nn.Module, records: Sequence[Encoded], device: str) -> Tensor:
-    """One forward for each candidate, logits everywhere, as the code that this replaces has it."""
+def _single(model: nn.Module, records: Sequence[Encoded], *, device: str) -> Tensor:
+    """One forward for each candidate, logits everywhere, as MeZO's published code evaluates."""
     found = []
     for record in records:
         for ids, start in zip(record.sequences, record.starts, strict=True):
@@ -100,21 +97,25 @@ def _single(model: nn.Module, records: Sequence[Encoded], device: str) -> Tensor
     return torch.stack(found)
 
 
-def _packed(model: nn.Module, records: Sequence[Encoded], budget: int, device: str, layout: str) -> Tensor:
+def _packed(model: nn.Module, records: Sequence[Encoded], *, budget: int, device: str, layout: str) -> Tensor:
     packs = tree.packs(records, token_budget=budget, device=device, layout=layout)
     return torch.cat([tree.scores(model, each) for each in packs])
 
 
-def _medians(ways: Sequence[Callable[[], Tensor]], device: str) -> list[float]:
-    """Each way's median; in turns, so that a busy moment meets them all. What was not timed warms up."""
+def _raced(
+    ways: Sequence[Callable[[Sequence[Encoded]], Tensor]], records: Sequence[Encoded], device: str, rounds: int
+) -> tuple[list[float], list[Tensor]]:
+    """Each way's median seconds, and its scores; in turns, so that a busy moment meets them all."""
     seconds: list[list[float]] = [[] for _ in ways]
-    for round_ in range(ROUNDS + 1):
+    for way in ways:
+        way(records[:1])
+    for _ in range(rounds):
+        found = []
         for way, kept in zip(ways, seconds, strict=True):
             begin = _now(device)
-            way()
-            if round_:
-                kept.append(_now(device) - begin)
-    return [statistics.median(kept) for kept in seconds]
+            found.append(way(records))
+            kept.append(_now(device) - begin)
+    return [statistics.median(kept) for kept in seconds], found
 
 
 def _now(device: str) -> float:
@@ -122,48 +123,6 @@ def _now(device: str) -> float:
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def _encoded(data: Path, count: int) -> dict[str, list[Encoded]]:
-    questions = {
-        name: [task.question(record, "llama") for record in _records(data / name, count)]
-        for name, task in TASKS.items()
-    }
-    tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(_texts(data), vocab_size=VOCABULARY, show_progress=False)
-
-    def ids(text: str) -> list[int]:
-        return list(tokenizer.encode(text).ids)
-
-    return {name: [encode(each, ids, max_length=2048) for each in asked] for name, asked in questions.items()}
-
-
-def _records(directory: Path, count: int | None = None) -> list[dict[str, object]]:
-    [path] = directory.glob("*_validation.jsonl")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines][:count]
-
-
-def _texts(data: Path) -> Iterable[str]:
-    return (json.dumps(record, ensure_ascii=False) for name in TASKS for record in _records(data / name))
-
-
-def _llama(vocabulary: int, width: int, layers: int, heads: int) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=width,
-            intermediate_size=width * 8 // 3,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            tie_word_embeddings=True,
-        )
-    )
-
-
-def _processor(device: str) -> str:
-    return f"one thread of {platform.machine()}" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 if __name__ == "__main__":
