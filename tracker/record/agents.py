@@ -17,7 +17,7 @@ from tracker.clock import Process, is_gone
 from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.record.database import Database
-from tracker.record.lease import NO_LEASE, Busy, end_dead_leases, held_by, holder, lease
+from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
 from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
 from tracker.record.store import Totals, is_ready
 from tracker.schema import table
@@ -70,7 +70,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
         found = _find(connection, wanted.identity)
         ready = found is not None and is_ready(found, accept_partial=wanted.accept_partial)
         busy = None if found is None or ready else holder(found, process)
-        if busy is not None:
+        if found is not None and busy is not None:
+            date_back(connection, DATASET.c.lease_heartbeat, found["id"], found["lease_heartbeat"])
             return busy
         _end_dead_runs(database, connection, None if found is None or ready else int(found["id"]))
         now = _now()
@@ -148,15 +149,17 @@ def finish(
         taken_over = not is_running(connection, claimed.run_id, RUN)
         counts = _counts(connection, claimed.dataset_id)
         started = connection.execute(select(RUN.c.started_at).where(RUN.c.id == claimed.run_id)).scalar_one()
+        # The clock may have been set back meanwhile.
+        ended = max(now, started)
         values = {
             **{name: value for name, value in vars(totals).items() if name != "limits"},
             **counts, **spending(connection, ATTEMPT.c.agent_run_id == claimed.run_id),
-            "status": "interrupted" if taken_over else status, "error": error, "finished_at": now,
-            "duration_s": clock.seconds_between(started, now), "reserved_usd": None,
+            "status": "interrupted" if taken_over else status, "error": error, "finished_at": ended,
+            "duration_s": clock.seconds_between(started, ended), "reserved_usd": None,
         }  # fmt: skip
         connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
         if claimed.outcome != "reused" and not taken_over:
-            _end_dataset(connection, claimed.dataset_id, counts, now, data_digest)
+            _end_dataset(connection, claimed.dataset_id, counts, ended, data_digest)
             for position, columns in (results or {}).items():
                 which = (PERSPECTIVE.c.agent_dataset_id == claimed.dataset_id, PERSPECTIVE.c.position == position)
                 connection.execute(update(PERSPECTIVE).where(*which).values(**columns))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, func, select, update
 
 from tracker import clock
 from tracker.clock import Process, is_gone
@@ -47,6 +48,17 @@ def holder(row: Any, process: Process) -> Busy | None:
     if found.is_same(process) or is_gone(found, str(row["lease_heartbeat"])):
         return None
     return Busy(found, row["lease_since"])
+
+
+def date_back(connection: Connection, heartbeat: Column[Any], row_id: int, last_seen: str | None) -> None:
+    """Sets a heartbeat of a time that is yet to come to now: a clock was set back, and nobody is to wait until then.
+
+    Should it be its own clock that goes ahead, a process that lives says so again long before it is taken for gone.
+    """
+    now = clock.now()
+    if last_seen is not None and last_seen > clock.to_text(now + timedelta(seconds=clock.LEASE_TIMEOUT_S)):
+        table = heartbeat.table
+        connection.execute(update(table).where(table.c.id == row_id).values({heartbeat: clock.to_text(now)}))
 
 
 def end_dead_leases(connection: Connection, of: Table) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select, update
 from tracker import clock
 from tracker.clock import Process, is_gone
 from tracker.record.database import Database
-from tracker.record.lease import Busy
+from tracker.record.lease import Busy, date_back
 from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
 from tracker.record.store import Totals
 from tracker.schema import table
@@ -101,11 +101,13 @@ def finish(
     with database.writing() as connection:
         taken_over = not is_running(connection, claimed.id, VALIDATION)
         started = connection.execute(select(VALIDATION.c.started_at).where(VALIDATION.c.id == claimed.id)).scalar_one()
+        # The clock may have been set back meanwhile.
+        ended = max(now, started)
         values = {
             **{name: value for name, value in vars(totals).items() if name != "limits"},
             **spending(connection, ATTEMPT.c.pool_validation_id == claimed.id), **results,
-            "status": "interrupted" if taken_over else status, "error": error, "finished_at": now,
-            "duration_s": clock.seconds_between(started, now), "reserved_usd": None,
+            "status": "interrupted" if taken_over else status, "error": error, "finished_at": ended,
+            "duration_s": clock.seconds_between(started, ended), "reserved_usd": None,
         }  # fmt: skip
         connection.execute(update(VALIDATION).where(VALIDATION.c.id == claimed.id).values(**values))
         save_limits(database, connection, totals.limits, now)
@@ -139,6 +141,7 @@ def _end_dead(
     for row in connection.execute(select(VALIDATION).where(VALIDATION.c.status == "running")).all():
         found = Process(row.host, row.pid, row.pid_started)
         if not (process is not None and found.is_same(process)) and not is_gone(found, row.heartbeat):
+            date_back(connection, VALIDATION.c.heartbeat, row.id, row.heartbeat)
             others.append(row)
             continue
         mine = ATTEMPT.c.pool_validation_id == row.id

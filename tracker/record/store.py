@@ -19,7 +19,7 @@ from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
 from tracker.paths import Workspace
 from tracker.record.database import Database
-from tracker.record.lease import NO_LEASE, Busy, end_dead_leases, held_by, holder, lease
+from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
 from tracker.record.ledger import (
     ATTEMPT,
     EXPERIMENT,
@@ -137,7 +137,8 @@ def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Bus
         found = _find_experiment(connection, wanted.identity)
         ready = found is not None and is_ready(found, accept_partial=wanted.accept_partial)
         busy = None if found is None or ready else holder(found, process)
-        if busy is not None:
+        if found is not None and busy is not None:
+            date_back(connection, EXPERIMENT.c.lease_heartbeat, found["id"], found["lease_heartbeat"])
             return busy
         _end_dead_runs(database, connection, None if found is None or ready else int(found["id"]))
         about = {"purpose": wanted.purpose, "description": wanted.description}
@@ -183,6 +184,7 @@ def begin_test(database: Database, experiment_id: int, batch: str, run: Row, pro
         for asking in connection.execute(select(RUN).where(tests, RUN.c.judge_key == run["judge_key"])).mappings():
             holder = Process(asking["host"], asking["pid"], asking["pid_started"])
             if not holder.is_same(process):
+                date_back(connection, RUN.c.heartbeat, asking["id"], asking["heartbeat"])
                 return Busy(holder, asking["started_at"])
         experiment = connection.execute(select(EXPERIMENT).where(EXPERIMENT.c.id == experiment_id)).mappings().one()
         about = {"purpose": experiment["purpose"], "description": experiment["description"]}
@@ -252,14 +254,16 @@ def finish(
         counts = {} if claimed.outcome == "tested" else _sample_counts(connection, claimed.experiment_id)
         spent = spending(connection, ATTEMPT.c.generation_run_id == claimed.run_id)
         started = connection.execute(select(RUN.c.started_at).where(RUN.c.id == claimed.run_id)).scalar_one()
+        # The clock may have been set back meanwhile.
+        ended = max(now, started)
         values = {
             **{name: value for name, value in vars(totals).items() if name != "limits"},
-            **counts, **spent, "status": status, "error": error, "finished_at": now,
-            "duration_s": clock.seconds_between(started, now),
+            **counts, **spent, "status": status, "error": error, "finished_at": ended,
+            "duration_s": clock.seconds_between(started, ended),
         }  # fmt: skip
         connection.execute(update(RUN).where(RUN.c.id == claimed.run_id).values(**values))
         if claimed.outcome not in HOLDS_NO_LEASE and not taken_over:
-            _end_experiment(connection, claimed, counts, now, data_digest)
+            _end_experiment(connection, claimed, counts, ended, data_digest)
         elif claimed.outcome == "tested":
             _count_test(connection, claimed.experiment_id)
         connection.execute(RESERVATION.delete().where(RESERVATION.c.generation_run_id == claimed.run_id))

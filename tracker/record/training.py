@@ -19,6 +19,7 @@ from tracker.clock import Process, is_gone
 from tracker.errors import Conflict, Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.record.database import Database
+from tracker.record.lease import date_back
 from tracker.record.sweeps import holder_of, is_held
 from tracker.schema import table
 
@@ -152,6 +153,7 @@ def supervise(database: Database, sweep_id: int, process: Process, columns: Row 
         holder = holder_of(row)
         others = row["status"] == RUNNING and holder is not None and not holder.is_same(process)
         if holder is not None and others and not is_gone(holder, str(row["heartbeat"])):
+            date_back(connection, SWEEP.c.heartbeat, sweep_id, row["heartbeat"])
             return Busy(holder, str(row["started_at"]))
         connection.execute(
             update(SWEEP)
@@ -181,6 +183,7 @@ def claim(database: Database, run_id: int, process: Process, columns: Row) -> Ro
             raise Conflict(f"This run has ended already: {row['status']}.", hint="`synthtrack train` begins another.")
         holder = holder_of(row)
         if row["status"] == RUNNING and holder is not None and not is_gone(holder, str(row["heartbeat"])):
+            date_back(connection, RUN.c.heartbeat, run_id, row["heartbeat"])
             return Busy(holder, str(row["started_at"]))
         resumed = row["n_resumed"] + (row["started_at"] is not None)
         connection.execute(
@@ -237,12 +240,13 @@ def end_run(
     """
     now = _now()
     with database.writing() as connection:
-        if process is not None and not _is_trained_by(_row(connection, RUN, run_id), process):
+        row = _row(connection, RUN, run_id)
+        if process is not None and not _is_trained_by(row, process):
             return False
         connection.execute(
             update(RUN)
             .where(RUN.c.id == run_id)
-            .values(status=status, finished_at=now, error=error, stop_requested=False, **columns)
+            .values(status=status, finished_at=_end(row, now), error=error, stop_requested=False, **columns)
         )
         if status in {COMPLETE, FAILED}:
             _tell_mlflow(database, connection, "training_run", run_id, now)
@@ -256,11 +260,17 @@ def end_sweep(database: Database, sweep_id: int, status: str, *, error: str | No
     """
     now = _now()
     with database.writing() as connection:
+        row = _row(connection, SWEEP, sweep_id)
         connection.execute(
-            update(SWEEP).where(SWEEP.c.id == sweep_id).values(status=status, finished_at=now, error=error)
+            update(SWEEP).where(SWEEP.c.id == sweep_id).values(status=status, finished_at=_end(row, now), error=error)
         )
-        if status in {COMPLETE, FAILED} and _row(connection, SWEEP, sweep_id)["n_points"] > 1:
+        if status in {COMPLETE, FAILED} and row["n_points"] > 1:
             _tell_mlflow(database, connection, "training_sweep", sweep_id, now)
+
+
+def _end(row: Row, now: str) -> str:
+    # The clock may have been set back since it began.
+    return max(now, str(row["started_at"] or now))
 
 
 def _tell_mlflow(database: Database, connection: Connection, kind: str, row_id: int, now: str) -> None:
