@@ -6,8 +6,6 @@ import json
 import re
 import shlex
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from pipeline.perspectives.plan import Agent, shown
 from pipeline.sources.records import read_source
 from pipeline.training.specs import METHODS, TrainingConfig, effective, without_effect
 from tests.generation import CONFIG, config, write_records
-from tests.workspaces import REPOSITORY
+from tests.workspaces import REPOSITORY, call
 from tracker import configs
 from tracker.configs import Document
 from tracker.paths import Workspace
@@ -95,10 +93,7 @@ def test_what_is_part_of_a_trainings_fingerprint_is_said_as_it_is(method: str, r
     assert {said[f"data.{name}"] for name in ("path", "paths", "type")} == {"through the data"}
 
 
-PROMPTS, PERSPECTIVES = (
-    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("prompts.md", "perspectives.md")
-)
-SPANS = {span for page in (PROMPTS, PERSPECTIVES) for span in re.findall(r"`([^`\n]+)`", page)}
+PERSPECTIVES = (REPOSITORY / "docs/perspectives.md").read_text(encoding="utf-8")
 
 
 def command(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -124,18 +119,6 @@ def options(given: click.Command) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("span", sorted(span for span in SPANS if span.startswith("synthtrack ")))
-def test_every_command_that_the_written_pages_name_exists(span: str) -> None:
-    found, rest = command(shlex.split(span)[1:])
-    assert found is not cli
-    assert {word for word in rest if word.startswith("--")} <= options(found)
-
-
-def test_every_option_that_the_written_pages_name_exists() -> None:
-    named = {span.split()[0] for span in SPANS if span.startswith("--")}
-    assert {"--reject", "--all-same", "--fresh"} <= named <= options(cli)
-
-
 def blocks(language: str) -> list[str]:
     """The code blocks of the page on perspectives."""
     return re.findall(rf"^```{language}\n(.*?)^```", PERSPECTIVES, re.MULTILINE | re.DOTALL)
@@ -155,33 +138,16 @@ def riddles(root: Path) -> Path:
     return root
 
 
-def in_workspace(root: Path, *words: str) -> str:
-    """What a process prints that works in the workspace ``root``."""
-    environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "SYNTHTRACK_ROOT": str(root), "LANG": "C.UTF-8"}
-    done = subprocess.run(words, cwd=root, env=environ, capture_output=True, text=True, timeout=170, check=False)
-    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def test_a_task_of_ones_own_runs_as_the_page_says_and_its_sql_finds_answers(tmp_path: Path) -> None:
     root = riddles(tmp_path)
-    [steps] = blocks("bash")
-    for line in steps.splitlines():
+    for line in re.findall(r"^\$ synthtrack (.*riddles.*)", PERSPECTIVES, re.MULTILINE):
         words = shlex.split(line)
-        offline = () if words[2] == "show" else ("--set", "api_provider=offline")
-        assert "riddles" in in_workspace(root, *words, *offline)
+        offline = () if words[1] == "show" else ("--set", "api_provider=offline")
+        assert "riddles" in call(root, *words, *offline).out
     with sqlite3.connect(root / "tracker.db") as connection:
         queries = [query.replace("'translation'", "'riddles'").replace("= 2", "= 1") for query in blocks("sql")]
         rows = [connection.execute(query).fetchall() for query in queries]
     assert [len(each) for each in rows] == [3, 3, 3, 1, 6], "an input, conditions, answers once, the task, longer ones"
-
-
-def test_the_python_of_the_page_makes_the_file(tmp_path: Path) -> None:
-    in_workspace(tmp_path, "synthtrack", "init", ".")
-    [script] = blocks("python")
-    printed = in_workspace(tmp_path, sys.executable, "-c", script)
-    path = Path(printed.removeprefix("Dataset saved to: ").strip())
-    assert len(json.loads(path.read_text(encoding="utf-8"))["tasks"]) == 12
 
 
 def test_the_page_says_what_agents_are_told_word_by_word(tmp_path: Path) -> None:

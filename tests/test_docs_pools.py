@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,12 @@ import pytest
 from docs.generate import pools as configuration
 from pipeline.pools import difficulty
 from pipeline.pools.difficulty import SCORERS, top
-from tests.llm_server import Server, running_server
-from tests.pool_answers import record_answers
 from tests.test_docs import command, options, shapes
 from tests.test_pool_samples import full
-from tests.test_readme import README, SELECT, settled
+from tests.test_readme import README
 from tests.workspaces import REPOSITORY, call
 
 PAGE = (REPOSITORY / "docs/pools.md").read_text(encoding="utf-8")
-BLOCK = re.compile(
-    r"(?:(?:^|, |,\n)`(?P<file>[^`\n]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL
-)
 FORMULAS = dict(re.findall(r"^\| `(\w+)` \| `([^`]*(?:/|min)[^`]*)` \|$", PAGE, re.MULTILINE))
 SAMPLE = "configs/pools/data_config_sample.yaml"
 CONFIG = {
@@ -36,52 +31,20 @@ CONFIG = {
 POOL: dict[str, Any] = {"name": "p", "benchmarks": ["bbh"], "n_total_tasks": 10}
 
 
-def outcome(words: list[str], here: Path, server: Server | None = None) -> subprocess.CompletedProcess[str]:
-    if words[0] == "sqlite3" and shutil.which("sqlite3") is None:
-        words = [sys.executable, "-c", SELECT, *words[1:]]
+def outcome(words: list[str], here: Path) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(here)}
     environ["PYTHONPATH"] = str(REPOSITORY)
-    if server is not None:
-        environ |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test-key"}
     return subprocess.run(words, cwd=here, env=environ, capture_output=True, text=True, timeout=170, check=False)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Answers to the tasks of the sample pool."""
-    there = tmp_path_factory.mktemp("answers")
-    for words in (["init"], ["pool", "preprocess", "--config", SAMPLE], ["pool", "build", "sample", "--no-mlflow"]):
-        assert call(there, *words).code == 0
-    with running_server(recorded=record_answers(there, there / "recorded.jsonl")) as running:
-        yield running
-
-
-@pytest.mark.timeout(600)
-def test_everything_on_the_page_runs_in_its_order_and_prints_what_it_says(tmp_path: Path, server: Server) -> None:
-    here, ran = tmp_path, 0
-    for block in BLOCK.finditer(PAGE):
-        if block["kind"] == "console":
-            for step in re.split(r"^\$ ", block["body"], flags=re.MULTILINE)[1:]:
-                line, _, expected = step.partition("\n")
-                if line.startswith("cd "):
-                    here /= line.removeprefix("cd ")
-                    continue
-                done = outcome(shlex.split(line), here, server)
-                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-                assert settled(done.stdout.replace(f"{tmp_path}/", "")) == settled(expected), line
-                ran += 1
-        elif block["file"] is not None:
-            path = here / block["file"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block["body"], encoding="utf-8")
-        elif block["kind"] == "python":
-            done = outcome([sys.executable, "-c", block["body"]], here)
-            assert done.returncode == 0, done.stderr
-            ran += 1
-    assert ran > 10
+def test_what_python_saves_is_what_the_command_writes(tmp_path: Path) -> None:
+    call(tmp_path, "init")
+    scripts = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    [script] = [each for each in scripts if "DatasetBuilder" in each]
+    done = outcome([sys.executable, "-c", script], tmp_path)
+    assert done.returncode == 0, done.stderr
     for name in ("task_pool.jsonl", "statistics.json"):
-        assert (here / "elsewhere" / name).read_bytes() == (here / "data/from_python" / name).read_bytes()
-    assert [json.loads(line)["scorer_metadata"] for line in (here / "data/riddles/task_pool.jsonl").open()]
+        assert (tmp_path / "elsewhere" / name).read_bytes() == (tmp_path / "data/from_python" / name).read_bytes()
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

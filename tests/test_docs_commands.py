@@ -1,0 +1,121 @@
+"""Every page of docs/ is run: its commands, in their order, print what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs_pages import DOCS, RUN, Begun, Block, blocks, is_printed, pages, play, written
+from tests.llm_server import running_server
+from tests.old_trees import ORIGINALS, jsonl, rephrased, write_tree
+from tests.pool_answers import record_answers
+from tests.recording import record_sample
+from tests.workspaces import REPOSITORY, call
+
+ELSEWHERE = {
+    "queries.md": "tests/test_docs_queries.py",
+    "schema.md": "tests/test_docs.py",  # the views as the migrations make them: `make check` holds the page to them
+    "tasks.md": "tests/pipeline/training/test_tasks_page.py",
+}
+"""Pages whose blocks a test of their own runs or derives."""
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+PAGES = [page for page in pages() if page.name not in ELSEWHERE]
+
+
+def shown(page: Path) -> list[Block]:
+    return [block for block in blocks(page.read_text(encoding="utf-8")) if block.kind in RUN]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """Answers to the sample's records, and to the tasks of the sample pool, in OpenAI's place."""
+    place = tmp_path_factory.mktemp("docs")
+    tasks = place / "tasks"
+    tasks.mkdir()
+    for words in (
+        ["init"],
+        ["pool", "preprocess", "--config", "configs/pools/data_config_sample.yaml"],
+        ["pool", "build", "sample", "--no-mlflow"],
+    ):
+        assert call(tasks, *words).code == 0
+    recorded = record_sample(place / "sample.jsonl").read_text() + record_answers(tasks, place / "t.jsonl").read_text()
+    (place / "recorded.jsonl").write_text(recorded, encoding="utf-8")
+    with running_server(recorded=place / "recorded.jsonl") as server:
+        yield Begun(place, server.base_url)
+
+
+def lay_out(top: Path) -> None:
+    """What the page about older projects begins with: a tree that is like the one that it draws."""
+    write_tree(top / "older")
+    (top / "workspace").mkdir()
+    for split, records in (("train", rephrased(kept=(1, 4))), ("validation", ORIGINALS[:2])):
+        (top / f"workspace/found_{split}.jsonl").write_text(jsonl(records))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", [each for each in PAGES if shown(each)], ids=name_of)
+def test_every_command_prints_what_the_page_says(page: Path, begun: Begun, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    if page.name == "import.md":
+        lay_out(top)
+    text = page.read_text(encoding="utf-8")
+    ran, wrong = play(text, top, begun)
+    if os.environ.get("SYNTHTRACK_DOCS") == "write":
+        page.write_text(written(text, wrong), encoding="utf-8")
+    assert ran
+    assert not wrong, "\n".join(f"$ {step.line}\n{printed}" for step, printed in wrong.items())
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_no_command_is_shown_in_a_way_that_is_not_run(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    kinds = {block.kind for block in blocks(text)}
+    assert kinds <= {*RUN, "hidden", "text", "json", "jsonl", "yaml"}
+    assert not re.findall(r"^(?: {4}|\t)synthtrack .*", text, re.MULTILINE)
+
+
+def test_what_is_not_run_says_why_and_is_little() -> None:
+    left = [block for page in pages() for block in shown(page) if block.reason is not None]
+    assert all(len(str(block.reason).split()) > 2 for block in left)
+    assert len(left) <= 2
+
+
+def test_pages_that_another_test_runs_are_named_there() -> None:
+    for name, test in ELSEWHERE.items():
+        assert name.removesuffix(".md") in (REPOSITORY / test).read_text(encoding="utf-8")
+
+
+def test_hidden_commands_only_begin_a_workspace() -> None:
+    hidden = {
+        block.body for page in pages() for block in blocks(page.read_text(encoding="utf-8")) if block.kind == "hidden"
+    }
+    assert all(block.count("$ ") <= 4 for block in hidden)
+    assert len(hidden) <= 4
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "is_so"),
+    [
+        ("made in 0.3 s\n", "made in 12.1 s\n", True),
+        ("40 records\n", "41 records\n", False),
+        ("a\n...\nd\n", "a\nb\nc\nd\n", True),
+        ("a\n...\nd\n", "a\nb\nc\n", False),
+        ("a\n...\n", "a\n", True),
+        ("a\n", "a\nb\n", False),
+        ("", "b\n", False),
+        ("...\nd\n", "d\n", True),
+        ("...\nd\n", "abcd\n", False),
+    ],
+)
+def test_what_counts_as_printed(expected: str, printed: str, is_so: bool) -> None:
+    assert is_printed(expected, printed) is is_so
