@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs site bench clean
+.PHONY: demo test soak check docs site bench clean
 
 demo: .venv/.base
 	@$(BIN)/synthtrack demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+soak: .venv/.dev
+	$(BIN)/python -m pytest tests/faults -m soak -n auto --dist loadgroup
 
 check: .venv/.dev
 	$(BIN)/ruff check .
