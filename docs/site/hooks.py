@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os.path
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str
         place = _place(match["target"], source)
         if files.get_file_from_path(place) is None:
             return match["target"]
-        return os.path.relpath(place, os.path.dirname(source))
+        return posixpath.relpath(place, posixpath.dirname(source))
 
     return _LINK.sub(turned, _COMMENT.sub("", markdown))
 
 
 def _place(target: str, source: str) -> str:
     """Where a link leads, from the top of the site, at which docs/ and the repository lie one upon the other."""
-    top = os.path.dirname(source) if source in MORE else os.path.join("docs", os.path.dirname(source))
-    return os.path.normpath(os.path.join(top, target)).removeprefix("docs/")
+    top = posixpath.dirname(source) if source in MORE else posixpath.join("docs", posixpath.dirname(source))
+    return posixpath.normpath(posixpath.join(top, target)).removeprefix("docs/")
