@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import click
 
+from cli import render
 from tracker.errors import ConfigError, Problem
-from tracker.paths import Workspace, workspace_of
+from tracker.paths import Workspace, is_new, workspace_of
 
 YAML = (".yaml", ".yml")
+
+
+class Job(Protocol):
+    """What a config asks for, checked."""
+
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+def prepared(
+    workspace: Workspace,
+    given: tuple[Path, ...],
+    prepare: Callable[[Path], JobT],
+    *,
+    dry_run: bool,
+    suffixes: Sequence[str] = YAML,
+) -> list[JobT]:
+    """What ``prepare`` makes of each config that ``given`` names; their warnings, and a new workspace, are said.
+
+    Raises what ``prepare`` raises, ConfigError and UsageError: before anything is said.
+    """
+    new = is_new(workspace)
+    if new:
+        refuse_elsewhere(workspace, given)
+    jobs = [prepare(path) for path in config_files(workspace, given, suffixes=suffixes)]
+    for job in jobs:
+        for warning in job.warnings:
+            render.note(f"⚠️  {warning}")
+    if new:
+        render.note_new_workspace(workspace.root, dry_run=dry_run)
+    return jobs
 
 
 def config_files(workspace: Workspace, given: tuple[Path, ...], *, suffixes: Sequence[str] = YAML) -> list[Path]:

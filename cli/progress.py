@@ -153,6 +153,16 @@ def usage(run: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@contextmanager
+def logged_to_mlflow(workspace: Workspace, *, leave: bool) -> Iterator[None]:
+    """At its end MLflow is brought up to date, however it ends; not with ``leave``."""
+    try:
+        yield
+    finally:
+        if not leave:
+            log_to_mlflow(workspace)
+
+
 def log_to_mlflow(workspace: Workspace) -> None:
     """Brings MLflow up to date at the end of a command; where that fails the command has not."""
     from pipeline.generation.job import has_record

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.config_files import config_files, refuse_elsewhere
-from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
+from cli.config_files import prepared
+from cli.progress import command_line, in_turn, logged_to_mlflow, progress_bar, usage
 from tracker.errors import Error, PartialResult
 from tracker.listings import listings
-from tracker.paths import Workspace, is_new
+from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 
 if TYPE_CHECKING:
     from pipeline.generation.generate import Outcome
     from pipeline.generation.job import Job
-    from pipeline.generation.preview import Preview
     from pipeline.two_stage import State
-    from tracker.record.catalogue import Row
 
 
 @click.command()
@@ -62,24 +60,13 @@ def generate(
     """
     from pipeline.generation.job import Options, prepare
 
-    new = is_new(workspace)
-    if new:
-        refuse_elsewhere(workspace, (*configs, *more))
     given = Options(record_limit=limit, command=command_line(), **chosen)
-    jobs = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more))]
-    for job in jobs:
-        for warning in job.warnings:
-            render.note(f"⚠️  {warning}")
-    if new:
-        render.note_new_workspace(workspace.root, dry_run=dry_run)
+    jobs = prepared(workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run)
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return
-    try:
+    with logged_to_mlflow(workspace, leave=no_mlflow):
         failures = _run_all(workspace, jobs, as_json=as_json)
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(workspace)
     if failures:
         raise failures[0]
 
@@ -116,58 +103,26 @@ def _is_left_partial(job: Job, outcome: Outcome) -> bool:
 
 
 def _partial(job: Job, outcome: Outcome) -> PartialResult:
+    n_failed = outcome.run["n_failed"] if outcome.run is not None else 0
     return PartialResult(
-        f"{outcome.dataset}/{outcome.name}: {_n_failed(outcome)} of {job.plan.n_records} records still fail "
+        f"{outcome.dataset}/{outcome.name}: {n_failed} of {job.plan.n_records} records still fail "
         f"(the first: {outcome.first_failure}).",
         hint="Run the same command to try them again, or add --accept-partial to keep their originals.",
     )
 
 
-def _n_failed(outcome: Outcome) -> int:
-    return outcome.run["n_failed"] if outcome.run is not None else 0
-
-
 def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
-    run, reference = outcome.run, f"{outcome.dataset}/{outcome.name}"
-    if outcome.outcome == "reused":
-        render.show(f"⚡ {reference}: already made, nothing generated")
-        render.show(f"   Data reuse: Yes (original batch: {outcome.original_batch})")
-    elif run is None:
-        render.show(f"💾 {reference}: nothing to generate before a person has looked")
-    else:
-        symbol = "⚠️ " if outcome.status == "partial" else "✅"
-        render.show(f"{symbol} {reference}: {outcome.outcome}, {outcome.status}")
-    render.show(f"   Parameter fingerprint: {outcome.fingerprint}")
-    _show_models(job)
-    if run is not None:
-        _show_run(job, outcome, run)
-    # Data with accepted failures is meant to change when they are tried again.
-    for moved in outcome.changes.aside if outcome.outcome != "resumed" else ():
-        render.note(f"⚠️  {moved} was not what the record says; it was moved to {outcome.changes.trash}.")
-    if outcome.state is not None and not outcome.in_tree:
-        _show_step(workspace, outcome)
-    elif not outcome.in_tree:
-        render.show("   Not in the tree yet: records are missing.")
-    else:
-        render.show(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
-        render.show(f"   Shared path: {_data_path(workspace, outcome)}")
+    from cli.text.generate_text import made, noted
 
-
-def _show_run(job: Job, outcome: Outcome, run: Row) -> None:
-    if outcome.status != "waiting":
-        render.show(f"   Records: {run['n_records']:,}, {_counts(job, outcome, run)}")
-    if outcome.outcome != "reused":
-        render.show("\n".join(usage(run)))
-    _warn(job, outcome, run)
-
-
-def _show_step(workspace: Workspace, outcome: Outcome) -> None:
-    from cli.text.steps import described
-
-    assert outcome.state is not None
-    for line in described(outcome.state):
-        render.show(f"   {line}")
-    render.show(f"💾 Next: {_following(workspace, outcome.state)}")
+    used = usage(outcome.run) if outcome.run is not None and outcome.outcome != "reused" else []
+    paths = []
+    if outcome.in_tree:
+        paths.append(f"   Batch path:  {_data_path(workspace, outcome, outcome.batch)}")
+        paths.append(f"   Shared path: {_data_path(workspace, outcome)}")
+    following = None if outcome.state is None else _following(workspace, outcome.state)
+    render.show("\n".join(made(job, outcome, usage=used, paths=paths, following=following)))
+    for each in noted(job, outcome):
+        render.note(f"⚠️  {each}")
 
 
 def _following(workspace: Workspace, state: State) -> str | None:
@@ -175,35 +130,6 @@ def _following(workspace: Workspace, state: State) -> str | None:
 
     with reading(workspace) as reader:
         return next_command(state, listings.generation_runs(reader, state.experiment["id"]))
-
-
-def _warn(job: Job, outcome: Outcome, run: Row) -> None:
-    judged = run["n_accepted"] + run["n_rejected"]
-    if job.plan.judge is not None and 2 * run["n_unclear"] > judged:
-        render.note(
-            f"⚠️  {run['n_unclear']:,} of {judged:,} verdicts say neither `same` nor `not the same`, and their "
-            "records kept the original. The validation prompt must ask for one of the two; "
-            f"`synthtrack experiment show {outcome.dataset}/{outcome.name}` shows samples."
-        )
-
-
-def _show_models(job: Job) -> None:
-    config = job.plan.config
-    models = [("Model", config.generation), *([("Judge", config.validation)] if config.validation else [])]
-    for title, model in models:
-        if model.provider == "offline":
-            render.show(f"   {title}: {model.model}, the offline provider's rules; no LLM")
-
-
-def _counts(job: Job, outcome: Outcome, run: Row) -> str:
-    if job.plan.judge is None:
-        parts = [f"{run['n_accepted']:,} rephrased (no judge)"]
-    else:
-        unclear = f" ({run['n_unclear']:,} unclear)" if run["n_unclear"] else ""
-        parts = [f"{run['n_accepted']:,} accepted", f"{run['n_rejected']:,} kept the original{unclear}"]
-    if run["n_failed"]:
-        parts.append(f"{run['n_failed']:,} failed" + (" and kept the original" if outcome.in_tree else ""))
-    return ", ".join(parts)
 
 
 def _data_path(workspace: Workspace, outcome: Outcome, batch: str | None = None) -> str:
@@ -233,6 +159,7 @@ def _step_json(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
 
 
 def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
+    from cli.text.generate_text import previewed, summed
     from pipeline.generation.preview import preview
 
     previews = [preview(workspace, job) for job in jobs]
@@ -240,39 +167,6 @@ def _dry_run(workspace: Workspace, jobs: list[Job], *, as_json: bool) -> None:
         render.show_json([dataclasses.asdict(each) for each in previews])
         return
     for job, each in zip(jobs, previews, strict=True):
-        _show_preview(job, each)
+        render.show("\n".join(previewed(job, each)))
     if len(previews) > 1:
-        known = [each.cost_usd for each in previews if each.cost_usd is not None]
-        calls = sum(each.rephrase_calls + each.judge_calls for each in previews)
-        cost = render.usd(sum(known) if len(known) == len(previews) else None)
-        render.show(f"\n🔧 {len(previews)} configs: about {calls:,} calls, {cost}")
-
-
-def _show_preview(job: Job, each: Preview) -> None:
-    render.show(f"🔧 {each.reference} (dry run: no call is made, nothing is written)")
-    render.show(f"   Parameter fingerprint: {each.fingerprint}")
-    _show_models(job)
-    if each.reused_from is not None:
-        render.show(f"   ⚡ Data reuse: Yes (original batch: {each.reused_from}); nothing would be generated")
-    else:
-        state = "new" if each.status == "new" else f"{each.status}, {each.n_done:,} of {each.n_records:,} records done"
-        render.show(f"   ⚡ Data reuse: No ({state})")
-    render.show(f"   Batch: {each.batch}")
-    if job.plan.is_two_stage:
-        size = job.plan.config.generation.review_size
-        render.show(f"   Strategy two_stage: people look after the first {size} records, and before the judge decides.")
-        render.show("   What they have not seen yet is reckoned as approved: it makes the later prompts longer.")
-    render.show(
-        f"   Calls: {each.rephrase_calls:,} to rephrase, about {each.judge_calls:,} to judge; "
-        f"{each.already_paid:,} rephrasings are in the ledger already"
-    )
-    render.show(
-        f"   Tokens: about {each.prompt_tokens:,} prompt + {each.completion_tokens:,} completion ({each.tokenizer})"
-    )
-    render.show(f"   Cost: {'' if each.cost_usd is None else 'about '}{render.usd(each.cost_usd)}")
-    record = "the first record" if each.shown_record == 1 else f"record {each.shown_record:,}"
-    render.show(f"\n   Rephrase prompt of {record}:")
-    render.show(render.quoted(each.rephrase_prompt))
-    if each.validation_prompt is not None:
-        render.show(f"\n   Validation prompt of {record}, as if it came back unchanged:")
-        render.show(render.quoted(each.validation_prompt))
+        render.show(f"\n{summed(previews)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options, render
-from cli.progress import command_line, log_to_mlflow, progress_bar
+from cli.progress import command_line, logged_to_mlflow, progress_bar
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row
 
@@ -50,14 +50,10 @@ def judge_test(
     from pipeline.generation.judge_test import judge_test as run
 
     path = config and workspace.find(config)
-    try:
-        with progress_bar(f"{ref} judge test") as display:
-            tested = run(
-                workspace, ref, config=path, overrides=overrides, command=command_line(), display=display, tell=_warn
-            )
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(workspace)
+    with logged_to_mlflow(workspace, leave=no_mlflow), progress_bar(f"{ref} judge test") as display:
+        tested = run(
+            workspace, ref, config=path, overrides=overrides, command=command_line(), display=display, tell=_warn
+        )
     if as_json:
         render.show_json(_json(tested))
     else:

@@ -15,12 +15,12 @@ import click
 from cli import options, render
 from cli.commands.delete_commands import delete_agents
 from cli.commands.perspectives_browse import compare_datasets, list_datasets, show_dataset
-from cli.config_files import config_files, refuse_elsewhere
-from cli.progress import command_line, in_turn, log_to_mlflow, progress_bar, usage
+from cli.config_files import prepared
+from cli.progress import command_line, in_turn, logged_to_mlflow, progress_bar, usage
 from cli.text.perspectives_text import n_responses
 from tracker.errors import Error, PartialResult, UnknownReference
 from tracker.listings import agent_listings
-from tracker.paths import Workspace, find_workspace, is_new
+from tracker.paths import Workspace, find_workspace
 from tracker.record.catalogue import reading
 
 if TYPE_CHECKING:
@@ -122,24 +122,15 @@ def run(
     """
     from pipeline.perspectives.job import Options, prepare
 
-    new = is_new(workspace)
-    if new:
-        refuse_elsewhere(workspace, (*configs, *more))
     given = Options(command=command_line(), **chosen)
-    jobs = [prepare(workspace, path, given) for path in config_files(workspace, (*configs, *more), suffixes=_SUFFIXES)]
-    for job in jobs:
-        for warning in job.warnings:
-            render.note(f"⚠️  {warning}")
-    if new:
-        render.note_new_workspace(workspace.root, dry_run=dry_run)
+    jobs = prepared(
+        workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run, suffixes=_SUFFIXES
+    )
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return
-    try:
+    with logged_to_mlflow(workspace, leave=no_mlflow):
         failures = _run_all(workspace, jobs, as_json=as_json)
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(workspace)
     if failures:
         raise failures[0]
 

@@ -12,7 +12,7 @@ from cli import options, render
 from cli.commands.delete_commands import delete_pool
 from cli.commands.pool_browse import compare_pools, list_pools, pool_stats, show_pool
 from cli.commands.pool_validate import validate_pool
-from cli.progress import command_line, log_to_mlflow
+from cli.progress import command_line, logged_to_mlflow
 from tracker.errors import ConfigError, Error, PartialResult, Problem
 from tracker.paths import Workspace, is_new
 
@@ -145,11 +145,8 @@ def build(
     _note_changes(workspace, jobs.ready)
     for name, why in jobs.left_out:
         render.note(f"⚠️  {name} was left out: {why.message}")
-    try:
+    with logged_to_mlflow(workspace, leave=no_mlflow):
         short = _build_all(workspace, jobs.ready, as_json=as_json)
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(workspace)
     if strict:
         _refuse(short, [name for name, _ in jobs.left_out])
 

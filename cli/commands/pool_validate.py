@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.progress import command_line, log_to_mlflow, progress_bar
+from cli.progress import command_line, logged_to_mlflow, progress_bar
 from tracker.errors import PartialResult
 from tracker.listings import pool_listings
 from tracker.paths import Workspace
@@ -75,15 +75,12 @@ def validate_pool(
     if dry_run:
         _dry_run(place, row, model, chosen, as_json=as_json)
         return
-    try:
+    with logged_to_mlflow(place, leave=no_mlflow):
         found = _validated(place, row, model, chosen, wait=wait)
         if as_json:
             render.show_json(shown(row["name"], found))
         else:
             render.show("\n".join(validated(row["name"], found)))
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(place)
     if found.stopped is not None:
         raise found.stopped
     if found.status == "partial":

@@ -9,7 +9,7 @@ import click
 
 from cli import options, render
 from cli.config_files import config_files, refuse_elsewhere
-from cli.progress import command_line, log_to_mlflow
+from cli.progress import command_line, logged_to_mlflow
 from tracker.errors import Error, TrainingFailed
 from tracker.paths import Workspace, is_new
 from tracker.record.catalogue import reading
@@ -73,11 +73,8 @@ def train(
     if dry_run:
         _dry_run(workspace, plans, as_json=as_json)
         return
-    try:
+    with logged_to_mlflow(workspace, leave=no_mlflow):
         _train_all(workspace, plans, mlflow=not no_mlflow, as_json=as_json)
-    finally:
-        if not no_mlflow:
-            log_to_mlflow(workspace)
 
 
 def _dry_run(workspace: Workspace, plans: list[Plan], *, as_json: bool) -> None:

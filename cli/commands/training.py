@@ -131,20 +131,17 @@ def _in_background(place: Workspace, sweep: Row, only: Sequence[int] | None, *, 
 
 
 def _wait(place: Workspace, sweep: Row, only: Sequence[int] | None, *, mlflow: bool) -> None:
-    from cli.progress import log_to_mlflow
+    from cli.progress import logged_to_mlflow
     from cli.text.train_text import trained
     from cli.text.training_progress import training_progress
     from pipeline.training.interrupts import Interrupts
     from pipeline.training.sweep import work
 
-    try:
+    with logged_to_mlflow(place, leave=not mlflow):
         with Interrupts() as interrupts, training_progress() as display:
             end = work(place, sweep["id"], on_progress=display, interrupts=interrupts, only=only)
         with reading(place) as reader:
             show(trained(sweep["varied"], [sweeps.run(reader, run["id"]) for run in end.runs]))
-    finally:
-        if mlflow:
-            log_to_mlflow(place)
     end.check()
 
 
