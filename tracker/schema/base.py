@@ -11,4 +11,7 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
+# Table classes do not validate, so their validators need not be built, which costs time and memory at every start.
+SQLModel.model_config["defer_build"] = True
+
 METADATA = SQLModel.metadata
