@@ -309,7 +309,7 @@ import sys
 from pathlib import Path
 from pipeline.engine.ledger import RunLedger
 from tests.databases import claim, wanted
-from tracker import store
+from tracker.record import store
 from tracker.clock import this_process
 from tracker.record.database import open_database
 from tracker.paths import Workspace
