@@ -448,12 +448,18 @@ def _make_store(workspace: Workspace) -> bool:
             leftover.unlink()
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        from tracker.record.database import unsynced
+
         beside = path.with_name(".mlflow.db.new")
         store: Any = SqlAlchemyStore
-        store(f"sqlite:///{beside}", str(path.parent / "artifacts")).engine.dispose()
+        # It commits its 67 migrations one by one: waiting for the disk each time took most of ten seconds.
+        with unsynced(beside):
+            store(f"sqlite:///{beside}", str(path.parent / "artifacts")).engine.dispose()
         with contextlib.closing(sqlite3.connect(beside)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
         beside.rename(path)
     return True
 

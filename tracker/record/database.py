@@ -263,6 +263,26 @@ def _upgrade(workspace: Workspace, version: int) -> None:
     _migrate_file(path, workspace.busy_timeout)
 
 
+@contextlib.contextmanager
+def unsynced(path: Path) -> Iterator[None]:
+    """Within, nobody who opens the SQLite file ``path`` through SQLAlchemy waits for the disk; other files as ever.
+
+    For files of others that are made here and count only once they are whole: sync them before they do.
+    """
+
+    def relax(connection: Any, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            opened = connection.execute("PRAGMA database_list").fetchone()[2]
+            if opened and Path(opened) == path.resolve():
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", relax)
+
+
 def _migrate_file(path: Path, timeout: float) -> None:
     engine = _sqlite_engine(path, "BEGIN IMMEDIATE", timeout)
     try:

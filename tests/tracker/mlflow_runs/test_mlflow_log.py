@@ -20,7 +20,7 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, Run
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 
 from tests.mlflow_rows import BATCH, add_run, workspace_at
 from tests.training_rows import GONE, Trained, add_sweep, workspace_with_data
@@ -47,6 +47,8 @@ if sys.argv[2:]:
     experiment_ids(workspace, {"any"})
 print(drain(workspace, on_progress=lambda done, total: print(done, flush=True)), flush=True)
 """
+OFF = 0
+"""Of SQLite's ``PRAGMA synchronous``."""
 LONG_PROMPT = "rephrase, " * 700
 
 
@@ -330,6 +332,22 @@ def test_the_store_is_in_wal_mode_and_only_that_lies_beside_the_artifacts(logged
         "mlflow.db",
         "artifacts",
     }
+
+
+def test_a_new_store_waits_for_the_disk_once_it_is_whole(tmp_path: Path) -> None:
+    found: dict[str, set[int]] = {}
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def look(connection: Connection, cursor: sqlite3.Cursor, statement: str, *_: object) -> None:
+        name = Path(connection.engine.url.database or "").name
+        found.setdefault(name, set()).add(cursor.connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    try:
+        experiment_ids(workspace_at(tmp_path), {"any"})
+    finally:
+        event.remove(Engine, "before_cursor_execute", look)
+    assert found[".mlflow.db.new"] == {OFF}
+    assert OFF not in found["mlflow.db"]
 
 
 def test_a_drain_that_died_in_the_middle_of_a_run_is_completed(fresh: Workspace) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import IntegrityError
 
 from tests.databases import KINDS, add_source, claim, empty_workspace, opened, rows, wanted
@@ -22,7 +22,7 @@ from tracker.migrations import SCHEMA_VERSION
 from tracker.migrations.versions.v0001_initial import VIEWS
 from tracker.paths import Workspace, find_workspace
 from tracker.record.catalogue import reading
-from tracker.record.database import Database, open_database
+from tracker.record.database import Database, open_database, unsynced
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -372,3 +372,17 @@ def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=r"postgresql://me:\*\*\*@127\.0\.0\.1:1/db: ") as caught:
             way()
         assert "hidden" not in str(caught.value)
+
+
+def test_only_the_file_that_is_named_is_written_without_waiting_for_the_disk(tmp_path: Path) -> None:
+    def synchronous(name: str) -> object:
+        engine = create_engine(f"sqlite:///{tmp_path / name}")
+        try:
+            with engine.connect() as connection:
+                return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        finally:
+            engine.dispose()
+
+    with unsynced(tmp_path / "one.db"):
+        assert (synchronous("one.db"), synchronous("other.db")) == (0, 2)
+    assert synchronous("one.db") == 2
