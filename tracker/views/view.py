@@ -37,6 +37,9 @@ from tracker.views.view_plan import (
 from tracker.views.view_rows import Record, completed_ns, home_of, is_finished, link_of
 from tracker.views.view_tree import LOCK_TIMEOUT_S, Tree, explained, look, stamp, walk, writing
 
+_AHEAD = 256
+"""So many experiments are written before they are seen: a kill leaves no more of them to clear away."""
+
 
 def refresh(
     workspace: Workspace,
@@ -58,7 +61,7 @@ def refresh(
         changes = _bring(workspace.synthetic_dir, _record(workspace, reader), ids, None, problems, deep=deep)
     if changes:
         # What is written must come from a snapshot younger than the lock: an older one could undo another's work.
-        with writing(workspace, patience_s) as tree, reading(workspace) as fresh:
+        with writing(workspace, patience_s, ahead=_AHEAD) as tree, reading(workspace) as fresh:
             problems.clear()
             changes = _bring(workspace.synthetic_dir, _record(workspace, fresh), ids, tree, problems, deep=deep)
     refuse(problems)
@@ -72,7 +75,7 @@ def rebuild(workspace: Workspace, reader: Reader, progress: Callable[[int, int],
     gets how many experiments and batches are done, and of how many. Raises as ``refresh`` does.
     """
     problems: list[Difference] = []
-    with writing(workspace) as tree:
+    with writing(workspace, ahead=_AHEAD) as tree:
         parts = _parts(workspace.synthetic_dir, _record(workspace, reader), problems, progress)
         done = union(part.apply(tree) for part in parts)
     refuse(problems)

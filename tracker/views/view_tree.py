@@ -1,6 +1,11 @@
 """The tree on the disk: looks at it without following a link, and changes it so that every reader sees old or new.
 
 What is new is written beside its place, synced and renamed. What it takes the place of goes to the trash.
+
+The sync comes first because a glance takes a file as right by its time: without it a power cut could leave a file of
+the right name and time with nothing in it. The rename itself may be lost, since the record says what is missing. So
+many directories can be written, synced side by side (each commit of the file system's journal then serves all that
+wait for it, where one file after the other waits for a commit of its own) and renamed once they are all on the disk.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tracker import clock
 from tracker.errors import Conflict, StorageError
@@ -22,6 +28,8 @@ from tracker.views.view_plan import DIRECTORY, FILE, LINK, OTHER, TEMPORARY, Cha
 
 LOCK_TIMEOUT_S = 600.0
 _LEFTOVER_AGE_S = 3600.0
+_SYNCS = 16
+"""So many files are synced side by side."""
 _HOST = re.sub(r"[/\s]", "_", clock.host())
 _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 _numbers = itertools.count()
@@ -104,10 +112,13 @@ def _digest(path: str) -> str:
 
 
 @contextlib.contextmanager
-def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S, root: Path | None = None) -> Iterator[Tree]:
+def writing(
+    workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S, root: Path | None = None, *, ahead: int = 1
+) -> Iterator[Tree]:
     """The tree at ``root`` (default: synthetic_dir), to be changed by this process alone.
 
-    Raises Conflict where another process that changes any of the workspace's trees does not finish in time.
+    At most ``ahead`` directories are written before they are seen: together they are faster. Raises Conflict where
+    another process that changes any of the workspace's trees does not finish in time.
     """
     from filelock import FileLock, Timeout
 
@@ -123,11 +134,12 @@ def writing(workspace: Workspace, patience_s: float = LOCK_TIMEOUT_S, root: Path
                 f"Another process {waited if patience_s >= 60 else now}.",
                 hint="Wait for it (`synthtrack view rebuild`?) and run the command again.",
             ) from None
+        tree = Tree(workspace, root, ahead)
         try:
-            tree = Tree(workspace, root)
             yield tree
             tree.settle()
         finally:
+            tree.discard()
             lock.release()
 
 
@@ -147,15 +159,20 @@ def explained(workspace: Workspace) -> Iterator[None]:
 class Tree:
     """The tree below ``root`` (default: ``synthetic_dir``), held for writing."""
 
-    def __init__(self, workspace: Workspace, root: Path | None = None) -> None:
+    def __init__(self, workspace: Workspace, root: Path | None = None, ahead: int = 1) -> None:
         self._root = workspace.synthetic_dir if root is None else root
+        self._ahead = ahead
+        self._written: list[_Written] = []
         self._trash = workspace.trash_dir / f"view-{clock.now():%Y%m%dT%H%M%S.%fZ}"
-        self._touched: dict[Path, None] = {}
+        self._touched: dict[Path, bool] = {}
+        """Directories that were changed, and whether killed processes may have left something in them."""
 
     def apply(self, changes: Changes, content: Mapping[str, bytes], mtime_ns: int = 0) -> Changes:
         """Makes ``changes``, with file content by path; gives them with the place that things were moved to."""
         self._root.mkdir(parents=True, exist_ok=True)
         aside = set(changes.aside)
+        if changes.files or changes.links or changes.aside:
+            self._publish()
         later = {*changes.directories, *changes.files, *(path for path, _ in changes.links)}
         for path in changes.aside:
             if path not in later:
@@ -172,19 +189,35 @@ class Tree:
 
     def _write_directory(self, path: str, content: Mapping[str, bytes], mtime_ns: int, *, in_the_way: bool) -> None:
         final, beside = self._place(path)
+        files, made = [], {beside: None}
         with removed_on_error(beside):
             beside.mkdir()
-            made = {beside: None}
             for name, data in content.items():
                 file = beside / name.removeprefix(f"{path}/")
-                file.parent.mkdir(exist_ok=True)
-                made[file.parent] = None
-                write_file(file, data, mtime_ns)
-            for directory in reversed(made):
-                sync_directory(directory)
-            if in_the_way:
-                self._move_aside(path)
-            beside.rename(final)
+                if file.parent not in made:
+                    file.parent.mkdir()
+                    made[file.parent] = None
+                _write(file, data, mtime_ns)
+                files.append(file)
+        self._written.append(_Written(path, beside, final, (*files, *reversed(made)), in_the_way))
+        if len(self._written) >= self._ahead:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Lets readers see the directories that were written, once all of them are on the disk."""
+        sync(path for each in self._written for path in each.made)
+        for each in self._written:
+            if each.in_the_way:
+                self._move_aside(each.path)
+            each.beside.rename(each.final)
+        self._written.clear()
+
+    def discard(self) -> None:
+        """Removes what was written and is not seen yet."""
+        for each in self._written:
+            with contextlib.suppress(OSError):
+                remove(each.beside)
+        self._written.clear()
 
     def _write_file(self, path: str, data: bytes, mtime_ns: int, *, in_the_way: bool) -> None:
         final, beside = self._place(path)
@@ -200,8 +233,9 @@ class Tree:
             by_parent.setdefault(parent_of(path), []).append((path, target))
         for parent, here in by_parent.items():
             final, beside = self._place(parent)
-            self._touched[final] = None
-            if not os.path.lexists(final):
+            is_new = not os.path.lexists(final)
+            self._touched[final] = not is_new
+            if is_new:
                 with removed_on_error(beside):
                     beside.mkdir()
                     _link_all(beside, here)
@@ -228,11 +262,11 @@ class Tree:
                 status = directory.lstat()
             except FileNotFoundError:
                 directory.mkdir()
-                self._touched[above] = None
+                self._touched.setdefault(above, True)
             else:
                 if not stat.S_ISDIR(status.st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
-        self._touched[directory] = None
+        self._touched.setdefault(directory, True)
         return self._root / path, place_beside(directory)
 
     def _keep(self, path: str) -> None:
@@ -250,7 +284,7 @@ class Tree:
 
     def _move_aside(self, path: str) -> None:
         _rename(self._root / path, self._trash_place(path))
-        self._touched[(self._root / path).parent] = None
+        self._touched.setdefault((self._root / path).parent, True)
         # The directories of a link that has gone were made for it.
         if path.count("/") == 2:
             with contextlib.suppress(OSError):
@@ -263,12 +297,24 @@ class Tree:
         return kept if not os.path.lexists(kept) else kept.with_name(f"{kept.name}~{next(_numbers)}")
 
     def settle(self) -> None:
-        """Syncs every directory that was changed, once, and clears it of leftovers."""
-        for directory in self._touched:
-            with contextlib.suppress(FileNotFoundError):
-                clear_leftovers(directory)
-                sync_directory(directory)
+        """Lets readers see all that was written, syncs every directory that was changed and clears it of leftovers."""
+        self._publish()
+        for directory, may_hold_leftovers in self._touched.items():
+            if may_hold_leftovers:
+                with contextlib.suppress(FileNotFoundError):
+                    clear_leftovers(directory)
+        sync(path for path in self._touched if path.is_dir())
         self._touched.clear()
+
+
+class _Written(NamedTuple):
+    """A directory that lies ``beside`` its ``final`` place; ``made`` are its files and directories, from below."""
+
+    path: str
+    beside: Path
+    final: Path
+    made: tuple[Path, ...]
+    in_the_way: bool
 
 
 def place_beside(directory: Path) -> Path:
@@ -278,9 +324,12 @@ def place_beside(directory: Path) -> Path:
 
 def clear_leftovers(directory: Path) -> None:
     """Removes what killed processes left in ``directory``."""
-    for item in directory.glob(f"{TEMPORARY}*"):
-        if is_leftover(str(item)):
-            remove(item)
+    found: list[str] = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(directory) as entries:
+        found = [item.path for item in entries if item.name.startswith(TEMPORARY)]
+    for path in found:
+        if is_leftover(path):
+            remove(Path(path))
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -305,16 +354,37 @@ def _link_all(directory: Path, links: Iterable[tuple[str, str]]) -> None:
 
 def write_file(path: Path, data: bytes, mtime_ns: int) -> None:
     """Writes a new file, synced, with that time (nanoseconds since the epoch)."""
+    _write(path, data, mtime_ns)
+    sync([path])
+
+
+def _write(path: Path, data: bytes, mtime_ns: int) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-        os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:
     """Makes what was made and renamed in ``directory`` outlive a power cut."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(directory)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Makes files and directories outlive a power cut."""
+    several = list(paths)
+    if len(several) <= 1:
+        for path in several:
+            _sync(path)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(_SYNCS, len(several))) as threads:
+        list(threads.map(_sync, several))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

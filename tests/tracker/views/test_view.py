@@ -24,6 +24,7 @@ from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.views import view, view_rows
 from tracker.views.view_plan import TEMPORARY, Changes, Difference
+from tracker.views.view_tree import writing
 
 LATER = "2026-11-21T08:00:00.000000Z"
 MANY = (
@@ -374,7 +375,7 @@ def test_whatever_was_done_to_it_the_tree_comes_back(
 PROGRAM = """
 import sys
 from pathlib import Path
-from tracker import view, view_rows
+from tracker.views import view, view_rows
 from tracker.record.catalogue import reading
 from tracker.paths import Workspace
 import tracker.configs, filelock
@@ -534,3 +535,28 @@ def test_where_a_write_breaks_off_nothing_bears_the_final_name(tmp_path: Path) -
     assert not list(here.synthetic_dir.rglob(f"{TEMPORARY}*"))
     assert refresh(here, 1)
     assert check(here) == []
+
+
+def test_directories_written_together_are_seen_together_or_not_at_all(tmp_path: Path) -> None:
+    here = Workspace(tmp_path, environ={})
+    homes = [f"_shared/Copa/temp{number}" for number in range(5)]
+
+    def seen() -> list[str]:
+        return sorted(path.name for path in (here.synthetic_dir / "_shared/Copa").iterdir())
+
+    with pytest.raises(KeyboardInterrupt), writing(here, ahead=2) as tree:
+        for at, home in enumerate(homes):
+            tree.apply(Changes(directories=(home,)), {f"{home}/Copa/copa_train.jsonl": b"{}\n"})
+            finished = 2 * ((at + 1) // 2)
+            assert [name for name in seen() if not name.startswith(TEMPORARY)] == [f"temp{n}" for n in range(finished)]
+        raise KeyboardInterrupt
+    assert seen() == [f"temp{number}" for number in range(4)]
+
+
+def test_what_is_written_ahead_is_seen_before_links_lead_to_it(tmp_path: Path) -> None:
+    here = Workspace(tmp_path, environ={})
+    link = ("batch/Copa/temp0", "../../_shared/Copa/temp0")
+    with writing(here, ahead=100) as tree:
+        tree.apply(Changes(directories=("_shared/Copa/temp0",)), {"_shared/Copa/temp0/.fingerprint": b"0\n"})
+        tree.apply(Changes(links=(link,)), {})
+        assert (here.synthetic_dir / link[0] / ".fingerprint").read_bytes() == b"0\n"
