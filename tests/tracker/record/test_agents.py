@@ -362,7 +362,7 @@ CLAIM = """
 import sys, time
 from pathlib import Path
 from tests.agent_rows import wanted
-from tracker import agents
+from tracker.record import agents
 from tracker.clock import this_process
 from tracker.record.database import open_database
 from tracker.record.lease import Busy

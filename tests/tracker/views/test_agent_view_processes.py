@@ -26,7 +26,7 @@ __all__ = ["here"]
 PROGRAM = """
 import sys
 from pathlib import Path
-from tracker import agent_view
+from tracker.views import agent_view
 from tracker.record.catalogue import reading
 from tracker.paths import Workspace
 import filelock
