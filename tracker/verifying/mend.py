@@ -185,7 +185,8 @@ def _rebuild(workspace: Workspace, progress: Progress | None) -> Iterator[str]:
         if any(done.values()):
             moved = f", moved {done['aside']:,} to .trash" if done["aside"] else ""
             cleared = f", removed {done['leftovers']:,} leftovers" if done["leftovers"] else ""
-            yield f"Wrote {done['written']:,} entries of the tree ({name}){moved}{cleared}."
+            entries = "entry" if done["written"] == 1 else "entries"
+            yield f"Wrote {done['written']:,} {entries} of the tree ({name}){moved}{cleared}."
 
 
 def _log(workspace: Workspace, findings: Sequence[Finding], progress: Progress | None) -> Iterator[str]:

@@ -127,7 +127,7 @@ def lose_an_index_entry(root: Path) -> None:
 
 
 MENDED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
-    "tree": (lambda root: (root / TRAIN).unlink(), "tree", "missing", "Wrote 1 entries of the tree (synthetic)"),
+    "tree": (lambda root: (root / TRAIN).unlink(), "tree", "missing", "Wrote 1 entry of the tree (synthetic)"),
     "counts": (
         lambda root: edit(root, "UPDATE shared_experiment SET n_accepted = 3, n_rejected = 5 WHERE id = 1"),
         "experiment", "n_accepted is 3, its samples give 8", f"Counted the samples of Copa/{NAME} anew",
