@@ -544,12 +544,16 @@ def test_directories_written_together_are_seen_together_or_not_at_all(tmp_path: 
     def seen() -> list[str]:
         return sorted(path.name for path in (here.synthetic_dir / "_shared/Copa").iterdir())
 
-    with pytest.raises(KeyboardInterrupt), writing(here, ahead=2) as tree:
-        for at, home in enumerate(homes):
-            tree.apply(Changes(directories=(home,)), {f"{home}/Copa/copa_train.jsonl": b"{}\n"})
-            finished = 2 * ((at + 1) // 2)
-            assert [name for name in seen() if not name.startswith(TEMPORARY)] == [f"temp{n}" for n in range(finished)]
-        raise KeyboardInterrupt
+    def write() -> None:
+        with writing(here, ahead=2) as tree:
+            for at, home in enumerate(homes):
+                tree.apply(Changes(directories=(home,)), {f"{home}/Copa/copa_train.jsonl": b"{}\n"})
+                finished = [f"temp{number}" for number in range(2 * ((at + 1) // 2))]
+                assert [name for name in seen() if not name.startswith(TEMPORARY)] == finished
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert seen() == [f"temp{number}" for number in range(4)]
 
 
