@@ -3,7 +3,7 @@
 In a shell, ``python -m tests.llm_server --port 0 --latency 0.05`` prints one line ``{"base_url": ...}`` and serves
 until it is killed. In a test, ``with running_server(latency=0.05) as server`` does the same in a process of its own.
 
-    POST /v1/chat/completions     GET /v1/models     GET /stats     POST /reset (empties the statistics)
+    POST /v1/chat/completions     GET /v1/models     GET /stats     POST /reset (begins anew)
 
 Refusals that a test can ask for: another key than ``--api-key`` gets 401, see ``REFUSED_KEYS`` and ``REFUSED_MODELS``
 for the rest; a message that holds the text of ``--poison`` gets 500 for ever. Faults, drawn per accepted request from
@@ -75,7 +75,7 @@ class Server:
         return self._call("GET", "/stats")
 
     def reset(self) -> None:
-        """Forgets the statistics; the sequence of faults goes on."""
+        """Forgets the statistics and what is used up of the limits; the sequence of faults goes on."""
         self._call("POST", "/reset")
 
     def stop(self) -> None:
@@ -126,29 +126,49 @@ class _Stats:
 
 
 class _Bucket:
-    """A token bucket of ``per_minute`` requests, full at the start."""
+    """``limit`` requests or tokens in ``span`` seconds, which come back all the time; full at the start."""
 
-    def __init__(self, per_minute: float) -> None:
-        self.limit, self.tokens, self.at = per_minute, per_minute, time.monotonic()
+    def __init__(self, limit: float, span: float) -> None:
+        self.limit, self.span = limit, span
+        self.left, self.at = limit, time.monotonic()
 
-    def take(self) -> bool:
-        now = time.monotonic()
-        self.tokens = min(self.limit, self.tokens + (now - self.at) * self.limit / 60)
+    def has(self, amount: float) -> bool:
+        self.refill(time.monotonic())
+        return self.left >= min(amount, self.limit)
+
+    def refill(self, now: float) -> None:
+        self.left = min(self.limit, self.left + (now - self.at) * self.limit / self.span)
         self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
 
-    def headers(self) -> dict[str, str]:
+    def full_in(self) -> float:
+        return (self.limit - self.left) * self.span / self.limit
+
+    def has_in(self, amount: float) -> float:
+        return (amount - self.left) * self.span / self.limit
+
+    def headers(self, kind: str) -> dict[str, str]:
         return {
-            "x-ratelimit-limit-requests": str(int(self.limit)),
-            "x-ratelimit-remaining-requests": str(int(self.tokens)),
-            "x-ratelimit-reset-requests": openai_duration((self.limit - self.tokens) * 60 / self.limit),
+            f"x-ratelimit-limit-{kind}": str(int(self.limit)),
+            f"x-ratelimit-remaining-{kind}": str(max(0, int(self.left))),
+            f"x-ratelimit-reset-{kind}": openai_duration(self.full_in()),
         }
 
-    def next_token_ms(self) -> int:
-        return int((1 - self.tokens) * 60_000 / self.limit) + 1
+
+class _Window(_Bucket):
+    """The same, all of it given back at once at the end of each span; the first begins with the first request."""
+
+    until: float | None = None
+
+    def refill(self, now: float) -> None:
+        self.until = self.until or now + self.span
+        while now >= self.until:
+            self.left, self.until = self.limit, self.until + self.span
+
+    def full_in(self) -> float:
+        return self.span if self.until is None else max(0.0, self.until - time.monotonic())
+
+    def has_in(self, _: float) -> float:
+        return self.full_in()
 
 
 def openai_duration(seconds: float) -> str:
@@ -231,11 +251,17 @@ class _Endpoint:
         self.stats = _Stats()
         self.random = random.Random(options.fault_seed)
         self.faults = FAULTS if options.faults == "all" else tuple(options.faults.split(","))
-        self.bucket = _Bucket(options.requests_per_minute) if options.requests_per_minute else None
+        self.buckets = self.full_buckets()
         self.answer = lru_cache(maxsize=100_000)(
             recorded_answers(options.recorded) if options.recorded else invented_answer
         )
         self.serial = 0
+
+    def full_buckets(self) -> dict[str, _Bucket]:
+        kind = _Window if self.options.fixed_windows else _Bucket
+        limits = {"requests": self.options.requests_per_minute, "tokens": self.options.tokens_per_minute}
+        span = self.options.minute_seconds
+        return {name: kind(limit, span) for name, limit in limits.items() if limit}
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/v1/chat/completions" and request.method == "POST":
@@ -243,7 +269,7 @@ class _Endpoint:
         if request.path == "/v1/models":
             return web.json_response({"object": "list", "data": [{"id": "test-model", "object": "model"}]})
         if request.path == "/reset" and request.method == "POST":
-            self.stats = _Stats(in_flight=self.stats.in_flight)
+            self.stats, self.buckets = _Stats(in_flight=self.stats.in_flight), self.full_buckets()
             return web.json_response({})
         if request.path == "/stats":
             return web.json_response({name: getattr(self.stats, name) for name in _Stats.__dataclass_fields__})
@@ -264,7 +290,7 @@ class _Endpoint:
         refusal = self.refusal(request, model)
         if refusal is not None:
             return await self.send(request, refusal)
-        limited = self.limited()
+        limited = self.limited(body)
         if limited is not None:
             stats.rejected_429 += 1
             return await self.send(request, limited)
@@ -290,15 +316,30 @@ class _Endpoint:
             return _error(*REFUSED_MODELS[model], f"the model {model!r} cannot be used")
         return None
 
-    def limited(self) -> Reply | None:
+    def limited(self, body: dict[str, Any]) -> Reply | None:
         if self.options.max_in_flight and self.stats.in_flight >= self.options.max_in_flight:
             headers = {"retry-after": self.options.retry_after} if self.options.retry_after else {}
             return _error(429, "rate_limit_exceeded", "too many requests in flight", headers)
-        if self.bucket and not self.bucket.take():
-            wait = self.bucket.next_token_ms()
-            headers = {"retry-after-ms": str(wait), "retry-after": str(-(-wait // 1000)), **self.bucket.headers()}
-            return _error(429, "rate_limit_exceeded", "too many requests per minute", headers)
+        amounts = {"requests": 1.0, "tokens": float(self.tokens(body)[0] + self.tokens(body)[1])}
+        short = [bucket.has_in(amounts[name]) for name, bucket in self.buckets.items() if not bucket.has(amounts[name])]
+        if short:
+            wait = int(1000 * max(short)) + 1
+            headers = {"retry-after": str(-(-wait // 1000))}
+            headers |= {} if self.options.only_retry_after else {"retry-after-ms": str(wait), **self.told()}
+            return _error(429, "rate_limit_exceeded", "too many requests or tokens per minute", headers)
+        for name, bucket in self.buckets.items():
+            bucket.left -= amounts[name]
         return None
+
+    def told(self) -> dict[str, str]:
+        if self.options.only_retry_after:
+            return {}
+        return {name: value for kind, bucket in self.buckets.items() for name, value in bucket.headers(kind).items()}
+
+    def tokens(self, body: dict[str, Any], text: str | None = None) -> tuple[int, int]:
+        """Tokens of the prompt and of the answer."""
+        prompt = sum(len(message["content"]) for message in body["messages"]) // 4 + 1
+        return prompt, len(self.answer(body["messages"][-1]["content"]) if text is None else text) // 4 + 1
 
     async def reply(self, request: web.BaseRequest, body: dict[str, Any], fault: str | None) -> web.StreamResponse:
         if fault is not None:
@@ -327,7 +368,6 @@ class _Endpoint:
 
     def completion(self, body: dict[str, Any], text: str, finish_reason: str = "stop") -> Reply:
         self.serial += 1
-        prompt = sum(len(message["content"]) for message in body["messages"]) // 4 + 1
         found: dict[str, Any] = {
             "id": f"chatcmpl-{self.serial}",
             "object": "chat.completion",
@@ -338,13 +378,13 @@ class _Endpoint:
             ],
         }
         if not self.options.no_usage:
-            completion = len(text) // 4 + 1
+            prompt, completion = self.tokens(body, text)
             found["usage"] = {
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
                 "total_tokens": prompt + completion,
             }
-        headers = {"x-request-id": f"req_{self.serial}", **(self.bucket.headers() if self.bucket else {})}
+        headers = {"x-request-id": f"req_{self.serial}", **self.told()}
         return 200, json.dumps(found).encode(), headers
 
     async def send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
@@ -421,6 +461,10 @@ def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-in-flight", type=int, default=0, help="429 above it")
     parser.add_argument("--retry-after", help="the Retry-After of those 429")
     parser.add_argument("--requests-per-minute", type=float, default=0, help="429 above it, and rate-limit headers")
+    parser.add_argument("--tokens-per-minute", type=float, default=0, help="likewise of prompts and answers together")
+    parser.add_argument("--minute-seconds", type=float, default=60, help="how long a minute of the two limits is")
+    parser.add_argument("--fixed-windows", action="store_true", help="what is used up comes back at a minute's end")
+    parser.add_argument("--only-retry-after", action="store_true", help="no rate-limit headers; 429 in whole seconds")
     parser.add_argument("--fault-rate", type=float, default=0.0)
     parser.add_argument("--fault-seed", type=int, default=1)
     parser.add_argument("--faults", default="all", help=f"all, or some of {','.join(FAULTS)}")

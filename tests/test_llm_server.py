@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,24 @@ def test_all_means_every_fault() -> None:
 )
 def test_durations_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
     assert openai_duration(seconds) == text
+
+
+def test_a_fixed_window_gives_everything_back_at_its_end_and_tokens_are_limited_likewise() -> None:
+    with running_server(tokens_per_minute=30, minute_seconds=3, fixed_windows=True) as server:
+        seen = [ask_all(server, [body(str(number))])[0] for number in range(5)]
+        used = json.loads(seen[0][2])["usage"]["total_tokens"]
+        until = int(seen[-1][1]["retry-after-ms"]) / 1000
+        time.sleep(until + 0.1)
+        again = ask_all(server, [body("again")])[0]
+    assert seen[0][1]["x-ratelimit-limit-tokens"] == "30"
+    assert int(seen[0][1]["x-ratelimit-remaining-tokens"]) == 30 - used
+    assert [status for status, _, _ in seen] == [200] * (30 // used) + [429] * (5 - 30 // used)
+    assert again[0] == 200
+    assert int(again[1]["x-ratelimit-remaining-tokens"]) == 30 - json.loads(again[2])["usage"]["total_tokens"]
+
+
+def test_a_server_may_say_no_more_than_retry_after() -> None:
+    with running_server(requests_per_minute=1, only_retry_after=True) as server:
+        (_, told, _), (status, refused, _) = (ask_all(server, [body(text)])[0] for text in ("a", "b"))
+    assert (status, refused["retry-after"], "retry-after-ms" in refused) == (429, "60", False)
+    assert not [name for name in [*told, *refused] if name.startswith("x-ratelimit")]
