@@ -70,7 +70,7 @@ import sqlalchemy, sqlmodel, yaml
 from pipeline.pools.build import build
 from pipeline.pools.configs import given_pool, load_benchmarks
 from pipeline.pools.build import prepare
-from tracker import pool_view
+from tracker.views import pool_view
 from tracker.record.catalogue import reading
 from tracker.paths import find_workspace
 given = json.loads(sys.argv[1])

@@ -20,7 +20,7 @@ import pytest
 
 from pipeline.publishing.publish import Wish, publish
 from pipeline.publishing.publish_plan import Planned
-from tests.test_storage import mounted, read_only
+from tests.faults.surroundings import mounted, read_only
 from tests.view_rows import COMPLETED, COPIED, Made, execute, workspace
 from tests.workspaces import rows
 from tracker.errors import Conflict, Corrupt, PartialResult, StorageError, UnknownReference, WrongStep
@@ -360,7 +360,7 @@ import sys
 from itertools import cycle
 from pathlib import Path
 from pipeline.publishing.publish import Wish, publish
-from tracker import published_tree
+from tracker.publishing import published_tree
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.paths import Workspace

@@ -140,7 +140,8 @@ def test_a_fingerprint_stands_for_one_thing(database: Database) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from tracker import clock, training
+from tracker import clock
+from tracker.record import training
 from tracker.record.database import open_database
 from tracker.paths import Workspace
 root, what, number = sys.argv[1:]

@@ -131,7 +131,7 @@ def test_what_is_refused_is_named(sqlite: Workspace) -> None:
 
 def test_a_sort_that_does_not_fit_in_memory_makes_no_file(sqlite: Workspace, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tracker import query; from tracker.paths import Workspace\n"
+        "import sys; from pathlib import Path; from tracker.tracing import query; from tracker.paths import Workspace\n"
         "query.HEAP_BYTES = 50 << 20\n"
         "sql = 'WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 2000000)'\n"
         "sql += ' SELECT n, hex(randomblob(20)) AS x FROM r ORDER BY x'\n"
