@@ -103,7 +103,7 @@ def steady(text: str) -> str:
         (r"\b2\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", "<moment>"),
         (r"(?<=_)2\d{7}(?=_)|(?<=-)2\d{7}(?=-)", "<day>"),
         (r"-?\d+\.\d%|\d+\.\d#37;", "<share>"),
-        (r"\bp = [\d.e-]+", "p = <p>"),
+        (r"\bp = [\d.e-]+|\bsd [\d.]+|\b\d+\.\d points", "<figure>"),
         (r"\bon \S+, \d+\.\d s", "on <host>, <seconds>"),
         (r"\b\d+(?:\.\d+)? s\b|\b0\.\d{4}\b", "<seconds>"),
         (r"\b[\d,.]+ (?:bytes|KiB|MiB|KB|MB)\b", "<size>"),
@@ -161,7 +161,6 @@ class Shell:
         if line == "echo $?":
             code, self.code = self.code, 0
             return f"{code}\n"
-        assert self.code == 0, f"a command that fails is followed by `echo $?`; before {line}"
         if words[0] == "synthtrack" and not _SHELL.search(line) and "--background" not in words:
             return self.start_here(words[1:])
         return self.start(["bash", "-c", line])
@@ -243,6 +242,9 @@ def play(text: str, top: Path, begun: Begun) -> tuple[int, dict[Step, str]]:
             shell = begun.shell(block, top)
         elif block.kind in {"hidden", "console"}:
             for step in steps(block):
+                if shell.code != 0 and step.line != "echo $?":
+                    wrong[step] = f"The exit code before this is {shell.code}: show it with `echo $?`.\n"
+                    break
                 printed = shell(step.line)
                 if not (block.kind == "hidden" and shell.code == 0) and not is_printed(step.expected, printed):
                     wrong[step] = printed
@@ -252,6 +254,7 @@ def play(text: str, top: Path, begun: Begun) -> tuple[int, dict[Step, str]]:
             if shell.code != 0:
                 wrong[Step(f"{block.kind}: {block.body}", "", block.start)] = printed
                 shell.code = 0
+    assert shell.code == 0, "the page ends with a command that fails"
     return ran, wrong
 
 
