@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipeline.generation.plan import Plan
 from pipeline.generation.run import Run
 from pipeline.sources.records import Source
 from pipeline.specs import ModelSpec, recorded_config, recorded_settings
+from pipeline.versions import versions
 from tracker import clock
 from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
 from tracker.fingerprint import bytes_digest
@@ -34,7 +33,6 @@ ClaimedT = TypeVar("ClaimedT")
 
 POLL_S = 1.0
 """Seconds between two looks whether what another process makes is there."""
-_PACKAGES = ("synthtrack", "openai", "together", "mlflow", "sqlmodel", "datasets", "numpy")
 
 
 def check_models(
@@ -200,12 +198,3 @@ def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:
         )
     rows = ({"line": line, **sample} for line, sample in zip(plan.source.lines, samples, strict=False))
     return bytes_digest([synthetic_data(rows, plan.field)])
-
-
-def versions() -> dict[str, str]:
-    """Python's version and those of the packages that matter, as a run records them."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from pipeline.engine.asking import Display, taken_over
-from pipeline.generation.execution import POLL_S, check_models, ended_as, held_words, register, versions
+from pipeline.generation.execution import POLL_S, check_models, ended_as, held_words, register
 from pipeline.generation.job import has_record
 from pipeline.perspectives.job import IN_MEMORY, Job, existing
 from pipeline.perspectives.plan import Plan
 from pipeline.perspectives.preview import Estimate, estimate
 from pipeline.perspectives.run import Run, figures
 from pipeline.perspectives.specs import recorded_config, recorded_settings
+from pipeline.versions import versions
 from tracker import clock
 from tracker.clock import Process
 from tracker.errors import BudgetReached, Conflict, Error

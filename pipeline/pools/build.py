@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
-from pipeline.generation.execution import versions
 from pipeline.generation.job import has_record
 from pipeline.pools import stream
 from pipeline.pools.preprocess import entry
 from pipeline.pools.specs import DEFAULT_PERCENTILES, BenchmarksConfig, PoolConfig, easy_share
 from pipeline.pools.stream import EASY, HARD, Shortfall, Thresholds
+from pipeline.versions import versions
 from tracker import clock
 from tracker.errors import ConfigError, Problem, WrongStep
 from tracker.fingerprint import Identity, Json, bytes_digest, identify

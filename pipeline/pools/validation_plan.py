@@ -9,12 +9,12 @@ from functools import cached_property
 
 from pipeline.chats.chat import ChatRequest
 from pipeline.engine.prices import price_of
-from pipeline.generation.execution import versions
 from pipeline.generation.plan import chat_request
 from pipeline.pools import grading
 from pipeline.pools.run_code import check_system
 from pipeline.pools.stream import BINS
 from pipeline.specs import ModelSpec
+from pipeline.versions import versions
 from tracker.errors import ConfigError, DataError, Problem
 from tracker.fingerprint import Identity, Json, content_key, identify
 from tracker.paths import Workspace
