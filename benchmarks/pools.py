@@ -1,9 +1,10 @@
 """How long task pools take: ``python -m benchmarks.pools [--data DIR] [--repeat N]``.
 
-On the sample that ships, and with ``--data`` on the benchmarks in DIR (humaneval.jsonl, gsm8k_test.jsonl, bbh/,
-amc12_2023.jsonl, medqa_sample.jsonl). Every figure is the median of N processes of their own, which take turns; each
-pool is drawn with a seed that was not drawn before. Work is what is done when the modules are loaded; the rest of a
-process is the interpreter's start and loading them. Prints markdown.
+On the real benchmarks in DIR (humaneval.jsonl, gsm8k_test.jsonl, bbh/, amc12_2023.jsonl, medqa_sample.jsonl), or on the
+sample that ships. Every figure is of processes of their own, which take turns; each pool is drawn with a seed that was
+not drawn before. Work is what is done when the modules are loaded; the rest of a process is the interpreter's start and
+loading them. CPU is of the process and what it starts: where others are at work beside it, it tells more than the
+clock does. Prints markdown.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
+from tracker import clock
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "configs/inputs/benchmarks"
+REAL = ROOT.parent / "shared/data/benchmarks"
 FILES = {
     "humaneval": ("humaneval.jsonl",),
     "gsm8k": ("gsm8k_test.jsonl", "gsm8k.jsonl"),
@@ -33,17 +39,15 @@ FILES = {
     "medical_qa": ("medqa_sample.jsonl", "medical_qa.jsonl"),
 }
 POOL = {
-    "description": "2,000 tasks of five benchmarks, as exp5",
+    "description": "tasks of five benchmarks, as exp5",
     "benchmarks": list(FILES),
     "difficulty_split": "50:50",
-    "n_total_tasks": 2000,
     "sample_with_replacement": True,
 }
 SEEDS = count(1)
 
 SCORING = """
-import gc, json, sys, time
-from pathlib import Path
+import gc, json, time
 import numpy as np
 from pipeline.pools.configs import load_benchmarks
 from pipeline.pools.difficulty import SCORERS, scaled
@@ -51,41 +55,55 @@ from pipeline.pools.sources import read_full
 from tracker.paths import find_workspace
 np.percentile([1.0, 2.0], 95)
 workspace = find_workspace(None)
-spent = {"read": 0.0, "score": 0.0}
+found = {}
 gc.collect()
 for name, spec in load_benchmarks(workspace).benchmarks.items():
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     records = read_full(name, spec, workspace.find).records
-    read = time.perf_counter()
+    read, read_cpu = time.perf_counter(), time.process_time()
     scaled(SCORERS[name](records).scores)
-    spent["read"] += read - start
-    spent["score"] += time.perf_counter() - read
-print(json.dumps(spent))
+    found[f"reading {name}, {len(records):,} tasks"] = read - start, read_cpu - cpu
+    found[f"scoring {name}"] = time.perf_counter() - read, time.process_time() - read_cpu
+print(json.dumps(found))
 """
 BUILDING = """
 import gc, json, sys, time
 import numpy as np
 from numpy.random import PCG64
 import sqlalchemy, sqlmodel, yaml
-from pipeline.pools.build import build
+from pipeline.pools.build import build, prepare
 from pipeline.pools.configs import given_pool, load_benchmarks
-from pipeline.pools.build import prepare
-from tracker.views import pool_view
-from tracker.record.catalogue import reading
 from tracker.paths import find_workspace
+from tracker.record.catalogue import reading
+from tracker.views import pool_view
 given = json.loads(sys.argv[1])
 gc.collect()
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 workspace = find_workspace(None)
 job = prepare(workspace, load_benchmarks(workspace), given_pool(given).config, path=None, command="benchmark")
 built = build(workspace, job)
-recorded = time.perf_counter()
+recorded, recorded_cpu = time.perf_counter(), time.process_time()
 with reading(workspace) as reader:
     pool_view.refresh(workspace, reader, [built.pool["id"]], deep=True)
 assert built.pool["n_tasks"] == given["n_total_tasks"], built
-print(json.dumps({"record": recorded - start, "files": time.perf_counter() - recorded, "outcome": built.outcome}))
+found = {
+    "into the record": (recorded - start, recorded_cpu - cpu),
+    "its files": (time.perf_counter() - recorded, time.process_time() - recorded_cpu),
+    "both": (time.perf_counter() - start, time.process_time() - cpu),
+}
+print(json.dumps(found))
 """
 WRITING = "import alembic.command, numpy, pydantic, sqlmodel, yaml"
+MLFLOW = "from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, and its seconds by the clock and of the processor."""
+
+    name: str
+    wall: float
+    cpu: float
 
 
 def workspace(root: Path, data: Path) -> None:
@@ -96,62 +114,76 @@ def workspace(root: Path, data: Path) -> None:
     (root / "configs/pools/data_config.yaml").write_text(json.dumps(config), encoding="utf-8")
 
 
-def pool() -> dict[str, object]:
+def pool(n: int) -> dict[str, object]:
     """A pool that was not drawn before."""
     seed = next(SEEDS)
-    return {"name": f"pool{seed}", "random_seed": seed, **POOL}
+    return {"name": f"pool{seed}", "random_seed": seed, "n_total_tasks": n, **POOL}
 
 
-def work(root: Path, script: str, given: Mapping[str, object] | None = None) -> dict[str, float]:
-    """What a script says of its own work, in seconds."""
+def work(root: Path, script: str, given: Mapping[str, object] | None = None) -> dict[str, tuple[float, float]]:
+    """What a script says of its own work: seconds by the clock and of the processor."""
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(given)],
         env=_environ(root), cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, tuple[float, float]] = json.loads(done.stdout)
     return found
 
 
-def process(root: Path, *arguments: str) -> float:
-    """The seconds that a whole process takes."""
-    start = time.perf_counter()
+def process(name: str, root: Path, *arguments: str) -> Figure:
+    """What a whole process takes."""
+    start, cpu = time.perf_counter(), _children()
     subprocess.run([sys.executable, *arguments], env=_environ(root), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    return Figure(f"process: {name}", time.perf_counter() - start, _children() - cpu)
 
 
-def measure(root: Path, data: Path) -> Iterator[tuple[str, float]]:
-    """One round: what was measured, and its seconds."""
+def measure(root: Path, data: Path, n: int, *, mlflow: bool) -> Iterator[Figure]:
+    """One round."""
     command = ("-m", "cli.main", "pool")
     shutil.rmtree(root, ignore_errors=True)
     workspace(root, data)
-    yield "process: `python -c pass`", process(root, "-c", "pass")
-    yield f"process: `python -c '{WRITING}'`", process(root, "-c", WRITING)
-    yield "process: `pool preprocess`, all five, new workspace", process(root, *command, "preprocess")
-    yield "process: `pool preprocess`, nothing has changed", process(root, *command, "preprocess")
+    yield process("`python -c pass`", root, "-c", "pass")
+    yield process(f"`python -c '{WRITING}'`", root, "-c", WRITING)
+    yield process("`pool preprocess`, all five, new workspace", root, *command, "preprocess")
+    yield process("`pool preprocess`, nothing has changed", root, *command, "preprocess")
     scoring = work(root, SCORING)
-    yield "work: reading all five", scoring["read"]
-    yield "work: scoring all five", scoring["score"]
-    building = work(root, BUILDING, given := pool())
-    yield "work: a pool of 2,000, into the record", building["record"]
-    yield "work: its files", building["files"]
-    yield "work: both", building["record"] + building["files"]
-    again = work(root, BUILDING, given)
-    yield "work: the same pool again", again["record"] + again["files"]
-    for name, end in (("", ("--no-mlflow",)), (", with its MLflow run", ())):
-        given = pool()
-        words = ("--name", given["name"], "--seed", given["random_seed"], "--n", 2000, "--benchmarks", ",".join(FILES))
-        options = (*map(str, words), "--with-replacement", *end)
-        yield f"process: `pool build`, a pool of 2,000{name}", process(root, *command, "build", *options)
-    yield "process: `pool build`, the same pool again", process(root, *command, "build", *options, "--no-mlflow")
+    yield from (Figure(f"work: {name}", *spent) for name, spent in scoring.items())
+    for verb in ("reading", "scoring"):
+        spent = [each for name, each in scoring.items() if name.startswith(verb)]
+        yield Figure(f"work: {verb} all five", sum(wall for wall, _ in spent), sum(cpu for _, cpu in spent))
+    given = pool(n)
+    for name, each in work(root, BUILDING, given).items():
+        yield Figure(f"work: a pool of {n:,}, {name}", *each)
+    yield Figure("work: the same pool again", *work(root, BUILDING, given)["both"])
+    built = f"`pool build`, a pool of {n:,}"
+    options = _options(n)
+    yield process(built, root, *command, "build", *options, "--no-mlflow")
+    yield process("`pool build`, the same pool again", root, *command, "build", *options, "--no-mlflow")
+    if mlflow:
+        yield process(f"`python -c '{MLFLOW}'`", root, "-c", MLFLOW)
+        yield process(f"{built}, with the first MLflow runs of a workspace", root, *command, "build", *_options(n))
+        yield process(f"{built}, with its MLflow run", root, *command, "build", *_options(n))
 
 
-def table(rounds: list[dict[str, float]]) -> str:
-    """Medians and the best, in milliseconds."""
-    lines = ["| what | median, ms | best, ms |", "|---|---:|---:|"]
-    for name in rounds[0]:
-        found = [1000 * each[name] for each in rounds]
-        lines.append(f"| {name} | {statistics.median(found):,.0f} | {min(found):,.0f} |")
+def table(rounds: Sequence[Sequence[Figure]]) -> str:
+    """Medians, and the best by the clock, in milliseconds."""
+    lines = ["| what | median, ms | best, ms | CPU, ms |", "|---|---:|---:|---:|"]
+    for found in zip(*rounds, strict=True):
+        walls, cpus = [1000 * each.wall for each in found], [1000 * each.cpu for each in found]
+        figures = statistics.median(walls), min(walls), statistics.median(cpus)
+        lines.append(f"| {found[0].name} | {' | '.join(f'{each:,.{int(each < 10)}f}' for each in figures)} |")
     return "\n".join(lines)
+
+
+def _options(n: int) -> tuple[str, ...]:
+    given = pool(n)
+    words = ("--name", given["name"], "--seed", given["random_seed"], "--n", n, "--benchmarks", ",".join(FILES))
+    return (*map(str, words), "--with-replacement")
+
+
+def _children() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _environ(root: Path) -> dict[str, str]:
@@ -160,25 +192,26 @@ def _environ(root: Path) -> dict[str, str]:
     return {**environ, "SYNTHTRACK_ROOT": str(root), "PYTHONPATH": str(ROOT)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, then prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pools", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the real benchmarks")
+    default = REAL if REAL.is_dir() else SAMPLE
+    parser.add_argument("--data", type=Path, default=default, metavar="DIR", help="the benchmarks")
     parser.add_argument("--repeat", type=int, default=5)
-    options = parser.parse_args()
-    places = {"the sample that ships": SAMPLE} | ({} if options.data is None else {"--data": options.data.resolve()})
-    for name, data in places.items():
-        load = os.getloadavg()[0]
-        with tempfile.TemporaryDirectory() as directory:
-            root = Path(directory) / "workspace"
-            dict(measure(root, data))
-            rounds = [dict(measure(root, data)) for _ in range(options.repeat)]
-        sizes = {each: _tasks(data, files) for each, files in FILES.items()}
-        print(
-            f"{name}: {', '.join(f'{each} {size:,}' for each, size in sizes.items())} tasks; {os.cpu_count()} cores of "
-            f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, numpy {version('numpy')}; "
-            f"load before the run {load:.1f}\n\n{table(rounds)}\n"
-        )
+    parser.add_argument("--n", type=int, default=2000, help="tasks of a pool")
+    parser.add_argument("--no-mlflow", action="store_true", help="leave out what logs to MLflow")
+    given = parser.parse_args(arguments)
+    data, load = given.data.resolve(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "workspace"
+        rounds = [list(measure(root, data, given.n, mlflow=not given.no_mlflow)) for _ in range(given.repeat)]
+    sizes = {each: _tasks(data, files) for each, files in FILES.items()}
+    print(
+        f"`python -m benchmarks.pools`, medians of {given.repeat}; {clock.now():%Y-%m-%d}; "
+        f"{', '.join(f'{each} {size:,}' for each, size in sizes.items())} tasks; {os.cpu_count()} cores of "
+        f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, numpy {version('numpy')}, "
+        f"mlflow {version('mlflow')}; load before the run {load:.1f}\n\n{table(rounds)}"
+    )
 
 
 def _tasks(data: Path, files: tuple[str, ...]) -> int:
