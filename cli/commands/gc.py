@@ -20,7 +20,7 @@ from tracker.record.catalogue import reading
 if TYPE_CHECKING:
     from tracker.deleting.garbage import Found
     from tracker.deleting.trash import Contents, Deleted
-    from tracker.mlflow_runs.mlflow_log import Leftovers
+    from tracker.mlflow_runs.mlflow_store import Leftovers
 
 _NOTHING = "Nothing to clear away."
 
@@ -118,7 +118,7 @@ def _delete(workspace: Workspace, found: Sequence[Found], *, no_mlflow: bool) ->
 
 
 def _clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers | None:
-    from tracker.mlflow_runs.mlflow_log import clear, is_ours
+    from tracker.mlflow_runs.mlflow_store import clear, is_ours
 
     if not is_ours(workspace) or not workspace.mlflow_store.exists():
         return None

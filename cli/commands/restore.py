@@ -39,7 +39,7 @@ def restore(workspace: Workspace, *, what: str, yes: bool, no_mlflow: bool, as_j
 def _restore_entry(workspace: Workspace, ref: str, *, no_mlflow: bool, as_json: bool) -> None:
     from cli.progress import log_to_mlflow
     from tracker.deleting.trash_restore import restore_entry
-    from tracker.mlflow_runs.mlflow_log import bring_back
+    from tracker.mlflow_runs.mlflow_store import bring_back
     from tracker.record.database import open_database
 
     with open_database(workspace) as database:

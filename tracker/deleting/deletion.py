@@ -1,6 +1,6 @@
 """What deleting something comes to, and what forbids it: over the rows that a Reader gives; nothing is changed.
 
-What is deleted goes to the trash (tracker.trash). The ledger of requests and answers is never deleted.
+What is deleted goes to the trash (``tracker.deleting.trash``). The ledger of requests and answers is never deleted.
 """
 
 # ruff: noqa: S608  what is put into a text here are names of tables and columns of this module; values are parameters
@@ -26,6 +26,11 @@ WORDS = {
     SWEEP: "sweep",
 }  # fmt: skip
 """What each kind is called."""
+TABLES = {
+    EXPERIMENT: "shared_experiment", AGENTS: "agent_dataset", POOL: "task_pool", RUN: "training_run",
+    SWEEP: "training_sweep",
+}  # fmt: skip
+"""Where its row is that goes; a batch's stays, without its members."""
 _NAMED = 5
 
 _NAMES = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.deleting import deletion, trash_files
-from tracker.deleting.deletion import BATCH, EXPERIMENT, RUN, SWEEP, Plan
+from tracker.deleting.deletion import BATCH, RUN, TABLES, Plan
 from tracker.deleting.trash_files import Kept
 from tracker.errors import Conflict, Error
 from tracker.paths import Workspace
@@ -25,15 +25,9 @@ from tracker.views.view_plan import link_target
 from tracker.views.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory, writing
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
-
     from tracker.record.database import Database
 
 SUFFIX = ".zip"
-_ROOTS = {
-    EXPERIMENT: "shared_experiment", deletion.AGENTS: "agent_dataset", deletion.POOL: "task_pool", RUN: "training_run",
-    SWEEP: "training_sweep",
-}  # fmt: skip
 _UNSETTLED = "SELECT * FROM deletion WHERE settled_at IS NULL AND emptied_at IS NULL ORDER BY id"
 
 _LINKS = """
@@ -87,6 +81,7 @@ def delete(
     written: nothing is deleted then.
     """
     from tracker.archives.bundle import owned, remove
+    from tracker.schema import table
 
     plan.refuse()
     with writing(workspace):
@@ -96,39 +91,55 @@ def delete(
         with explained(workspace):
             files = trash_files.measured(workspace, plan.paths)
             archive, state = _archived(workspace, database, plan, entry, files)
+        said = {
+            "uuid": entry_uuid, "deleted_at": clock.to_text(now), "deleted_by": by, "command": command,
+            "archive": workspace.relative(archive), "archive_digest": trash_files.digest_of(archive),
+        }  # fmt: skip
         try:
             with database.writing() as connection:
                 reader = database.reader_on(connection)
-                fresh = deletion.plan(reader, workspace, plan.kind, plan.id, from_batches=from_batches)
-                fresh.refuse()
-                if not still(reader):
-                    raise Conflict(f"{plan.name} is in use by now.", hint="It stays.")
+                fresh = _still(reader, workspace, plan, state, still, from_batches=from_batches)
                 found = owned(reader, _roots(reader, fresh))
-                if _state(reader, fresh) != state or fresh.paths != plan.paths:
-                    raise Conflict(
-                        f"{plan.name} was changed at this moment.", hint="Look again, and repeat the command."
-                    )
                 contents = Contents(
                     fresh, {name: len(keys) for name, keys in found.items()}, sum(each.n_bytes for each in files)
                 )
                 remove(connection, found)
                 if plan.kind == BATCH:
-                    _set_deleted(connection, plan.id, clock.to_text(now))
-                row = {
-                    "uuid": entry_uuid, "kind": plan.kind, "name": fresh.name, "fingerprint": fresh.fingerprint,
-                    "deleted_at": clock.to_text(now), "deleted_by": by, "archive": workspace.relative(archive),
-                    "archive_digest": trash_files.digest_of(archive), "n_rows": contents.n_rows,
-                    "n_bytes": contents.n_bytes + archive.stat().st_size, "command": command,
-                    "paths": _json([*fresh.paths, *fresh.links]), "mlflow_runs": _json(fresh.mlflow_runs),
-                    "spent": _json(dict(fresh.spent)),
-                }  # fmt: skip
-                connection.execute(_table("deletion").insert().values(**row))
+                    batch = table("batch")
+                    connection.execute(
+                        batch.update().where(batch.c.id == plan.id).values(deleted_at=clock.to_text(now))
+                    )
+                row = _row(contents) | said | {"n_bytes": contents.n_bytes + archive.stat().st_size}
+                connection.execute(table("deletion").insert().values(**row))
         except Error:
             # Nothing was deleted; after anything else what it holds may be, and gc can tell.
             archive.unlink(missing_ok=True)
             raise
         settle(workspace, database)
     return Deleted(contents, entry, entry_uuid)
+
+
+def _still(
+    reader: Reader, workspace: Workspace, plan: Plan, state: str, still: Callable[[Reader], bool], *, from_batches: bool
+) -> Plan:
+    """The plan as it is made now. Raises Conflict where it is no longer what was archived in that ``state``."""
+    fresh = deletion.plan(reader, workspace, plan.kind, plan.id, from_batches=from_batches)
+    fresh.refuse()
+    if not still(reader):
+        raise Conflict(f"{plan.name} is in use by now.", hint="It stays.")
+    if _state(reader, fresh) != state or fresh.paths != plan.paths:
+        raise Conflict(f"{plan.name} was changed at this moment.", hint="Look again, and repeat the command.")
+    return fresh
+
+
+def _row(contents: Contents) -> dict[str, Any]:
+    """What a row of ``deletion`` says of what was deleted."""
+    plan = contents.plan
+    return {
+        "kind": plan.kind, "name": plan.name, "fingerprint": plan.fingerprint, "n_rows": contents.n_rows,
+        "paths": _json([*plan.paths, *plan.links]), "mlflow_runs": _json(plan.mlflow_runs),
+        "spent": _json(dict(plan.spent)),
+    }  # fmt: skip
 
 
 def settle(workspace: Workspace, database: Database) -> list[str]:
@@ -183,7 +194,9 @@ def leave_batch(workspace: Workspace, database: Database, batch_id: int, experim
 
     Raises Conflict where one is being made in it.
     """
-    membership = _table("batch_membership")
+    from tracker.schema import table
+
+    membership = table("batch_membership")
     with writing(workspace):
         with database.writing() as connection:
             reader = database.reader_on(connection)
@@ -208,7 +221,7 @@ def tell_mlflow(workspace: Workspace, database: Database) -> list[str]:
         rows = [row for row in database.reader_on(connection).rows(_UNSETTLED) if _concerns_mlflow(row)]
     if not rows:
         return []
-    from tracker.mlflow_runs.mlflow_log import delete_runs
+    from tracker.mlflow_runs.mlflow_store import delete_runs
 
     errors = []
     for row in rows:
@@ -248,7 +261,7 @@ def _roots(reader: Reader, plan: Plan) -> dict[str, list[Any]]:
         )
         if rows:
             return {"training_sweep": [rows[0]["sweep"]]}
-    return {_ROOTS[plan.kind]: [plan.id]}
+    return {TABLES[plan.kind]: [plan.id]}
 
 
 def _archived(
@@ -286,21 +299,12 @@ def _state(reader: Reader, plan: Plan) -> str:
     return state.hexdigest()
 
 
-def _set_deleted(connection: Connection, batch_id: int, moment: str | None) -> None:
-    batch = _table("batch")
-    connection.execute(batch.update().where(batch.c.id == batch_id).values(deleted_at=moment))
-
-
 def _update(database: Database, deletion_id: int, **values: Any) -> None:
-    deletions = _table("deletion")
-    with database.writing() as connection:
-        connection.execute(deletions.update().where(deletions.c.id == deletion_id).values(**values))
-
-
-def _table(name: str) -> Table:
     from tracker.schema import table
 
-    return table(name)
+    deletions = table("deletion")
+    with database.writing() as connection:
+        connection.execute(deletions.update().where(deletions.c.id == deletion_id).values(**values))
 
 
 def _json(value: Any) -> str:

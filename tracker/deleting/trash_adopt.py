@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.deleting import trash, trash_files
-from tracker.deleting.deletion import AGENTS, BATCH, EXPERIMENT, POOL, RUN, SWEEP
+from tracker.deleting.deletion import BATCH, RUN, SWEEP, TABLES
 from tracker.errors import Error
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader
@@ -19,11 +19,6 @@ from tracker.views.view_tree import explained, writing
 if TYPE_CHECKING:
     from tracker.archives.archive import Archive
     from tracker.record.database import Database
-
-_ROWS = {
-    EXPERIMENT: ("shared_experiment", "fingerprint"), AGENTS: ("agent_dataset", "fingerprint"),
-    POOL: ("task_pool", "fingerprint"), RUN: ("training_run", "uuid"), SWEEP: ("training_sweep", "uuid"),
-}  # fmt: skip
 
 
 def adopt(workspace: Workspace, database: Database) -> list[str]:
@@ -72,12 +67,12 @@ def _row(workspace: Workspace, path: Path, found: Archive, reader: Reader) -> di
     about: dict[str, Any] = dict(found.about)
     kind, name = about["kind"], about["name"]
     deleted_at, now = trash_files.moment_of(path.name) or clock.now(), clock.to_text(clock.now())
-    of, key = _ROWS.get(kind, ("batch", "name"))
-    rows = list(found.bundle.read(of)) if kind in _ROWS else []
+    rows = list(found.bundle.read(TABLES[kind])) if kind != BATCH else []
     if kind == BATCH:
         is_there = bool(reader.rows("SELECT id FROM batch WHERE name = :name AND deleted_at IS NULL", name=name))
     else:
-        wanted = f"SELECT id FROM {of} WHERE {key} = :value"  # noqa: S608  names of our own
+        key = "uuid" if kind in {RUN, SWEEP} else "fingerprint"
+        wanted = f"SELECT id FROM {TABLES[kind]} WHERE {key} = :value"  # noqa: S608  names of our own
         is_there = all(reader.rows(wanted, value=row[key]) for row in rows)
     return {
         "uuid": path.name.removesuffix(trash.SUFFIX).rpartition("-")[2].ljust(32, "0"), "kind": kind, "name": name,

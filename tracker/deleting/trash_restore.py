@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker import clock
 from tracker.deleting import trash, trash_files
-from tracker.deleting.deletion import AGENTS, BATCH, EXPERIMENT, POOL, RUN, SWEEP, WORDS
+from tracker.deleting.deletion import BATCH, EXPERIMENT, RUN, SWEEP, TABLES, WORDS
 from tracker.errors import Conflict, Corrupt, UnknownReference
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MIN_DIGITS = 4
 _NAMED = 5
 _AT_ONCE = 500
-_TABLES = {EXPERIMENT: "shared_experiment", AGENTS: "agent_dataset", POOL: "task_pool"}
 _AGAIN = "SELECT directory FROM training_run WHERE fingerprint = :given AND directory = :name AND import_run_id > 0"
 _IN_TRASH = "SELECT * FROM deletion WHERE restored_at IS NULL AND emptied_at IS NULL ORDER BY id DESC"
 
@@ -86,9 +85,8 @@ def _holds(workspace: Workspace, row: Row, digits: str) -> bool:
     """Whether an entry is that of a training run, or a sweep, whose id begins so."""
     if row["kind"] not in {RUN, SWEEP}:
         return False
-    table = "training_run" if row["kind"] == RUN else "training_sweep"
     with contextlib.suppress(Corrupt), opened(workspace, row) as archive:
-        return any(str(each["uuid"]).startswith(digits) for each in archive.bundle.read(table))
+        return any(str(each["uuid"]).startswith(digits) for each in archive.bundle.read(TABLES[row["kind"]]))
     return False
 
 
@@ -97,12 +95,11 @@ def made_anew(reader: Reader, row: Row) -> str | None:
     if row["kind"] == RUN:
         again = reader.rows(_AGAIN, given=row["fingerprint"], name=row["name"])
         return str(again[0]["directory"]) if again else None
-    table = _TABLES.get(row["kind"])
-    if table is None:
+    if row["kind"] in {BATCH, SWEEP}:
         return None
     name = "dataset || '/' || name" if row["kind"] == EXPERIMENT else "name"
     found = reader.rows(
-        f"SELECT {name} AS name FROM {table} WHERE fingerprint = :given",  # noqa: S608  names of our own
+        f"SELECT {name} AS name FROM {TABLES[row['kind']]} WHERE fingerprint = :given",  # noqa: S608  names of our own
         given=row["fingerprint"],
     )
     return str(found[0]["name"]) if found else None

@@ -1,100 +1,32 @@
-"""Tells MLflow what the record holds: the only module that imports it.
+"""Tells MLflow what the record holds: what is in the outbox, by one process at a time.
 
 MLflow is a view. Each outbox row becomes one flat run, found again by its tag; deleted runs can be made again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import os
-import re
-import shutil
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from tracker import clock
 from tracker.errors import StorageError
-from tracker.mlflow_runs import (
-    agent_artifacts,
-    agent_report,
-    pool_report,
-    run_artifacts,
-    run_report,
-    sweep_report,
-    training_artifacts,
-    training_report,
-    validation_report,
-)
-from tracker.mlflow_runs.mlflow_run import ENDED, Input, MlflowRun, directory_name
-from tracker.paths import MLFLOW_URI_VARIABLE, Workspace, without_password
+from tracker.mlflow_runs.mlflow_store import Store
+from tracker.paths import Workspace, without_password
 from tracker.record import outbox
-from tracker.record.catalogue import Reader, reading
+from tracker.record.catalogue import reading
 from tracker.record.outbox import Entry
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
-
     from tracker.record.database import Database
 
-QUIET = {
-    # The second is only heeded as the word "true".
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # Its own seven tries make a command wait four minutes for a server that is not there.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-"""Environment that keeps MLflow from reporting on its users and from chatting; what the user has set stays."""
-_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
-_MAX_PARAMS = 100
-_MAX_METRICS = 1000
-_FIRST_METRICS = _MAX_METRICS - 2 * _MAX_PARAMS
-"""A batch takes so many metrics, parameters and tags altogether, of the latter two at most a hundred each."""
-_MANY = 100
 PATIENCE_S = 10.0
 """How long a command that has other things to do waits for another process to log its runs."""
 _POLL_S = 0.5
-_MIGRATION_S = 120.0
-
-
-ENDED_TAG = "synthtrack.ended_at"
-"""When the thing ended that a run shows, where it can go on and end anew: the run shows it as it was then."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How a thing of the outbox becomes a run: the tag that holds its uuid, and what loads it."""
-
-    tag: str
-    load: Callable[[Reader, Workspace, int], MlflowRun]
-    may_end_anew: bool = True
-
-
-_KINDS = {
-    "generation_run": _Kind(run_report.RUN_TAG, run_artifacts.mlflow_run, may_end_anew=False),
-    "training_run": _Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
-    "training_sweep": _Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
-    "agent_run": _Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),
-    "task_pool": _Kind(pool_report.POOL_TAG, pool_report.mlflow_run, may_end_anew=False),
-    "pool_validation": _Kind(validation_report.VALIDATION_TAG, validation_report.mlflow_run, may_end_anew=False),
-}
-
-_BY_OWN_TAG = ("generation_run", "training_run", "agent_run", "pool_validation", "task_pool", "training_sweep")
-"""Kinds so that of a run's tags its own comes first: those of what it belongs to are tags of it too."""
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_MANY = 100
 
 
 @dataclass(slots=True)
@@ -172,121 +104,6 @@ def _drain_all(
     return drained
 
 
-def experiment_ids(workspace: Workspace, purposes: set[str]) -> dict[str, str]:
-    """MLflow's experiment id of each purpose that it knows. Raises StorageError where its store cannot be opened."""
-    try:
-        client = _client(workspace)
-        found = {purpose: client.get_experiment_by_name(purpose) for purpose in sorted(purposes)}
-    # MLflow fails with SQLAlchemy's, requests' and its own exceptions, and all mean that it cannot be reached.
-    except Exception as error:
-        raise StorageError(
-            f"MLflow at {without_password(workspace.mlflow_uri)} cannot be reached: {without_password(str(error))}",
-            hint=f"Check {MLFLOW_URI_VARIABLE}, or move mlruns/ away and run `synthtrack mlflow sync --rebuild`.",
-        ) from error
-    return {purpose: experiment.experiment_id for purpose, experiment in found.items() if experiment is not None}
-
-
-def delete_runs(workspace: Workspace, run_ids: Iterable[str]) -> str | None:
-    """Puts runs out of sight, where they are; MLflow keeps them as deleted. What MLflow said where it failed."""
-    return _on_runs(workspace, run_ids, "active", lambda client, run_id: client.delete_run(run_id))
-
-
-def bring_back(workspace: Workspace, run_ids: Iterable[str]) -> str | None:
-    """Makes deleted runs to be seen again, where MLflow still has them. What MLflow said where it failed."""
-    return _on_runs(workspace, run_ids, "deleted", lambda client, run_id: client.restore_run(run_id))
-
-
-def _on_runs(
-    workspace: Workspace, run_ids: Iterable[str], stage: str, act: Callable[[MlflowClient, str], None]
-) -> str | None:
-    if is_ours(workspace) and not workspace.mlflow_store.exists():
-        return None
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client = _client(workspace)
-        for run_id in run_ids:
-            try:
-                if client.get_run(run_id).info.lifecycle_stage == stage:
-                    act(client, run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-    except Exception as error:  # noqa: BLE001  whatever fails in MLflow, the record is right, and it can be told later
-        return without_password(f"{type(error).__name__}: {error}")[:4000]
-    return None
-
-
-@dataclass(slots=True)
-class Leftovers:
-    """What MLflow's own store holds that the record knows nothing of; purged: what was deleted is gone for good."""
-
-    unknown: list[str] = field(default_factory=list)
-    purged: list[str] = field(default_factory=list)
-    directories: list[Path] = field(default_factory=list)
-    error: str | None = None
-
-
-def clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers:
-    """Puts runs of ours that no row knows out of sight, and removes those that were for longer than ``age``.
-
-    With the latter go their files, and directories of files whose run is in no store. Only in the workspace's own
-    store; what cannot be read is said in ``error``.
-    """
-    found = Leftovers()
-    if not is_ours(workspace) or not workspace.mlflow_store.exists():
-        return found
-    try:
-        _clear(workspace, found, age, dry_run=dry_run)
-    except Exception as error:  # noqa: BLE001  whatever fails in MLflow, it is a view, and can be cleared later
-        found.error = without_password(f"{type(error).__name__}: {error}")[:4000]
-    return found
-
-
-def _clear(workspace: Workspace, found: Leftovers, age: timedelta, *, dry_run: bool) -> None:
-    client = _client(workspace)
-    store: Any = client._tracking_client.store  # noqa: SLF001  what removes runs for good is in no public interface
-    with FileLock(workspace.root / ".mlflow.lock", timeout=PATIENCE_S), reading(workspace) as reader:
-        known = {
-            _KINDS[name].tag: {row["uuid"] for row in reader.rows(f"SELECT uuid FROM {name}")}  # noqa: S608  our tables
-            for name in _BY_OWN_TAG
-        }
-        old = set(store._get_deleted_runs(int(age.total_seconds() * 1000)))  # noqa: SLF001  the same
-        seen = set()
-        for run_id, tags, is_active in _every_run(client):
-            seen.add(run_id)
-            tag = next((tag for tag in known if tag in tags), None)
-            if is_active and tag is not None and tags[tag] not in known[tag]:
-                found.unknown.append(run_id)
-            elif not is_active and tag is not None and run_id in old:
-                found.purged.append(run_id)
-        gone = {path for path in workspace.mlflow_store.parent.glob("artifacts/*/*") if _RUN_ID.fullmatch(path.name)}
-        found.directories = sorted(path for path in gone if path.name not in seen or path.name in found.purged)
-        if not dry_run:
-            for run_id in found.unknown:
-                client.delete_run(run_id)
-            for run_id in found.purged:
-                store._hard_delete_run(run_id)  # noqa: SLF001  as `mlflow gc` does it
-            for directory in found.directories:
-                shutil.rmtree(directory)
-                with contextlib.suppress(OSError):
-                    directory.parent.rmdir()
-
-
-def _every_run(client: MlflowClient) -> Iterator[tuple[str, dict[str, str], bool]]:
-    """The id and tags of every run, and whether it is to be seen."""
-    from mlflow.entities import ViewType
-
-    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
-    token: str | None = None
-    while experiments:
-        page = client.search_runs(experiments, run_view_type=ViewType.ALL, max_results=_MAX_METRICS, page_token=token)
-        yield from ((run.info.run_id, run.data.tags, run.info.lifecycle_stage == "active") for run in page)
-        token = page.token
-        if not token:
-            return
-
-
 def _waiting(workspace: Workspace, *, rebuild: bool) -> list[Entry]:
     with reading(workspace) as reader:
         return outbox.pending(reader, everything=rebuild)
@@ -299,11 +116,11 @@ def _drain(
     entries: list[Entry],
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    store: _Store | None = None
+    store: Store | None = None
     for done, entry in enumerate(entries, 1):
         try:
             # A store that does not answer fails at once here, not once per run after all its retries.
-            store = store or _Store(workspace)
+            store = store or Store(workspace)
             there, run_id = store.log(entry)
         except Exception as error:  # noqa: BLE001  whatever fails in MLflow, the data is made and recorded
             _fail(database, drained, entries[done - 1 :] if store is None else [entry], error)
@@ -328,168 +145,3 @@ def _fail(database: Database, drained: Drained, entries: list[Entry], error: Exc
     drained.failed += len(entries)
     if text not in drained.errors:
         drained.errors.append(text)
-
-
-class _Store:
-    """An open MLflow store."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._client = _client(workspace)
-        self._experiments: dict[str, str] = {}
-
-    def answers(self) -> bool:
-        """Whether it can still be asked, after something went wrong."""
-        try:
-            self._client.search_experiments(max_results=1)
-        except Exception:  # noqa: BLE001  this asks whether it fails, in whatever way
-            return False
-        return True
-
-    def log(self, entry: Entry) -> tuple[bool, str]:
-        """(whether it was there already, the MLflow run's id)."""
-        kind = _KINDS[entry.kind]
-        own = {kind.tag: entry.uuid, **({ENDED_TAG: entry.ended_at} if kind.may_end_anew else {})}
-        experiment = self._experiment(entry.purpose)
-        found = self._client.search_runs([experiment], f"tags.`{kind.tag}` = '{entry.uuid}'", max_results=1)
-        there = found[0] if found else None
-        is_of_now = there is not None and own.items() <= there.data.tags.items()
-        if there is not None and is_of_now and there.info.status in ENDED:
-            return True, str(there.info.run_id)
-        with reading(self._workspace) as reader:
-            run = kind.load(reader, self._workspace, entry.subject_id)
-        if there is not None and not (is_of_now and there.data.params.items() <= run.parameters.items()):
-            # Logged before it went on, or begun by another version of synthtrack: MLflow refuses to change a parameter.
-            self._client.delete_run(there.info.run_id)
-            there = None
-        run_id = str((there or self._client.create_run(experiment, run.started, own, run.title)).info.run_id)
-        self._complete(run_id, run)
-        return False, run_id
-
-    def analyze(self) -> None:
-        """Lets SQLite see what it holds now: sorting by a metric is fifty times faster after it."""
-        if is_ours(self._workspace):
-            with contextlib.closing(sqlite3.connect(self._workspace.mlflow_store, timeout=30)) as connection:
-                connection.execute("ANALYZE")
-
-    def _experiment(self, purpose: str) -> str:
-        if purpose not in self._experiments:
-            self._experiments[purpose] = _experiment(self._client, self._workspace, purpose)
-        return self._experiments[purpose]
-
-    def _complete(self, run_id: str, run: MlflowRun) -> None:
-        self._log_figures(run_id, run)
-        self._client.log_inputs(run_id, [_input(given) for given in run.inputs])
-        tables = {name: json.dumps(rows, ensure_ascii=False).encode() for name, rows in run.tables.items()}
-        with tempfile.TemporaryDirectory(prefix="synthtrack-") as directory:
-            for name, content in {**run.files(), **tables}.items():
-                path = Path(directory, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            self._client.log_artifacts(run_id, directory)
-        # Last, so that a run with such a status is known to be whole.
-        self._client.set_terminated(run_id, run.status, run.ended)
-
-    def _log_figures(self, run_id: str, run: MlflowRun) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        metrics = [Metric(point.name, point.value, point.time, point.step) for point in run.points]
-        params = [Param(name, value) for name, value in run.parameters.items()]
-        tags = [RunTag(name, value) for name, value in run.tags.items()]
-        # What `log_table` notes; it would append to the table of a run that is logged again.
-        tables = [{"path": name, "type": "table"} for name in run.tables]
-        tags.append(RunTag("mlflow.loggedArtifacts", json.dumps(tables)))
-        self._client.log_batch(run_id, metrics[:_FIRST_METRICS], params[:_MAX_PARAMS], tags)
-        for start in range(_MAX_PARAMS, len(params), _MAX_PARAMS):
-            self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
-        for start in range(_FIRST_METRICS, len(metrics), _MAX_METRICS):
-            self._client.log_batch(run_id, metrics[start : start + _MAX_METRICS])
-
-
-def _client(workspace: Workspace) -> MlflowClient:
-    """MLflow on this workspace's store, which is made where there is none. Raises what MLflow raises."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What fails is said by whoever asked, in a line, and not with the stack of every retry.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    made = is_ours(workspace) and _make_store(workspace)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(workspace.mlflow_uri)
-    if is_ours(workspace):
-        engine = client._tracking_client.store.engine  # noqa: SLF001  the only way to its connections
-        if made:
-            # MLflow keeps connections by address; these may lead to a deleted file of the same name.
-            engine.dispose()
-        with contextlib.ExitStack() as stack:
-            # With WAL that is as safe against a crash of the process, and no commit waits for the disk.
-            for connection in [stack.enter_context(engine.connect()) for _ in range(engine.pool.size())]:
-                connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
-    return client
-
-
-def is_ours(workspace: Workspace) -> bool:
-    """Whether MLflow's store is the file under ``mlruns/``, not one that the environment names."""
-    return not workspace.environ.get(MLFLOW_URI_VARIABLE)
-
-
-def _make_store(workspace: Workspace) -> bool:
-    """Whether a new store had to be made."""
-    # One that appears under its name is complete: two processes that migrate it at once destroy each other's work.
-    path = workspace.mlflow_store
-    if path.exists():
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace.root / ".mlflow.db.lock", timeout=_MIGRATION_S):
-        if path.exists():
-            return False
-        for leftover in path.parent.glob(".mlflow.db.new*"):
-            leftover.unlink()
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-        from tracker.record.database import unsynced
-
-        beside = path.with_name(".mlflow.db.new")
-        store: Any = SqlAlchemyStore
-        # It commits its 67 migrations one by one: waiting for the disk each time took most of ten seconds.
-        with unsynced(beside):
-            store(f"sqlite:///{beside}", str(path.parent / "artifacts")).engine.dispose()
-        with contextlib.closing(sqlite3.connect(beside)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.rename(path)
-    return True
-
-
-def _experiment(client: MlflowClient, workspace: Workspace, purpose: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(purpose)
-    if found is None:
-        location = None
-        if workspace.mlflow_uri.startswith(_DATABASES):
-            # A bare database has no place for files; MLflow would take the current directory, once and for all.
-            location = str(workspace.mlflow_store.parent / "artifacts" / directory_name(purpose))
-        try:
-            return client.create_experiment(purpose, location, {"synthtrack.purpose": purpose})
-        except MlflowException:
-            # On a server that several workspaces share, another was quicker.
-            found = client.get_experiment_by_name(purpose)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _input(given: Input) -> DatasetInput:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    columns = [{"name": name, "type": kind, "required": True} for name, kind in given.columns]
-    schema = json.dumps({"mlflow_colspec": columns}) if columns else None
-    source, profile = json.dumps({"uri": given.uri}), json.dumps({"num_rows": given.n_records})
-    dataset = Dataset(given.name, given.digest, "local", source, schema, profile)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", given.context)])

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from tracker.errors import Conflict, StorageError
 from tracker.mlflow_runs import training_report
-from tracker.mlflow_runs.mlflow_log import QUIET, experiment_ids
+from tracker.mlflow_runs.mlflow_store import QUIET, experiment_ids
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row, reading
 

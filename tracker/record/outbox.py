@@ -73,23 +73,20 @@ def mark_failed(database: Database, entry: Entry, error: str) -> None:
 
 
 def _note(database: Database, entry: Entry, **values: str | None) -> None:
-    from sqlmodel import col, update
+    from tracker.schema import table
 
-    from tracker.schema import MlflowOutbox
-
+    rows = table("mlflow_outbox")
     # What ended anew meanwhile was put into the outbox anew, and is still to be logged.
-    same = (col(MlflowOutbox.id) == entry.id, col(MlflowOutbox.created_at) == entry.created_at)
+    same = (rows.c.id == entry.id, rows.c.created_at == entry.created_at)
     with database.writing() as connection:
-        connection.execute(update(MlflowOutbox).where(*same).values(**values))
+        connection.execute(rows.update().where(*same).values(**values))
 
 
 def forget_runs(database: Database, ids: Sequence[int]) -> None:
     """Puts rows of the outbox back to where nothing was logged for them."""
-    from sqlmodel import col, update
+    from tracker.schema import table
 
-    from tracker.schema import MlflowOutbox
-
+    rows, again = table("mlflow_outbox"), {"logged_at": None, "mlflow_run_id": None, "error": None}
     with database.writing() as connection:
         for row_id in ids:
-            again = {"logged_at": None, "mlflow_run_id": None, "error": None}
-            connection.execute(update(MlflowOutbox).where(col(MlflowOutbox.id) == row_id).values(**again))
+            connection.execute(rows.update().where(rows.c.id == row_id).values(**again))

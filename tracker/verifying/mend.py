@@ -209,7 +209,7 @@ def _log(workspace: Workspace, findings: Sequence[Finding], progress: Progress |
 
 def _hide(workspace: Workspace, findings: Sequence[Finding]) -> Iterator[str]:
     """Puts runs in MLflow that the record does not have out of sight: MLflow keeps what is deleted, until `gc`."""
-    from tracker.mlflow_runs.mlflow_log import delete_runs
+    from tracker.mlflow_runs.mlflow_store import delete_runs
 
     with reading(workspace) as reader:
         # One that began while the first look was taken is in the record by now.

@@ -27,8 +27,9 @@ from tests.training_rows import GONE, Trained, add_sweep, workspace_with_data
 from tracker.errors import StorageError
 from tracker.fingerprint import bytes_digest
 from tracker.mlflow_runs import run_report, sweep_report, training_report
-from tracker.mlflow_runs.mlflow_log import Drained, drain, experiment_ids
+from tracker.mlflow_runs.mlflow_log import Drained, drain
 from tracker.mlflow_runs.mlflow_run import milliseconds
+from tracker.mlflow_runs.mlflow_store import experiment_ids
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
@@ -40,7 +41,8 @@ REPOSITORY = Path(__file__).parents[3]
 DRAIN = """
 import sys
 from pathlib import Path
-from tracker.mlflow_runs.mlflow_log import drain, experiment_ids
+from tracker.mlflow_runs.mlflow_log import drain
+from tracker.mlflow_runs.mlflow_store import experiment_ids
 from tracker.paths import Workspace
 workspace = Workspace(Path(sys.argv[1]), environ={})
 if sys.argv[2:]:

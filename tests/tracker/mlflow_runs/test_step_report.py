@@ -19,7 +19,8 @@ from tests.mlflow_rows import BATCH, add_run, workspace_at
 from tests.two_stage import N_RECORDS, OFFLINE, RANGES, decide, drafted, generated, reviewed
 from tests.view_rows import execute
 from tests.workspaces import call, premises, rows, train_file
-from tracker.mlflow_runs.mlflow_log import drain, experiment_ids
+from tracker.mlflow_runs.mlflow_log import drain
+from tracker.mlflow_runs.mlflow_store import experiment_ids
 from tracker.mlflow_runs.mlflow_ui import comparisons
 from tracker.mlflow_runs.run_note import note
 from tracker.mlflow_runs.run_report import RUN_TAG, load_report, metrics
