@@ -13,8 +13,9 @@ from pathlib import Path
 import filelock
 import psutil
 
+from tracker.backups.backup import backup
+from tracker.backups.restore import restore_backup
 from tracker.paths import Workspace
-from tracker.verifying.backup import backup, restore_backup
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile", "sqlite3.connect"}
 _LOADED = (filelock, psutil)

@@ -15,7 +15,8 @@ from tracker.errors import Conflict
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
-    from tracker.verifying.backup import Confirm, Progress
+    from tracker.backups.copying import Progress
+    from tracker.backups.restore import Confirm
 
 _WORDS = {
     "experiments": ("experiment", None),
@@ -40,7 +41,7 @@ def backup(workspace: Workspace, *, file: str, overwrite: bool, as_json: bool) -
     the files in data and MLflow. What is not in it: result directories and their models, the original data sets, and
     configs; copy those with any tool.
     """
-    from tracker.verifying.backup import backup as make
+    from tracker.backups.backup import backup as make
 
     with bars() as progress:
         made = make(workspace, Path(file).expanduser(), overwrite=overwrite, progress=progress)
@@ -59,7 +60,7 @@ def backup(workspace: Workspace, *, file: str, overwrite: bool, as_json: bool) -
 
 def restore_file(workspace: Workspace, path: Path, *, yes: bool, as_json: bool) -> None:
     """Puts a backup in the place of the database, shows what changed, and brings the trees up to date."""
-    from tracker.verifying.backup import restore_backup
+    from tracker.backups.restore import restore_backup
     from tracker.verifying.mend import rebuild_trees
 
     with bars() as progress:

@@ -1,1 +1,1 @@
-"""What is not as it was recorded, what mends it, and copies of the database."""
+"""What is not as it was recorded, and what mends it."""

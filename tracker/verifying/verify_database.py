@@ -8,11 +8,11 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tracker.backups.copying import CHECK, integrity, opened
 from tracker.errors import Corrupt
 from tracker.paths import DATABASE_NAME, Workspace
 from tracker.record.catalogue import explain
 from tracker.record.findings import DATABASE, Finding
-from tracker.verifying.backup import CHECK, integrity, opened
 
 INDEX = "index"
 """The fix of what is wrong with an index alone: it is made anew from its table."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracker.verifying.test_backup import generate
+from tests.tracker.backups.test_backup import generate
 from tests.workspaces import call, config, execute, rows, tree, write_config, write_records
 
 

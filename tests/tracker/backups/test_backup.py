@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from tests.workspaces import REPOSITORY, call, config, environment, rows, tree, write_config, write_records
+from tracker.backups.backup import backup
+from tracker.backups.restore import restore_backup
 from tracker.errors import ConfigError, Conflict, Corrupt, SchemaError, StorageError, Unsupported
 from tracker.paths import Workspace
 from tracker.record.database import open_database
-from tracker.verifying.backup import backup, restore_backup
 
 WRITERS = 8
 _WRITER = """

@@ -1,0 +1,1 @@
+"""Copies of the whole record, made while others write, and put back."""
