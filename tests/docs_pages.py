@@ -99,7 +99,7 @@ def steady(text: str) -> str:
     for pattern, stands in (
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "<id>"),
         (r"\b(?=[0-9a-f]*\d)(?:[0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{8})\b(?!_)", "<digits>"),
-        (r"\d{8}[_-]?\d{6}", "<time>"),
+        (r"\d{8}[T_-]?\d{6}", "<time>"),
         (r"\b2\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", "<moment>"),
         (r"(?<=_)2\d{7}(?=_)|(?<=-)2\d{7}(?=-)", "<day>"),
         (r"-?\d+\.\d%|\d+\.\d#37;", "<share>"),
@@ -189,7 +189,8 @@ class Shell:
     def _seen(self, out: str, err: str) -> str:
         text = out if self.code == 0 else out + err
         for place, near in ((self.here, "."), (self.top, os.path.relpath(self.top, self.here))):
-            text = re.sub(rf"{re.escape(str(place))}(?![\w.-])/?", "" if near == "." else f"{near}/", text)
+            text = text.replace(f"{place}/", "" if near == "." else f"{near}/")
+            text = re.sub(rf"{re.escape(str(place))}(?![\w.-])", near, text)
         return text.replace(f"on {socket.gethostname()}", "on laptop")
 
 
