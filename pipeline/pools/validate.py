@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tracker.listings.validation_results import Results
+
 from pipeline.engine.asking import Asking, Display, Progress, taken_over
 from pipeline.engine.connect import api_key
 from pipeline.engine.engine import Engine, Failed
@@ -20,8 +22,7 @@ from pipeline.pools.validation_plan import Plan, Sampled, columns, planned
 from pipeline.specs import ModelSpec
 from tracker import clock
 from tracker.errors import BudgetReached, Error
-from tracker.mlflow_runs import validation_results
-from tracker.mlflow_runs.validation_results import Results
+from tracker.listings import validation_results
 from tracker.paths import Workspace
 from tracker.record import pool_validations
 from tracker.record.catalogue import Reader, Row, reading

@@ -9,8 +9,8 @@ from functools import partial
 from tracker.configs import to_yaml
 from tracker.mlflow_runs import agent_note, agent_plots, agent_report
 from tracker.mlflow_runs.agent_report import AgentReport
+from tracker.mlflow_runs.generation_report import columns
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, Point, milliseconds
-from tracker.mlflow_runs.run_report import columns
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.views import agent_view

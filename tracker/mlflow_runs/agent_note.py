@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracker.mlflow_runs.agent_report import AgentReport
+from tracker.mlflow_runs.generation_note import cell, used
 from tracker.mlflow_runs.mlflow_run import TABLE_LIMIT
-from tracker.mlflow_runs.run_note import cell, used
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row
 from tracker.views.agent_view import path_of

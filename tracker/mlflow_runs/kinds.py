@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tracker.mlflow_runs import (
     agent_artifacts,
     agent_report,
+    generation_artifacts,
+    generation_report,
     pool_report,
-    run_artifacts,
-    run_report,
     sweep_report,
     training_artifacts,
     training_report,
@@ -34,7 +34,7 @@ class Kind:
 
 
 KINDS = {
-    "generation_run": Kind(run_report.RUN_TAG, run_artifacts.mlflow_run, may_end_anew=False),
+    "generation_run": Kind(generation_report.RUN_TAG, generation_artifacts.mlflow_run, may_end_anew=False),
     "training_run": Kind(training_report.RUN_TAG, training_artifacts.mlflow_run),
     "training_sweep": Kind(sweep_report.SWEEP_TAG, sweep_report.mlflow_run),
     "agent_run": Kind(agent_report.RUN_TAG, agent_artifacts.mlflow_run, may_end_anew=False),

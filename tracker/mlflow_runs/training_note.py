@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tracker.mlflow_runs.generation_note import cell
 from tracker.mlflow_runs.mlflow_run import TABLE_LIMIT
-from tracker.mlflow_runs.run_note import cell
 from tracker.mlflow_runs.training_report import GROUP_TAG, TrainingReport
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row

@@ -7,8 +7,8 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tracker.mlflow_runs.plots import new_figure, png
-from tracker.mlflow_runs.validation_results import Results
+from tracker.listings.validation_results import Results
+from tracker.mlflow_runs.generation_plots import new_figure, png
 from tracker.record.catalogue import Row
 
 if TYPE_CHECKING:

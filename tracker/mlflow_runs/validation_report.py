@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from tracker.listings.validation_results import Results, by_benchmark, results
 from tracker.mlflow_runs import validation_plots
+from tracker.mlflow_runs.generation_note import cell, used
 from tracker.mlflow_runs.mlflow_run import (
     DIGEST_LIMIT,
     FIGURES,
@@ -21,9 +23,7 @@ from tracker.mlflow_runs.mlflow_run import (
     setting_parameters,
 )
 from tracker.mlflow_runs.pool_report import text_of
-from tracker.mlflow_runs.run_note import cell, used
 from tracker.mlflow_runs.training_report import short_model, shown_value
-from tracker.mlflow_runs.validation_results import Results, by_benchmark, results
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row
 from tracker.record.pool_files import full_id

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracker.listings.validation_results import Accuracy
 
 from pipeline.pools import grading
 from pipeline.pools.build import build, prepare
@@ -28,7 +29,6 @@ from tests.workspaces import write_lines
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError
-from tracker.mlflow_runs.validation_results import Accuracy
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row
 

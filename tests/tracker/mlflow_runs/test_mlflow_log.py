@@ -26,7 +26,7 @@ from tests.mlflow_rows import BATCH, add_run, workspace_at
 from tests.training_rows import GONE, Trained, add_sweep, workspace_with_data
 from tracker.errors import StorageError
 from tracker.fingerprint import bytes_digest
-from tracker.mlflow_runs import run_report, sweep_report, training_report
+from tracker.mlflow_runs import generation_report, sweep_report, training_report
 from tracker.mlflow_runs.mlflow_log import Drained, drain
 from tracker.mlflow_runs.mlflow_run import milliseconds
 from tracker.mlflow_runs.mlflow_store import experiment_ids
@@ -86,7 +86,7 @@ def client_of(workspace: Workspace) -> MlflowClient:
 
 def runs_of(client: MlflowClient, uuid: str) -> list[Run]:
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(ids, f"tags.`{run_report.RUN_TAG}` = '{uuid}'"))
+    return list(client.search_runs(ids, f"tags.`{generation_report.RUN_TAG}` = '{uuid}'"))
 
 
 def all_runs(client: MlflowClient) -> list[Run]:
@@ -377,7 +377,7 @@ def test_a_run_begun_by_another_version_is_replaced_because_parameters_cannot_ch
     uuid = add_run(fresh)
     client = client_of(fresh)
     experiment = client.create_experiment("temperature_study", str(fresh.mlruns_dir / "artifacts" / "x"))
-    begun = client.create_run(experiment, tags={run_report.RUN_TAG: uuid})
+    begun = client.create_run(experiment, tags={generation_report.RUN_TAG: uuid})
     client.log_param(begun.info.run_id, "batch", "another")
     assert drain(fresh).logged == 1
     (run,) = runs_of(client, uuid)
@@ -409,7 +409,7 @@ def test_after_kill_9_every_run_is_there_once(fresh: Workspace) -> None:
         assert process.returncode == -9
     assert drain(fresh).failed == 0
     client = client_of(fresh)
-    assert Counter(run.data.tags[run_report.RUN_TAG] for run in all_runs(client)) == dict.fromkeys(uuids, 1)
+    assert Counter(run.data.tags[generation_report.RUN_TAG] for run in all_runs(client)) == dict.fromkeys(uuids, 1)
     assert {run.info.status for run in all_runs(client)} == {"FINISHED"}
 
 
@@ -421,7 +421,7 @@ def test_eight_processes_may_open_and_drain_a_new_store_at_once(tmp_path: Path) 
     answers = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, answers
     assert sum("Drained(logged=4, already_there=0, failed=0" in out for out, _ in answers) == 1
-    assert Counter(run.data.tags[run_report.RUN_TAG] for run in all_runs(client_of(workspace))) == dict.fromkeys(
+    assert Counter(run.data.tags[generation_report.RUN_TAG] for run in all_runs(client_of(workspace))) == dict.fromkeys(
         uuids, 1
     )
     with contextlib.closing(sqlite3.connect(workspace.mlruns_dir / "mlflow.db")) as connection:
@@ -470,7 +470,10 @@ def test_a_drainer_looks_again_for_what_came_meanwhile(fresh: Workspace) -> None
                 assert "Drained(logged=0" in process.communicate()[0]
 
     assert drain(fresh, on_progress=progress).logged == 2
-    assert Counter(run.data.tags[run_report.RUN_TAG] for run in all_runs(client_of(fresh))) == {first: 1, later[0]: 1}
+    assert Counter(run.data.tags[generation_report.RUN_TAG] for run in all_runs(client_of(fresh))) == {
+        first: 1,
+        later[0]: 1,
+    }
 
 
 def test_a_lock_that_cannot_be_written_is_told(fresh: Workspace) -> None:

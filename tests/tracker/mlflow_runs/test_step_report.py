@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tracker.mlflow_runs.generation_note import note
+from tracker.mlflow_runs.generation_report import RUN_TAG, load_report, metrics
 
 from pipeline.annotating.checkpoints import open_sheet
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME
@@ -22,8 +24,6 @@ from tests.workspaces import call, premises, rows, train_file
 from tracker.mlflow_runs.mlflow_log import drain
 from tracker.mlflow_runs.mlflow_store import experiment_ids
 from tracker.mlflow_runs.mlflow_ui import comparisons
-from tracker.mlflow_runs.run_note import note
-from tracker.mlflow_runs.run_report import RUN_TAG, load_report, metrics
 from tracker.mlflow_runs.step_report import samples_then
 from tracker.paths import Workspace, find_workspace
 from tracker.record.catalogue import reading

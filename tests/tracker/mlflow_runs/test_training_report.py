@@ -14,7 +14,7 @@ import yaml
 
 from tests.mlflow_reading import Logged, artifact, artifacts, inputs, row_of
 from tests.training_rows import BATCH, COOL, HOT, MODEL
-from tracker.mlflow_runs import run_note, run_report, training_artifacts, training_report
+from tracker.mlflow_runs import generation_note, generation_report, training_artifacts, training_report
 from tracker.mlflow_runs.mlflow_run import milliseconds
 from tracker.mlflow_runs.training_note import note
 from tracker.mlflow_runs.training_report import TrainingReport
@@ -253,7 +253,7 @@ def test_runs_are_found_by_their_tags(logged: Logged) -> None:
 
 def test_what_the_note_of_a_generation_run_says_finds_the_trainings_on_its_data(logged: Logged) -> None:
     with reading(logged.study.workspace) as reader:
-        text = run_note.note(run_report.load_report(reader, 1), logged.study.workspace)
+        text = generation_note.note(generation_report.load_report(reader, 1), logged.study.workspace)
         digits = reader.rows("SELECT fingerprint FROM shared_experiment WHERE id = 1")[0]["fingerprint"]
     wanted = next(line for line in text.splitlines() if line.startswith("tags.`"))
     everywhere = [each.experiment_id for each in logged.client.search_experiments()]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tracker.listings.validation_results import by_benchmark
 
 from tests.databases import rows
 from tests.llm_server import running_server
@@ -26,7 +27,6 @@ from tracker.mlflow_runs.validation_report import (
     note,
     parameters,
 )
-from tracker.mlflow_runs.validation_results import by_benchmark
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row
 

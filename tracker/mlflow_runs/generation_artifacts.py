@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from tracker.configs import to_yaml
-from tracker.mlflow_runs import plots, run_note, run_report, step_report
+from tracker.mlflow_runs import generation_note, generation_plots, generation_report, step_report
+from tracker.mlflow_runs.generation_report import RunReport
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, Point, Table, milliseconds
-from tracker.mlflow_runs.run_report import RunReport
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.views.view_rows import Record
@@ -17,22 +17,22 @@ from tracker.views.view_rows import Record
 
 def mlflow_run(reader: Reader, workspace: Workspace, generation_run_id: int) -> MlflowRun:
     """What MLflow is told of one generation run."""
-    report = run_report.load_report(reader, generation_run_id)
+    report = generation_report.load_report(reader, generation_run_id)
     run, tables = report.run, _tables(report)
     ended = milliseconds(run["finished_at"] or run["started_at"])
-    points = [Point(name, value, ended) for name, value in run_report.metrics(report).items()]
+    points = [Point(name, value, ended) for name, value in generation_report.metrics(report).items()]
     points += [
         Point("generation/acceptance_rate_so_far", value, ended, step)
-        for step, value in run_report.acceptance_curve(report)
+        for step, value in generation_report.acceptance_curve(report)
     ]
     return MlflowRun(
         title=report.title,
         status=report.status,
         started=milliseconds(run["started_at"]),
         ended=ended,
-        parameters=run_report.parameters(report),
+        parameters=generation_report.parameters(report),
         points=points,
-        tags={**run_report.tags(report), "mlflow.note.content": run_note.note(report, workspace)},
+        tags={**generation_report.tags(report), "mlflow.note.content": generation_note.note(report, workspace)},
         tables=tables,
         inputs=_inputs(report, workspace),
         files=partial(_files, report, workspace),
@@ -41,7 +41,7 @@ def mlflow_run(reader: Reader, workspace: Workspace, generation_run_id: int) -> 
 
 def _inputs(report: RunReport, workspace: Workspace) -> list[Input]:
     run = report.run
-    columns, n_records = tuple(run_report.columns(report.first_record)), run["e_n_records"]
+    columns, n_records = tuple(generation_report.columns(report.first_record)), run["e_n_records"]
     data = str(workspace.experiment_dir(run["dataset"], run["name"]))
     wanted = [("source", run["dataset"], run["source_digest"], run["source_origin"])]
     if report.data_digest:
@@ -63,9 +63,9 @@ def _files(report: RunReport, workspace: Workspace) -> Mapping[str, bytes]:
         "config/generation_config.yaml": to_yaml(config).encode(),
     }
     if report.step is not None and report.step.test is not None:
-        found["plots/confusion.png"] = plots.confusion(report.title, report.step.confusion)
+        found["plots/confusion.png"] = generation_plots.confusion(report.title, report.step.confusion)
     elif not report.reused and not report.is_test:
-        found["plots/overview.png"] = plots.overview(report.title, report.samples, report.attempts)
+        found["plots/overview.png"] = generation_plots.overview(report.title, report.samples, report.attempts)
     if report.judges and not report.reused and run["experiment_status"] != "unfinished":
         with reading(workspace) as reader:
             files = Record(reader).data_files(run["shared_experiment_id"])
@@ -78,7 +78,7 @@ def _tables(report: RunReport) -> dict[str, Table]:
     found = {}
     if report.step is not None and report.step.test is not None:
         found["judge_test.json"] = step_report.judge_table(report.step)
-    found["samples.json"] = run_report.table(report)
+    found["samples.json"] = generation_report.table(report)
     if report.step is not None and report.step.checkpoints.names:
         found["decisions.json"] = step_report.decisions_table(report.step)
     return found

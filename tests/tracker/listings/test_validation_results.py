@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tracker.mlflow_runs.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
+from tracker.listings.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
 
 
 def answer(bin_: str, score: float, correct: bool | None, status: str = "graded", benchmark: str = "gsm8k") -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracker.mlflow_runs import step_report
+from tracker.mlflow_runs.generation_report import RunReport
 from tracker.mlflow_runs.mlflow_run import TABLE_LIMIT
-from tracker.mlflow_runs.run_report import RunReport
 from tracker.mlflow_runs.training_report import FINGERPRINT_TAG
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row

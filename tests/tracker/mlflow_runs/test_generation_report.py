@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracker.mlflow_runs.generation_note import note
+from tracker.mlflow_runs.generation_report import RunReport, acceptance_curve, columns, metrics
 
 from tracker.mlflow_runs.mlflow_run import directory_name
-from tracker.mlflow_runs.run_note import note
-from tracker.mlflow_runs.run_report import RunReport, acceptance_curve, columns, metrics
 from tracker.paths import Workspace
 
 COUNTS = ("n_records", "n_accepted", "n_rejected", "n_unclear", "n_failed")
