@@ -12,6 +12,7 @@ test: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m pytest tests/faults -m soak -n auto --dist loadgroup
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=soak --timeout=3600 -n auto
 
 check: .venv/.dev
 	$(BIN)/ruff check .
