@@ -9,10 +9,9 @@ from cli.progress import usage
 from cli.render import counted, harmless, quoted, table, usd
 
 if TYPE_CHECKING:
-    from tracker.listings.validation_results import Accuracy, Results
-
     from pipeline.pools.validate import Validation
     from pipeline.pools.validation_preview import Preview
+    from tracker.listings.validation_results import Accuracy, Results
     from tracker.record.catalogue import Row
 
 _COLUMNS = (

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tracker.listings.validation_results import Results
-
 from pipeline.engine.asking import Asking, Display, Progress, taken_over
 from pipeline.engine.connect import api_key
 from pipeline.engine.engine import Engine, Failed
@@ -23,6 +21,7 @@ from pipeline.specs import ModelSpec
 from tracker import clock
 from tracker.errors import BudgetReached, Error
 from tracker.listings import validation_results
+from tracker.listings.validation_results import Results
 from tracker.paths import Workspace
 from tracker.record import pool_validations
 from tracker.record.catalogue import Reader, Row, reading

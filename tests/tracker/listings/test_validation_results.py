@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tracker.listings.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
 
 

@@ -4,6 +4,7 @@ import struct
 from typing import Any
 
 import pytest
+
 from tracker.mlflow_runs.generation_plots import confusion, overview, word_overlap
 
 

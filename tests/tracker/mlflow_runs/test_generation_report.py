@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tracker.mlflow_runs.generation_note import note
 from tracker.mlflow_runs.generation_report import RunReport, acceptance_curve, columns, metrics
-
 from tracker.mlflow_runs.mlflow_run import directory_name
 from tracker.paths import Workspace
 

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from tracker.mlflow_runs.generation_note import note
-from tracker.mlflow_runs.generation_report import RUN_TAG, load_report, metrics
 
 from pipeline.annotating.checkpoints import open_sheet
 from pipeline.two_stage import ANNOTATION, NOT_THE_SAME, REVIEW, SAME
@@ -21,6 +19,8 @@ from tests.mlflow_rows import BATCH, add_run, workspace_at
 from tests.two_stage import N_RECORDS, OFFLINE, RANGES, decide, drafted, generated, reviewed
 from tests.view_rows import execute
 from tests.workspaces import call, premises, rows, train_file
+from tracker.mlflow_runs.generation_note import note
+from tracker.mlflow_runs.generation_report import RUN_TAG, load_report, metrics
 from tracker.mlflow_runs.mlflow_log import drain
 from tracker.mlflow_runs.mlflow_store import experiment_ids
 from tracker.mlflow_runs.mlflow_ui import comparisons

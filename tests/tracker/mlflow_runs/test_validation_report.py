@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from tracker.listings.validation_results import by_benchmark
 
 from tests.databases import rows
 from tests.llm_server import running_server
 from tests.mlflow_reading import artifact, artifacts, client_of, inputs, only
 from tests.pool_answers import easy_ones, record_answers
 from tests.workspaces import Done, call
+from tracker.listings.validation_results import by_benchmark
 from tracker.mlflow_runs.mlflow_run import PARAMETER_LIMIT
 from tracker.mlflow_runs.validation_plots import groups, overview
 from tracker.mlflow_runs.validation_report import (
