@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tracker.mlflow_runs.generation_plots import new_figure, png
+from tracker.mlflow_runs.figures import new_figure, png
 from tracker.record.catalogue import Row
 
 _PANELS = (

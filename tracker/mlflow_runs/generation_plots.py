@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tracker.mlflow_runs.figures import new_figure, png
 from tracker.record.catalogue import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _COLOURS = {"accepted": "#2a7f62", "rejected": "#c8553d", "undecided": "#3f6fa3", "failed": "#8a8a8a"}
 _DOTS = 5000
@@ -63,27 +61,6 @@ def confusion(title: str, counts: Mapping[str, Mapping[str, int]]) -> bytes:
     )
     axes.set_title(f"{agreed:,} of {n:,} as people said", fontsize=10, y=1.02)
     return png(figure)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, a hundred dots each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: no global state, no window system, nothing to close.
-    figure = Figure(figsize=(width, height), dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def png(figure: Figure) -> bytes:
-    """``figure`` as a picture."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes, which is no news for the terminal.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(content, format="png", pil_kwargs={"compress_level": 3})
-    return content.getvalue()
 
 
 def word_overlap(original: str, rephrased: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tracker.listings.pool_listings import drawn_scores, full_scores
-from tracker.mlflow_runs.generation_plots import new_figure, png
+from tracker.mlflow_runs.figures import new_figure, png
 from tracker.record.catalogue import Reader, Row
 
 _BINS = 24

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tracker.mlflow_runs.generation_plots import new_figure, png
+from tracker.mlflow_runs.figures import new_figure, png
 from tracker.record.catalogue import Row
 from tracker.statistics import wilson
 

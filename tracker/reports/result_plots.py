@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tracker.fingerprint import Json
 from tracker.listings.compare import short
 from tracker.listings.result_compare import Group, Pool, baseline
-from tracker.mlflow_runs.generation_plots import new_figure, png
+from tracker.mlflow_runs.figures import new_figure, png
 from tracker.reports.result_reports import Ranked
 
 if TYPE_CHECKING:
