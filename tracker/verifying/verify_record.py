@@ -38,13 +38,17 @@ _VERDICTS = """
     WHERE s.shared_experiment_id IN (:ids) AND s.decided_by = 'judge' AND s.judge_request_key IS NOT NULL
     GROUP BY s.shared_experiment_id, s.judge_request_key, s.verdict, a.answer
     ORDER BY s.shared_experiment_id, position"""
+# Where an archive brought the runs of others who made the same, which of them paid for what is here cannot be told.
 _SPENT = """
-    SELECT e.id, r.finished_at <= e.completed_at AS is_before, COALESCE(SUM(a.prompt_tokens), 0) AS prompt_tokens,
+    SELECT e.id, r.finished_at <= e.completed_at AND (
+               SELECT COUNT(*) FROM generation_run m WHERE m.shared_experiment_id = e.id AND m.outcome = 'made') = 1
+           AS is_before,
+           COALESCE(SUM(a.prompt_tokens), 0) AS prompt_tokens,
            COALESCE(SUM(a.completion_tokens), 0) AS completion_tokens, SUM(a.cost_usd) AS cost_usd,
            COUNT(a.prompt_tokens) - COUNT(a.cost_usd) AS n_unpriced
     FROM shared_experiment e JOIN generation_run r ON r.shared_experiment_id = e.id
     JOIN attempt a ON a.generation_run_id = r.id WHERE e.id IN (:ids)
-    GROUP BY e.id, r.finished_at <= e.completed_at"""
+    GROUP BY e.id, is_before"""
 _CHECKPOINTS = """
     SELECT shared_experiment_id AS id, name, examples FROM checkpoint WHERE shared_experiment_id IN (:ids)
     ORDER BY shared_experiment_id, name"""

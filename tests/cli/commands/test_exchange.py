@@ -20,7 +20,7 @@ import pytest
 
 from tests import perspectives, pool_rows, trainings, two_stage
 from tests.old_trees import RUN, write_run, write_tree
-from tests.workspaces import call, config, new_root, rows, start, train_file, write_config
+from tests.workspaces import call, config, new_root, rows, start, train_file, write_config, write_records
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.record.ledger import find_answer
@@ -365,20 +365,6 @@ def test_killed_in_the_middle_the_same_command_completes_it(trained: Path, other
     assert [list(row) for row in rows(other, "SELECT uuid FROM training_run")] == sent
 
 
-def test_an_export_that_is_killed_leaves_no_archive(made: Path, tmp_path: Path) -> None:
-    path = tmp_path / "work.zip"
-    for wait in (0.3, 0.6):
-        process = start(made, "export", "Copa/temp07_topp10_rulesv1", path)
-        time.sleep(wait)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert not path.exists() or zipfile.ZipFile(path).testzip() is None
-        path.unlink(missing_ok=True)
-    export(made, "Copa/temp07_topp10_rulesv1")
-    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
-
-
 def repacked(path: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
     """An archive with the first row of a table changed, and digests that are right."""
     with zipfile.ZipFile(path) as archive:
@@ -484,3 +470,12 @@ def test_what_was_made_here_stays_made_here(made: Path, other: Path) -> None:
     imported(made, back)
     assert one(made, "SELECT import_run_id FROM shared_experiment ORDER BY id LIMIT 1") == (None,)
     assert is_clean(made)
+
+
+def test_what_two_machines_made_and_paid_is_no_fault_where_it_comes_together(made: Path, other: Path) -> None:
+    write_records(other, COUNT)
+    write_config(other, config())
+    assert call(other, *GENERATE).code == 0
+    imported(other, export(made, "Copa/temp07_topp10_rulesv1"))
+    assert one(other, "SELECT COUNT(*) FROM generation_run WHERE outcome = 'made'") == (2,)
+    assert is_clean(other)
