@@ -102,7 +102,9 @@ _VARYING = re.compile(
     r"|.*per_s|speed.*|peak_.*|config_path|mean_latency_s|reused|archive_digest|n_bytes|paths"
 )
 _OF_THE_WAY = {"generation_run", "agent_run", "attempt", "cost_reservation", "import_run", "mlflow_outbox"}
-_TIMED = re.compile(r"(?<=_)\d{8}_\d{6}|\"\.publish_metadata\.json\": \"\w+\"|\d{4}-\d\d-\d\dT[\d:.]+Z")
+_TIMED = re.compile(
+    r"\b[0-9a-f]{32}\b|(?<=_)\d{8}_\d{6}|\"\.publish_metadata\.json\": \"\w+\"|\d{4}-\d\d-\d\dT[\d:.]+Z"
+)
 
 
 def record(root: Path) -> Found:
@@ -287,6 +289,11 @@ def exported(ground: Ground) -> None:
     one_experiment(ground)
 
 
+def archived(place: Path) -> Found:
+    """The archive's bytes, and what else is beside it."""
+    return {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+
+
 def unneeded(ground: Ground) -> None:
     """One experiment that nothing references, one that was never finished, and what killed processes left."""
     ground.take(two_experiments)
@@ -364,18 +371,19 @@ TWO_STAGE = (
 )
 _STEPS = {"steps": 32, "eval_steps": 8, "batch_size": 8, "lr_schedule": "linear", "learning_rate": 2e-4}
 _SHORT = {f"hyperparameters__{name}": value for name, value in _STEPS.items()}
-_NOTHING_LEFT = frozenset({4, 14})
+_NOTHING_LEFT, _ENDED = frozenset({4, 14}), frozenset({5})
 
 SUBJECTS = (
     Subject("generate", generating, (GENERATE,), all_of_it, asks=True),
     Subject("two_stage", staging, TWO_STAGE, all_of_it, _NOTHING_LEFT, asks=True),
     Subject("perspectives", asking_agents, (("perspectives", "config.json", "--no-mlflow"),), agent_files, asks=True),
-    Subject("train zo", training_zo, (("1",),), trained, program=WORKER, mends=True),
-    Subject("train first order", training_first_order, (("1",),), trained, program=WORKER, mends=True),
+    Subject("train zo", training_zo, (("1",),), trained, _ENDED, program=WORKER, mends=True),
+    Subject("train first order", training_first_order, (("1",),), trained, _ENDED, program=WORKER, mends=True),
     Subject("view rebuild", damaged, (("view", "rebuild"),), rebuilt),
     Subject("import tree", old_tree, (("import", "../old"),), imported, frozenset({1})),
     Subject("import tree by copy", old_tree, (("import", "../old", "--copy"),), imported, frozenset({1})),
     Subject("import archive", exported, (("import", "../work.zip"),), all_of_it),
+    Subject("export", two_experiments, (("export", "second", "first", "../work.zip", "--overwrite"),), archived),
     Subject("gc", unneeded, (("gc", "--yes", "--no-mlflow"),), all_of_it),
     Subject("publish", two_experiments, PUBLISH, all_of_it, _NOTHING_LEFT),
     Subject("backup", backed_up, (("backup", "../kept/copy.db", "--overwrite"),), copies),
