@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two differ: intervals and exact tests, by the standard library alone."""
+"""How sure an accuracy is, and whether two differ: intervals, exact tests, ranks; by the standard library alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 _Z95 = statistics.NormalDist().inv_cdf(0.975)
 
@@ -79,6 +80,21 @@ def mcnemar_exact(b: int, c: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
+def fisher_exact(first: int, n_first: int, second: int, n_second: int) -> float:
+    """The two-sided p-value of ``first`` of ``n_first`` against ``second`` of ``n_second``.
+
+    The probability of all tables with these sums that are no likelier than the one seen (Fisher 1935; Agresti 2002,
+    Categorical Data Analysis, section 3.5.1). Whole numbers throughout: only the last division rounds.
+    """
+    total = first + second
+    ways = [
+        math.comb(n_first, k) * math.comb(n_second, total - k)
+        for k in range(max(0, total - n_second), min(n_first, total) + 1)
+    ]
+    seen = math.comb(n_first, first) * math.comb(n_second, second)
+    return sum(each for each in ways if each <= seen) / sum(ways)
+
+
 def sign_flip(differences: Sequence[int]) -> float:
     """The two-sided p-value of a sum of paired differences: the share of all ways to turn their signs that reach it.
 
@@ -138,6 +154,26 @@ def macro_f1(labels: Sequence[int], predicted: Sequence[int], n_classes: int) ->
         if total:
             scores.append(2 * counts[each][each] / total)
     return math.fsum(scores) / len(scores) if scores else 0.0
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, ties at their mean rank; None where either does not vary.
+
+    Pearson's coefficient of the ranks (Spearman 1904; ties: Kendall, Gibbons 1990, Rank Correlation Methods, ch. 3).
+    """
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return statistics.correlation(_ranks(first), _ranks(second))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ranks, below = [0.0] * len(values), 0
+    for _, group in groupby(sorted(range(len(values)), key=values.__getitem__), key=values.__getitem__):
+        tied = list(group)
+        for at in tied:
+            ranks[at] = below + (len(tied) + 1) / 2
+        below += len(tied)
+    return ranks
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from tracker.record.catalogue import Row
 from tracker.record.pool_files import BINS
-from tracker.statistics import wilson
+from tracker.statistics import fisher_exact, spearman, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,38 +100,3 @@ def _of_each(answers: Iterable[Row]) -> dict[str, list[Row]]:
     for row in answers:
         found.setdefault(row["benchmark"], []).append(row)
     return found
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation, ties at their mean rank; None where either does not vary.
-
-    Pearson's coefficient of the ranks (Spearman 1904; ties: Kendall, Gibbons 1990, Rank Correlation Methods, ch. 3).
-    """
-    if len(set(first)) < 2 or len(set(second)) < 2:
-        return None
-    return statistics.correlation(_ranks(first), _ranks(second))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    ranks, below = [0.0] * len(values), 0
-    for _, group in groupby(sorted(range(len(values)), key=values.__getitem__), key=values.__getitem__):
-        tied = list(group)
-        for at in tied:
-            ranks[at] = below + (len(tied) + 1) / 2
-        below += len(tied)
-    return ranks
-
-
-def fisher_exact(first: int, n_first: int, second: int, n_second: int) -> float:
-    """The two-sided p-value of ``first`` of ``n_first`` against ``second`` of ``n_second``.
-
-    The probability of all tables with these sums that are no likelier than the one seen (Fisher 1935; Agresti 2002,
-    Categorical Data Analysis, section 3.5.1). Whole numbers throughout: only the last division rounds.
-    """
-    total = first + second
-    ways = [
-        math.comb(n_first, k) * math.comb(n_second, total - k)
-        for k in range(max(0, total - n_second), min(n_first, total) + 1)
-    ]
-    seen = math.comb(n_first, first) * math.comb(n_second, second)
-    return sum(each for each in ways if each <= seen) / sum(ways)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.listings.validation_results import Accuracy, Results, by_benchmark, fisher_exact, results, spearman
+from tracker.listings.validation_results import Accuracy, Results, by_benchmark, results
+from tracker.statistics import fisher_exact, spearman
 
 
 def answer(bin_: str, score: float, correct: bool | None, status: str = "graded", benchmark: str = "gsm8k") -> Any:
