@@ -10,10 +10,9 @@ from cli.commands.delete_commands import delete_batch, remove_from_batch
 from cli.options import as_json, workspace
 from cli.render import RULE, THIN_RULE, counted, moment, show, show_json, usd
 from cli.text.listing import bring_up_to_date, by_dataset, left_out, limit_of, limited, of_dataset, reuse, verbose
-from tracker.listings import listings
+from tracker.listings import listings, references
 from tracker.listings.listings import Listing
 from tracker.paths import SHARED, Workspace
-from tracker.record import references
 from tracker.record.catalogue import Reader, Row, reading
 
 _NAMES = 1000

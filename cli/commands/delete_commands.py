@@ -39,7 +39,7 @@ def _batch(reader: Reader, _: Workspace, name: str) -> Subject:
     begins it anew.
     """
     from tracker.deleting import deletion
-    from tracker.record import references
+    from tracker.listings import references
 
     return deletion.BATCH, references.batch(reader, name)["id"]
 
@@ -51,7 +51,7 @@ def _experiment(reader: Reader, place: Workspace, ref: str) -> Subject:
     stays in the ledger: made again, it costs nothing.
     """
     from tracker.deleting import deletion
-    from tracker.record import references
+    from tracker.listings import references
 
     return deletion.EXPERIMENT, references.find(reader, place, ref).id
 
@@ -96,7 +96,7 @@ delete_experiment, delete_result, delete_agents, delete_pool = map(_delete, (_ex
 def remove_from_batch(place: Workspace, *, name: str, refs: tuple[str, ...], as_json: bool) -> None:
     """Take experiments out of a batch. The data stays; `generate CONFIG --batch BATCH` puts one back at no cost."""
     from tracker.deleting import trash
-    from tracker.record import references
+    from tracker.listings import references
     from tracker.record.database import open_database
 
     with reading(place) as reader:

@@ -20,8 +20,8 @@ from tracker.record.catalogue import Reader, Row, reading
 
 if TYPE_CHECKING:
     from tracker.record.findings import Finding
-    from tracker.record.sample_findings import Answers
     from tracker.verifying.pool_findings import Scored
+    from tracker.verifying.sample_findings import Answers
     from tracker.verifying.verify import Subject, Verified
 
 _NAMES = {
@@ -152,7 +152,7 @@ def _named(reader: Reader, workspace: Workspace, ref: str) -> Subject:
 
 
 def _experiment(reader: Reader, workspace: Workspace, ref: str) -> Subject:
-    from tracker.record import references
+    from tracker.listings import references
     from tracker.verifying.verify import Subject
 
     return Subject(experiment_ids=(references.find(reader, workspace, ref).id,))
@@ -197,7 +197,7 @@ def _result_files(run: Row) -> tuple[str, ...]:
 
 def _answers() -> Answers:
     from pipeline.generation.verdict import read_verdict
-    from tracker.record.sample_findings import Answers
+    from tracker.verifying.sample_findings import Answers
 
     return Answers(_rephrased, lambda answer: read_verdict(answer).value)
 

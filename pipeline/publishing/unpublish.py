@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracker.errors import Conflict
+from tracker.listings import references
 from tracker.paths import Workspace
 from tracker.publishing.publications import forget, publications_of
 from tracker.publishing.published_tree import explained, publishing
-from tracker.record import references
 from tracker.record.catalogue import Row, reading
 
 

@@ -17,8 +17,9 @@ from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import Record, Task, check
 from tracker.errors import ConfigError, Corrupt, DataError, Problem, UnknownReference, WrongStep
 from tracker.fingerprint import bytes_digest
+from tracker.listings import references
 from tracker.paths import SHARED, Workspace
-from tracker.record import imported, references
+from tracker.record import imported
 from tracker.record.catalogue import Reader, Row
 from tracker.views import view
 

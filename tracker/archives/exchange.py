@@ -28,9 +28,8 @@ from tracker.archives.exchange_check import check_content
 from tracker.archives.exchange_places import Places
 from tracker.errors import Conflict, DataError, Problem, StorageError, UnknownReference
 from tracker.fingerprint import Json
-from tracker.listings import agent_references, pool_listings
+from tracker.listings import agent_references, pool_listings, references
 from tracker.paths import Workspace, name_problem
-from tracker.record import references
 from tracker.record.catalogue import Reader
 from tracker.record.database import Database, open_database
 from tracker.record.ledger import count_once

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tracker.listings import references
 from tracker.paths import SHARED, Workspace
-from tracker.record import references
 from tracker.record.catalogue import Reader, Row
 
 _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.endpoint, o.model,

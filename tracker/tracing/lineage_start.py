@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import UnknownReference
-from tracker.listings import agent_references, pool_listings
+from tracker.listings import agent_references, pool_listings, references
 from tracker.paths import Workspace, current_directory
-from tracker.record import references, sweeps
+from tracker.record import sweeps
 from tracker.record.catalogue import Reader, Row
 
 EXPERIMENT, SOURCE, BATCH, RUN = "shared_experiment", "source_dataset", "batch", "generation_run"

@@ -17,8 +17,8 @@ from tracker.paths import Workspace
 from tracker.record import imported, outbox
 from tracker.record.catalogue import Reader, reading
 from tracker.record.findings import Finding
-from tracker.record.sample_findings import COUNTS
 from tracker.verifying import verify_places
+from tracker.verifying.sample_findings import COUNTS
 from tracker.verifying.verify import LINK, REBUILD
 from tracker.verifying.verify_database import INDEX
 from tracker.verifying.verify_mlflow import HIDE, LOG, mlflow_findings

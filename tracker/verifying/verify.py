@@ -40,9 +40,9 @@ from tracker.record.findings import (
     identity_findings,
     source_findings,
 )
-from tracker.record.sample_findings import Answers
 from tracker.verifying import verify_places, verify_record
 from tracker.verifying.pool_findings import Rescore, benchmark_findings, pool_findings
+from tracker.verifying.sample_findings import Answers
 from tracker.verifying.verify_mlflow import mlflow_findings
 from tracker.verifying.verify_places import imported_findings
 from tracker.views import agent_view, pool_view, view

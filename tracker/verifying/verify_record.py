@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tracker.record.catalogue import Reader, Row
 from tracker.record.findings import Finding
-from tracker.record.sample_findings import (
+from tracker.verifying.sample_findings import (
     Answers,
     checkpoint_findings,
     count_findings,

@@ -27,7 +27,7 @@ from tracker.record import training
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.record.findings import Finding
-from tracker.record.sample_findings import Answers
+from tracker.verifying.sample_findings import Answers
 from tracker.verifying.verify import Rules, Subject, Verified, verify
 
 NAME = "temp07_topp10_rulesv1"

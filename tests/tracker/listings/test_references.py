@@ -8,10 +8,10 @@ import pytest
 
 from tests.records import add_batch, add_experiment, add_source, temperature_study
 from tracker.errors import UnknownReference
+from tracker.listings.references import Found, batch, dataset, find
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.record.database import open_database
-from tracker.record.references import Found, batch, dataset, find
 
 TREE = "Data_v2/synthetic"
 SHARED = f"{TREE}/_shared/Copa/temp07_topp10_gpt4o"
