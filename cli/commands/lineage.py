@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from cli.options import as_json, workspace
@@ -39,7 +37,7 @@ def lineage(place: Workspace, *, ref: str, mermaid: bool, limit: int | None, as_
     with reading(place) as reader:
         found = find(reader, place, ref, limit if limit is not None else 0 if as_json else _LIMIT)
     if as_json:
-        show_json(asdict(found))
+        show_json(found.plain())
     elif mermaid:
         from cli.text.lineage_mermaid import flowchart
 

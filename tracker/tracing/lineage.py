@@ -72,6 +72,19 @@ class Lineage:
     edges: tuple[Edge, ...]
     left_out: tuple[More, ...]
 
+    def plain(self) -> dict[str, Json]:
+        """The whole of it for JSON; facts are not copied, since of a large data set there are millions."""
+        return {
+            "asked": self.asked,
+            "nodes": [_plain(each) for each in self.nodes],
+            "edges": [_plain(each) for each in self.edges],
+            "left_out": [_plain(each) for each in self.left_out],
+        }
+
+
+def _plain(part: Node | Edge | More) -> dict[str, Json]:
+    return {name: getattr(part, name) for name in part.__slots__}
+
 
 def lineage(reader: Reader, workspace: Workspace, ref: str, limit: int = 0) -> Lineage:
     """The lineage of whatever ``ref`` means: of each kind at most the newest ``limit`` things at a node (0: all).
