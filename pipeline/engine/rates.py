@@ -69,7 +69,8 @@ class Window:
 
     Servers mean two things by the same headers: a count that is reset at a moment, or a bucket that fills all the time.
     In the first the moment stands still between two answers, in the second it moves on with every request; until that
-    is seen, the first is assumed, which never asks too much.
+    is seen, the first is assumed, which never asks too much. A moment told in whole seconds may be one later: who asks
+    a second early has everything refused that it then sends at once.
     """
 
     def __init__(self, taken: float = 0.0) -> None:
@@ -77,6 +78,7 @@ class Window:
         self._limit = NEVER
         self._left = NEVER
         self._full_at = NEVER
+        self._slack = 0.0
         self._span = 0.0
         self._rate = 0.0
         self._at = 0.0
@@ -89,7 +91,7 @@ class Window:
         missing = min(amount, self._limit) - self._refill(now)
         if missing <= 1e-9:
             return 0.0
-        until_full = self._full_at - now
+        until_full = self._full_at + self._slack - now
         return min(until_full, missing / self._rate) if self._fills and self._rate > 0 else until_full
 
     def take(self, amount: float, now: float) -> None:
@@ -110,6 +112,7 @@ class Window:
         self._left = window.remaining - (self.taken - mark)
         self._span = max(self._span, window.reset_s)
         self._full_at = now + window.reset_s
+        self._slack = 1.0 if window.reset_s >= 1 and window.reset_s % 1 == 0 else 0.0
         used = window.limit - window.remaining
         self._rate = used / window.reset_s if window.reset_s > 0 else 0.0
         self._tell_apart(used, now)
@@ -127,7 +130,7 @@ class Window:
             self._anchor = now, used, self._full_at
 
     def _refill(self, now: float) -> float:
-        if now >= self._full_at:
+        if now >= self._full_at + self._slack:
             self._left, self._full_at = self._limit, now + max(1.0, self._span)
         elif self._fills:
             self._left = min(self._limit, self._left + (now - self._at) * self._rate)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import math
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -68,10 +70,10 @@ def test_an_estimate_is_corrected_when_the_truth_is_known() -> None:
 
 
 class FixedWindow:
-    """``limit`` requests per 60 s; then the count starts again."""
+    """``limit`` requests per 60 s; then the count starts again. ``told`` is how its headers write when that is."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.used, self.until = limit, 0, 60.0
+    def __init__(self, limit: int, told: Callable[[float], float] = float) -> None:
+        self.limit, self.used, self.until, self.told = limit, 0, 60.0, told
 
     def take(self, now: float) -> bool:
         self._turn(now)
@@ -81,7 +83,7 @@ class FixedWindow:
 
     def window(self, now: float) -> RateWindow:
         self._turn(now)
-        return RateWindow(self.limit, self.limit - self.used, self.until - now)
+        return RateWindow(self.limit, self.limit - self.used, self.told(self.until - now))
 
     def _turn(self, now: float) -> None:
         while now >= self.until:
@@ -144,6 +146,16 @@ def test_a_server_that_counts_per_window_gets_what_it_allows(limit: int, *, told
     assert refused <= 0.01 * good + 1
 
 
+@pytest.mark.parametrize("told", [math.floor, round, math.ceil])
+@pytest.mark.parametrize("latency", [0.3, 0.5, 1.7])
+def test_nothing_is_asked_before_a_window_ends_that_is_told_in_whole_seconds(
+    told: Callable[[float], float], latency: float
+) -> None:
+    good, refused = ask_all_day(FixedWindow(600, told), 10, told_at_the_end=True, latency=latency)
+    assert good >= 0.95 * 10 * 600
+    assert refused == 0
+
+
 @pytest.mark.parametrize("told_at_the_end", [False, True])
 @pytest.mark.parametrize("limit", [60, 600, 3000])
 def test_a_server_that_refills_gets_what_it_allows(limit: int, *, told_at_the_end: bool) -> None:
@@ -168,10 +180,10 @@ def test_without_headers_and_limits_nothing_but_the_number_in_flight_holds_a_req
 
 def test_a_window_that_says_nothing_is_left_waits_until_it_is_full_and_no_longer() -> None:
     window = Window()
-    window.learn(RateWindow(10, 0, 30.0), 0.0, now=5.0)
-    assert window.wait(1, 5.0) == 30.0
-    assert window.wait(1_000_000, 5.0) == 30.0
-    assert window.wait(1, 35.0) == 0
+    window.learn(RateWindow(10, 0, 30.5), 0.0, now=5.0)
+    assert window.wait(1, 5.0) == 30.5
+    assert window.wait(1_000_000, 5.0) == 30.5
+    assert window.wait(1, 35.5) == 0
 
 
 def test_an_answer_that_was_overtaken_tells_nothing_new() -> None:
