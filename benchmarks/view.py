@@ -22,8 +22,8 @@ from pathlib import Path
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
-from tracker.views import view
-from tracker.views.view_plan import Changes, link_target
+from tracker.views import synthetic_view
+from tracker.views.plan import Changes, link_target
 
 ROUNDS = 3
 BARE = "links of a new tree, bare os.symlink"
@@ -124,17 +124,17 @@ def _bare(directory: Path, paths: list[str]) -> None:
 
 def _rebuild(here: Workspace) -> Changes:
     with reading(here) as reader:
-        return view.rebuild(here, reader)
+        return synthetic_view.rebuild(here, reader)
 
 
 def _check(here: Workspace) -> None:
     with reading(here) as reader:
-        assert view.check(here, reader) == []
+        assert synthetic_view.check(here, reader) == []
 
 
 def _refresh(here: Workspace, count: int) -> None:
     with reading(here) as reader:
-        assert not view.refresh(here, reader, range(1, count + 1))
+        assert not synthetic_view.refresh(here, reader, range(1, count + 1))
 
 
 def _directories_only(here: Workspace, experiments: int) -> None:
@@ -144,7 +144,7 @@ def _directories_only(here: Workspace, experiments: int) -> None:
         connection.execute("CREATE TABLE batch_membership AS SELECT * FROM kept WHERE 0")
     for first in range(1, experiments + 1, 100):
         with reading(here) as reader:
-            view.refresh(here, reader, range(first, first + 100))
+            synthetic_view.refresh(here, reader, range(first, first + 100))
     with sqlite3.connect(here.database) as connection:
         connection.execute("DROP TABLE batch_membership")
         connection.execute("ALTER TABLE kept RENAME TO batch_membership")

@@ -17,7 +17,7 @@ from tracker.configs import Document
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.views import pool_view
-from tracker.views.view_plan import Changes
+from tracker.views.plan import Changes
 
 N = 20
 BENCHMARKS = ("gsm8k", "bbh", "riddles")

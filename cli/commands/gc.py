@@ -126,7 +126,7 @@ def _clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers 
 
 
 def _remove(parts: Sequence[Path], copies: Sequence[Path]) -> None:
-    from tracker.views.view_tree import remove
+    from tracker.views.tree import remove
 
     for path in (*parts, *copies):
         remove(path)

@@ -15,7 +15,7 @@ from cli import options, render
 from tracker.errors import Corrupt
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
-from tracker.views.view_plan import Changes, Difference
+from tracker.views.plan import Changes, Difference
 
 _LISTED = 20
 _OF_TREE = (("directories", "experiment"), ("files", "file"), ("links", "link"))
@@ -99,7 +99,7 @@ def rebuild(workspace: Workspace, *, as_json: bool) -> None:
     are any, by paths relative to the workspace.
     """
     from tracker.deleting.trash import settle_all
-    from tracker.views.view import rebuild as rebuild_view
+    from tracker.views.synthetic_view import rebuild as rebuild_view
 
     settle_all(workspace)
 
@@ -135,7 +135,7 @@ def check(workspace: Workspace, *, as_json: bool) -> None:
     In the JSON the tree's differences have `"tree": "synthetic"` and paths within it, those of the agents' files
     `"tree": "agents"` and those of pools and benchmarks `"tree": "pools"`, with paths relative to the workspace.
     """
-    from tracker.views.view import check as check_view
+    from tracker.views.synthetic_view import check as check_view
 
     trees = _data()
     with reading(workspace) as reader:

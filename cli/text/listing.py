@@ -15,7 +15,7 @@ from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row
 
 if TYPE_CHECKING:
-    from tracker.views.view_plan import Changes
+    from tracker.views.plan import Changes
 
 DEFAULT_LIMIT = 100
 
@@ -58,7 +58,7 @@ def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Itera
     """Makes the part of the directory tree that was just printed what the record says."""
     ids = list(experiment_ids)
     if ids:
-        from tracker.views.view import refresh
+        from tracker.views.synthetic_view import refresh
 
         _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory tree")
 

@@ -22,8 +22,8 @@ from tracker.record import decisions, store
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database, open_database
 from tracker.record.store import Claimed, Totals
-from tracker.views import view
-from tracker.views.view_plan import Changes
+from tracker.views import synthetic_view
+from tracker.views.plan import Changes
 
 Tell = Callable[[str], None]
 
@@ -78,7 +78,7 @@ def reuse(database: Database, claimed: Claimed) -> Row:
 
 def _outcome(workspace: Workspace, job: Job, claimed: Claimed, run: Row) -> Outcome:
     with reading(workspace) as reader:
-        changes = view.refresh(workspace, reader, [claimed.experiment_id], deep=True)
+        changes = synthetic_view.refresh(workspace, reader, [claimed.experiment_id], deep=True)
     return Outcome(
         outcome=claimed.outcome, status=run["status"], dataset=job.plan.source.name, name=claimed.name,
         fingerprint=job.plan.identity.fingerprint, batch=job.batch, original_batch=claimed.original_batch,
@@ -205,7 +205,7 @@ class _Stages:
         experiment = state.experiment
         claimed, run = self.last or (None, None)
         with reading(self.workspace) as reader:
-            changes = view.refresh(self.workspace, reader, [experiment["id"]], deep=True)
+            changes = synthetic_view.refresh(self.workspace, reader, [experiment["id"]], deep=True)
         is_done = experiment["status"] == "complete" or (
             experiment["status"] == "partial" and self.job.options.accept_partial
         )

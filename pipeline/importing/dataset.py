@@ -24,7 +24,7 @@ from tracker.errors import ConfigError, DataError, Problem
 from tracker.paths import Workspace, name_problem
 from tracker.record.catalogue import reading
 from tracker.record.imported import TAKEN
-from tracker.views import view
+from tracker.views import synthetic_view
 
 _SPLIT = re.compile(r"(train|validation|test)=(.+)", re.DOTALL)
 _SHOWN = 20
@@ -101,7 +101,7 @@ def import_dataset(
         counts = {outcome: report.count(outcome) for outcome in ("taken", "skipped", "wrong")}
         imports.finish(database, run_id, **counts, report=report.to_json()["items"])
     with reading(workspace) as reader:
-        view.refresh(workspace, reader, [done.experiment_id])
+        synthetic_view.refresh(workspace, reader, [done.experiment_id])
     return report, done.experiment_id
 
 

@@ -38,7 +38,7 @@ from tracker.record.imported import (
     is_again,
     outcome_of,
 )
-from tracker.views import view
+from tracker.views import synthetic_view
 
 if TYPE_CHECKING:
     from tracker.record.database import Database
@@ -288,7 +288,7 @@ def import_tree(
         counts = {outcome: report.count(outcome) for outcome in ("taken", "skipped", "wrong")}
         imports.finish(database, run_id, **counts, report=report.to_json()["items"])
     with reading(workspace) as reader:
-        view.refresh(workspace, reader, job.ids)
+        synthetic_view.refresh(workspace, reader, job.ids)
     return report
 
 

@@ -31,7 +31,7 @@ from tracker.record.database import Database, open_database
 from tracker.record.lease import Busy
 from tracker.record.store import Totals
 from tracker.views import agent_view
-from tracker.views.view_plan import Changes
+from tracker.views.plan import Changes
 
 Tell = Callable[[str], None]
 Found = TypeVar("Found")

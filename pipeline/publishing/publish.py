@@ -20,9 +20,9 @@ from tracker.publishing.publications import add, forget
 from tracker.publishing.publish_places import Place, find_places
 from tracker.publishing.published_tree import METADATA, explained, publishing, put, write
 from tracker.record.catalogue import Reader, Row, reading
-from tracker.views.view import refresh
-from tracker.views.view_rows import Record, completed_ns
-from tracker.views.view_tree import remove
+from tracker.views.rows import Record, completed_ns
+from tracker.views.synthetic_view import refresh
+from tracker.views.tree import remove
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tracker.publishing.published_tree import (
     strangers,
 )
 from tracker.record.catalogue import Reader, Row
-from tracker.views.view_plan import DIRECTORY, FILE, LINK
+from tracker.views.plan import DIRECTORY, FILE, LINK
 
 MADE, REPLACED, UNCHANGED = "made", "replaced", "unchanged"
 

@@ -21,7 +21,7 @@ from tracker.listings import references
 from tracker.paths import SHARED, Workspace
 from tracker.record import imported
 from tracker.record.catalogue import Reader, Row
-from tracker.views import view
+from tracker.views import synthetic_view
 
 TRAIN, VALIDATION = "train", "validation"
 ORIGINAL = "original"
@@ -154,7 +154,7 @@ def _experiment(workspace: Workspace, reader: Reader, found: references.Found, p
     directory = files[TRAIN].parent
     # Before the tree is brought up to date, which would put a changed file aside without a word.
     _check(workspace, reference, {file: recorded[name] for name, file in files.items() if file.exists()})
-    view.refresh(workspace, reader, [found.id])
+    synthetic_view.refresh(workspace, reader, [found.id])
     _check(workspace, reference, {file: recorded[name] for name, file in files.items()})
     batch = reader.rows("SELECT id FROM batch WHERE name = :name", name=found.batch) if found.batch else []
     return DataSet(

@@ -34,7 +34,7 @@ from tracker.record.catalogue import Reader
 from tracker.record.database import Database, open_database
 from tracker.record.ledger import count_once
 from tracker.schema import table
-from tracker.views.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory
+from tracker.views.tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

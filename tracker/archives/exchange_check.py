@@ -12,7 +12,7 @@ from tracker.record.agent_file import answers_digest
 from tracker.record.catalogue import Reader
 from tracker.record.findings import source_findings
 from tracker.views.pool_view import pool_content
-from tracker.views.view_rows import Record
+from tracker.views.rows import Record
 
 _SHOWN = 10
 _LINES = "SELECT line FROM source_record WHERE source_split_id = :id ORDER BY position"

@@ -24,7 +24,7 @@ from tracker.backups.copying import (
 )
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
-from tracker.views.view_tree import sync_directory
+from tracker.views.tree import sync_directory
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from tracker.errors import ConfigError, Conflict, Error, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import SqliteReader
 from tracker.record.work import work
-from tracker.views.view_tree import clear_leftovers, place_beside, removed_on_error, sync_directory
+from tracker.views.tree import clear_leftovers, place_beside, removed_on_error, sync_directory
 
 _PATIENCE_S = 5.0
 

@@ -15,8 +15,8 @@ from tracker.deleting import deletion
 from tracker.deleting.deletion import AGENTS, EXPERIMENT, Plan
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader
-from tracker.views.view_plan import TEMPORARY
-from tracker.views.view_tree import is_leftover
+from tracker.views.plan import TEMPORARY
+from tracker.views.tree import is_leftover
 
 SETTLES = timedelta(days=1)
 """What was touched more recently is somebody's work of today."""

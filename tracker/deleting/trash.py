@@ -21,8 +21,8 @@ from tracker.deleting.trash_files import Kept
 from tracker.errors import Conflict, Error
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
-from tracker.views.view_plan import link_target
-from tracker.views.view_tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory, writing
+from tracker.views.plan import link_target
+from tracker.views.tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory, writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database

@@ -14,7 +14,7 @@ from tracker.deleting.deletion import BATCH, RUN, SWEEP, TABLES
 from tracker.errors import Error
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader
-from tracker.views.view_tree import explained, writing
+from tracker.views.tree import explained, writing
 
 if TYPE_CHECKING:
     from tracker.archives.archive import Archive

@@ -15,8 +15,8 @@ from tracker.deleting.trash_files import moment_of
 from tracker.deleting.trash_restore import made_anew
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row
-from tracker.views.view_plan import TEMPORARY
-from tracker.views.view_tree import explained, is_leftover, remove, writing
+from tracker.views.plan import TEMPORARY
+from tracker.views.tree import explained, is_leftover, remove, writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database

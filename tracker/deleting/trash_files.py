@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tracker.paths import Workspace
-from tracker.views.view_tree import place_beside, remove, sync_directory
+from tracker.views.tree import place_beside, remove, sync_directory
 
 OUTSIDE = "outside"
 """Below an entry's directory: what came from a tree of the workspace that lies outside of its root."""

@@ -17,7 +17,7 @@ from tracker.deleting.deletion import BATCH, EXPERIMENT, RUN, SWEEP, TABLES, WOR
 from tracker.errors import Conflict, Corrupt, UnknownReference
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
-from tracker.views.view_tree import explained, writing
+from tracker.views.tree import explained, writing
 
 if TYPE_CHECKING:
     from tracker.archives.archive import Archive
@@ -190,16 +190,16 @@ def _missing(reader: Reader, bundle: Bundle) -> Sequence[str]:
 
 def _bring_up_to_date(workspace: Workspace, inserted: Inserted) -> None:
     """Makes the trees what the restored rows say."""
-    from tracker.views import agent_view, pool_view, view
+    from tracker.views import agent_view, pool_view, synthetic_view
 
     with reading(workspace) as reader:
-        view.refresh(workspace, reader, inserted.made.get("shared_experiment", ()), deep=True)
+        synthetic_view.refresh(workspace, reader, inserted.made.get("shared_experiment", ()), deep=True)
         for batch_id in inserted.made.get("batch_membership", ()):
             rows = reader.rows(
                 "SELECT shared_experiment_id AS id FROM batch_membership WHERE batch_id = :id", id=batch_id
             )
             for start in range(0, len(rows), _AT_ONCE):
-                view.refresh(workspace, reader, [row["id"] for row in rows[start : start + _AT_ONCE]])
+                synthetic_view.refresh(workspace, reader, [row["id"] for row in rows[start : start + _AT_ONCE]])
         if inserted.made.get("agent_dataset"):
             agent_view.refresh(workspace, reader, inserted.made["agent_dataset"], deep=True)
         if inserted.made.get("task_pool"):

@@ -12,7 +12,7 @@ from tracker.mlflow_runs.generation_report import RunReport
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, Point, Table, milliseconds
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
-from tracker.views.view_rows import Record
+from tracker.views.rows import Record
 
 
 def mlflow_run(reader: Reader, workspace: Workspace, generation_run_id: int) -> MlflowRun:

@@ -17,7 +17,7 @@ from tracker.listings.listings import Listing
 from tracker.paths import Workspace
 from tracker.publishing.published_tree import KINDS, METADATA, asides, contents, digest_behind, kind_of
 from tracker.record.catalogue import Reader, Row
-from tracker.views.view_plan import DIRECTORY, LINK
+from tracker.views.plan import DIRECTORY, LINK
 
 if TYPE_CHECKING:
     from tracker.record.database import Database

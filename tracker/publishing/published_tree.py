@@ -20,8 +20,8 @@ from pathlib import Path
 from tracker import clock
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
-from tracker.views.view_plan import DIRECTORY, FILE, LINK, OTHER, Entry
-from tracker.views.view_tree import (
+from tracker.views.plan import DIRECTORY, FILE, LINK, OTHER, Entry
+from tracker.views.tree import (
     clear_leftovers,
     look,
     place_beside,

@@ -22,10 +22,10 @@ from tracker.verifying.sample_findings import COUNTS
 from tracker.verifying.verify import LINK, REBUILD
 from tracker.verifying.verify_database import INDEX
 from tracker.verifying.verify_mlflow import HIDE, LOG, mlflow_findings
-from tracker.views import agent_view, pool_view, view
-from tracker.views.view_plan import Changes
-from tracker.views.view_rows import Record
-from tracker.views.view_tree import remove, writing
+from tracker.views import agent_view, pool_view, synthetic_view
+from tracker.views.plan import Changes
+from tracker.views.rows import Record
+from tracker.views.tree import remove, writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database
@@ -75,7 +75,7 @@ def rebuild_trees(workspace: Workspace, progress: Progress | None = None) -> dic
     """
     told = None if progress is None else partial(progress, "tree")
     work: dict[str, Callable[[Reader], Changes]] = {
-        "synthetic": lambda reader: view.rebuild(workspace, reader, told),
+        "synthetic": lambda reader: synthetic_view.rebuild(workspace, reader, told),
         "agents": lambda reader: agent_view.rebuild(workspace, reader),
         "pools": lambda reader: pool_view.rebuild(workspace, reader),
     }

@@ -45,8 +45,8 @@ from tracker.verifying.pool_findings import Rescore, benchmark_findings, pool_fi
 from tracker.verifying.sample_findings import Answers
 from tracker.verifying.verify_mlflow import mlflow_findings
 from tracker.verifying.verify_places import imported_findings
-from tracker.views import agent_view, pool_view, view
-from tracker.views.view_plan import Difference
+from tracker.views import agent_view, pool_view, synthetic_view
+from tracker.views.plan import Difference
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _CHUNK, _FEW = 500, 20
@@ -355,7 +355,7 @@ def _trees(
         (None, None, None) if subject is None else (subject.experiment_ids, subject.agent_dataset_ids, subject.pool_ids)
     )
     data = workspace.relative(workspace.data_dir)
-    found = [(each, each.path) for each in view.check(workspace, reader, made, progress)]
+    found = [(each, each.path) for each in synthetic_view.check(workspace, reader, made, progress)]
     found += [(each, f"{data}/{each.path}") for each in agent_view.check(workspace, reader, answered)]
     found += [(each, f"{data}/{each.path}") for each in pool_view.check(workspace, reader, drawn)]
     yield from (_of_tree(each, where) for each, where in found if each.what != "unknown")

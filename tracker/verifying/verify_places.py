@@ -26,8 +26,8 @@ from tracker.record.findings import (
 )
 from tracker.record.imported import home_in_place
 from tracker.record.work import work
-from tracker.views.view_plan import TEMPORARY
-from tracker.views.view_tree import is_leftover
+from tracker.views.plan import TEMPORARY
+from tracker.views.tree import is_leftover
 
 PUBLISH, SETTLE, END_WORK, CLEAR, MOVE = "publish", "settle", "end work", "clear", "move"
 """Fixes: publish anew what is missing, finish a deletion, end what dead processes held, remove what they left, write

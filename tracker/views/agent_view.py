@@ -1,6 +1,6 @@
 """The files under ``data/agents``, kept as the record says: they can be deleted and come back byte for byte.
 
-Paths are text below the workspace's data directory. How they are compared and written: tracker.data_view.
+Paths are text below the workspace's data directory. How they are compared and written: tracker.views.data_view.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tracker.record.content import RESTORE
 from tracker.views import data_view
 from tracker.views.data_view import Files, Kept
 from tracker.views.pending import without_pending
-from tracker.views.view_plan import Changes, Difference
-from tracker.views.view_rows import completed_ns
-from tracker.views.view_tree import LOCK_TIMEOUT_S
+from tracker.views.plan import Changes, Difference
+from tracker.views.rows import completed_ns
+from tracker.views.tree import LOCK_TIMEOUT_S
 
 DIRECTORY = "agents"
 _DATASETS = "SELECT id, name, status, created_at, completed_at, data_digest FROM agent_dataset ORDER BY id"

@@ -1,6 +1,6 @@
 """What is kept below ``data/`` as the record says, and comes back byte for byte: the agents' files, the pools'.
 
-Paths are text below the workspace's data directory. How they are compared and written is the tree's (tracker.view).
+Paths are text below the workspace's data directory. How they are compared and written is the tree's (tracker.views.plan, tracker.views.tree).
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from tracker.errors import Corrupt
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
-from tracker.views.view import Part, refuse
-from tracker.views.view_plan import (
+from tracker.views.plan import (
     DIRECTORY,
     FILE,
     Changes,
@@ -28,7 +27,8 @@ from tracker.views.view_plan import (
     plan,
     union,
 )
-from tracker.views.view_tree import LOCK_TIMEOUT_S, Tree, explained, look, walk, writing
+from tracker.views.synthetic_view import Part, refuse
+from tracker.views.tree import LOCK_TIMEOUT_S, Tree, explained, look, walk, writing
 
 _HERE = Entry(DIRECTORY)
 

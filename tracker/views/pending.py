@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader
-from tracker.views.view_plan import Difference
+from tracker.views.plan import Difference
 
 _PENDING = "SELECT paths FROM deletion WHERE settled_at IS NULL AND restored_at IS NULL"
 

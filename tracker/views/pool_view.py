@@ -1,6 +1,6 @@
 """The files of benchmarks and pools below ``data/``, kept as the record says: they come back byte for byte.
 
-A pool's directory appears whole. How files are compared and written: tracker.data_view.
+A pool's directory appears whole. How files are compared and written: tracker.views.data_view.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tracker.record.content import RESTORE
 from tracker.record.pool_files import full_file, meta_file, pool_file, source_digest, statistics_file
 from tracker.views import data_view
 from tracker.views.data_view import Files, Kept
-from tracker.views.view_plan import Changes, Difference
-from tracker.views.view_rows import nanoseconds
-from tracker.views.view_tree import LOCK_TIMEOUT_S
+from tracker.views.plan import Changes, Difference
+from tracker.views.rows import nanoseconds
+from tracker.views.tree import LOCK_TIMEOUT_S
 
 FULL = "benchmarks/full"
 RESERVED = frozenset({"agents", "benchmarks", "inputs"})

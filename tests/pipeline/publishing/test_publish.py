@@ -29,9 +29,9 @@ from tracker.publishing import publications
 from tracker.publishing.published_tree import METADATA
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import open_database
-from tracker.views import view
-from tracker.views.view_plan import TEMPORARY
-from tracker.views.view_tree import _HOST
+from tracker.views import synthetic_view
+from tracker.views.plan import TEMPORARY
+from tracker.views.tree import _HOST
 
 FIRST = Made()
 SECOND = Made(name="temp09", outcomes=("x", "rejected", "y"))
@@ -254,7 +254,7 @@ def test_links_lead_to_the_shared_data(here: Workspace) -> None:
     assert holds(target(here)) == data(FIRST)
     assert run(here, symlink=True)[0].outcome == "unchanged"
     with reading(here) as reader:
-        assert view.check(here, reader) != []  # the other experiments; what was asked for is there
+        assert synthetic_view.check(here, reader) != []  # the other experiments; what was asked for is there
     shutil.rmtree(here.synthetic_dir)
     assert states(here)[0].startswith(f"{ONE} target missing: copa_")
     assert run(here, symlink=True)[0].outcome == "unchanged"

@@ -25,7 +25,7 @@ from tracker.errors import ConfigError, Corrupt, DataError, Error, UnknownRefere
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
-from tracker.views import view
+from tracker.views import synthetic_view
 
 COPA = TASKS["Copa"]
 NAME = "temp07_topp10_gpt4o"
@@ -414,4 +414,6 @@ def test_looking_a_data_set_up_leaves_the_rest_of_the_tree_alone(here: Workspace
 
 
 def _missing(here: Workspace, reader: Reader) -> set[str]:
-    return {each.path for each in view.check(here, reader) if each.what == "missing" and each.path.startswith("_")}
+    return {
+        each.path for each in synthetic_view.check(here, reader) if each.what == "missing" and each.path.startswith("_")
+    }

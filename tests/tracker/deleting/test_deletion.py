@@ -15,7 +15,7 @@ from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.schema import table
 from tracker.views.pending import without_pending
-from tracker.views.view_plan import Difference
+from tracker.views.plan import Difference
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from tracker.record import training
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.record.training import Measured, Registered
-from tracker.views import view
+from tracker.views import synthetic_view
 
 REPOSITORY = Path(__file__).parents[3]
 DRAIN = """
@@ -502,7 +502,7 @@ def test_a_deleted_mlruns_is_made_again_by_rebuild_alone(tmp_path: Path) -> None
 def test_nothing_is_taken_from_the_tree_where_anybody_may_have_put_it(fresh: Workspace, tmp_path: Path) -> None:
     uuid = add_run(fresh)
     with reading(fresh) as reader:
-        view.refresh(fresh, reader, [1])
+        synthetic_view.refresh(fresh, reader, [1])
     home = fresh.experiment_dir("Copa", "temp07_topp10_gpt4o")
     train = (home / "Copa/copa_train.jsonl").read_bytes()
     (home / "Copa/copa_train.jsonl").write_text("edited")

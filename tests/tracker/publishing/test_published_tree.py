@@ -26,8 +26,8 @@ from tracker.publishing.published_tree import (
     strangers,
     write,
 )
-from tracker.views.view_plan import TEMPORARY
-from tracker.views.view_tree import _HOST
+from tracker.views.plan import TEMPORARY
+from tracker.views.tree import _HOST
 
 OLD, NEW = {"data": b"old"}, {"data": b"new", "more": b"new too"}
 MOMENT = 1_700_000_000_000_000_000

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracker.mlflow_runs.generation_report import load_report, metrics
 
 from pipeline.annotating.checkpoints import open_sheet
 from tests.two_stage import OFFLINE, annotated, drafted, generated, reviewed, staged
 from tests.view_rows import COPIED, LINES, Made, execute, workspace
 from tests.workspaces import call, rows, write_config
 from tracker.errors import Corrupt
+from tracker.mlflow_runs.generation_report import load_report, metrics
 from tracker.paths import find_workspace
 from tracker.record.catalogue import reading
 from tracker.record.checkpoints import ANNOTATION, NOT_THE_SAME, SAME
 from tracker.record.content import replace_field, synthetic_data
 from tracker.record.decisions import Answer
-from tracker.views.view import refresh
+from tracker.views.synthetic_view import refresh
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUE = st.recursive(

@@ -25,8 +25,8 @@ from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.views import agent_view
 from tracker.views.agent_view import path_of
-from tracker.views.view_plan import TEMPORARY, Changes, Difference
-from tracker.views.view_rows import completed_ns
+from tracker.views.plan import TEMPORARY, Changes, Difference
+from tracker.views.rows import completed_ns
 
 ONE, PARTIAL, OTHER = (f"translation_m_2026112{number}_214652" for number in range(3))
 

@@ -23,9 +23,9 @@ from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.views import pool_view
+from tracker.views.plan import Changes
 from tracker.views.pool_view import FULL, STATISTICS, TASKS
-from tracker.views.view_plan import Changes
-from tracker.views.view_rows import nanoseconds
+from tracker.views.rows import nanoseconds
 
 POOLS = ("exp1", "exp2", "short")
 OF_FULL = tuple(f"{FULL}/{name}_{end}" for name in sorted(BENCHMARKS) for end in ("full.jsonl", "full_meta.json"))

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from tracker import clock
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
-from tracker.views.view_plan import DIRECTORY, FILE, LINK, OTHER, TEMPORARY, Changes, Entry, parent_of
+from tracker.views.plan import DIRECTORY, FILE, LINK, OTHER, TEMPORARY, Changes, Entry, parent_of
 
 LOCK_TIMEOUT_S = 600.0
 _LEFTOVER_AGE_S = 3600.0

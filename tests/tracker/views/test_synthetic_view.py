@@ -22,9 +22,10 @@ from tests.view_rows import Made, execute, snapshot, workspace
 from tracker.errors import StorageError
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
-from tracker.views import view, view_rows
-from tracker.views.view_plan import TEMPORARY, Changes, Difference
-from tracker.views.view_tree import writing
+from tracker.views import rows as view_rows
+from tracker.views import synthetic_view
+from tracker.views.plan import TEMPORARY, Changes, Difference
+from tracker.views.tree import writing
 
 LATER = "2026-11-21T08:00:00.000000Z"
 MANY = (
@@ -37,17 +38,17 @@ MANY = (
 
 def rebuild(here: Workspace) -> Changes:
     with reading(here) as reader:
-        return view.rebuild(here, reader)
+        return synthetic_view.rebuild(here, reader)
 
 
 def refresh(here: Workspace, *ids: int, deep: bool = False) -> Changes:
     with reading(here) as reader:
-        return view.refresh(here, reader, ids, deep=deep)
+        return synthetic_view.refresh(here, reader, ids, deep=deep)
 
 
 def check(here: Workspace) -> list[Difference]:
     with reading(here) as reader:
-        return view.check(here, reader)
+        return synthetic_view.check(here, reader)
 
 
 @pytest.fixture
@@ -280,7 +281,7 @@ def test_an_experiment_completed_anew_is_written_anew(here: Workspace) -> None:
 
 
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(here: Workspace) -> None:
-    from tracker.views.view_tree import _HOST
+    from tracker.views.tree import _HOST
 
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -375,7 +376,8 @@ def test_whatever_was_done_to_it_the_tree_comes_back(
 PROGRAM = """
 import sys
 from pathlib import Path
-from tracker.views import view, view_rows
+from tracker.views import rows as view_rows
+from tracker.views import synthetic_view
 from tracker.record.catalogue import reading
 from tracker.paths import Workspace
 import tracker.configs, filelock
@@ -383,7 +385,7 @@ here = Workspace(Path(sys.argv[1]), environ={})
 print("ready", flush=True)
 sys.stdin.readline()
 with reading(here) as reader:
-    view.rebuild(here, reader) if sys.argv[2] == "rebuild" else view.refresh(here, reader, range(1, 100))
+    synthetic_view.rebuild(here, reader) if sys.argv[2] == "rebuild" else synthetic_view.refresh(here, reader, range(1, 100))
 """
 
 

@@ -2,9 +2,9 @@
 
 Here: which part of the tree is compared, and written. Behind it:
 
-    view_rows   what the record says that the tree holds
-    view_plan   plan(wanted, tree) -> changes, pure
-    view_tree   look at the disk, and apply the changes
+    rows   what the record says that the tree holds
+    plan   plan(wanted, tree) -> changes, pure
+    tree   look at the disk, and apply the changes
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tracker.paths import SHARED, Workspace, name_problem
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.imported import in_view
 from tracker.views.pending import without_pending
-from tracker.views.view_plan import (
+from tracker.views.plan import (
     DIRECTORY,
     LINK,
     Changes,
@@ -34,8 +34,8 @@ from tracker.views.view_plan import (
     plan,
     union,
 )
-from tracker.views.view_rows import Record, completed_ns, home_of, is_finished, link_of
-from tracker.views.view_tree import LOCK_TIMEOUT_S, Tree, explained, look, stamp, walk, writing
+from tracker.views.rows import Record, completed_ns, home_of, is_finished, link_of
+from tracker.views.tree import LOCK_TIMEOUT_S, Tree, explained, look, stamp, walk, writing
 
 _AHEAD = 256
 """So many experiments are written before they are seen: a kill leaves no more of them to clear away."""

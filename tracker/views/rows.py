@@ -12,7 +12,7 @@ from tracker.record.catalogue import Reader, Row
 from tracker.record.checkpoints import load as load_checkpoints
 from tracker.record.content import CONFIG, FINGERPRINT, METADATA, RESTORE, experiment_files
 from tracker.record.imported import is_imported, view_files, view_sizes
-from tracker.views.view_plan import Expected, link_target
+from tracker.views.plan import Expected, link_target
 
 MAX_LINKS = 1000
 """So many links for each experiment are looked at in one ``refresh``, those of the newest memberships."""
