@@ -1,6 +1,7 @@
 """What is kept below ``data/`` as the record says, and comes back byte for byte: the agents' files, the pools'.
 
-Paths are text below the workspace's data directory. How they are compared and written is the tree's (tracker.views.plan, tracker.views.tree).
+Paths are text below the workspace's data directory. How they are compared and written is the synthetic tree's
+(tracker.views.plan, tracker.views.tree).
 """
 
 from __future__ import annotations

@@ -385,7 +385,10 @@ here = Workspace(Path(sys.argv[1]), environ={})
 print("ready", flush=True)
 sys.stdin.readline()
 with reading(here) as reader:
-    synthetic_view.rebuild(here, reader) if sys.argv[2] == "rebuild" else synthetic_view.refresh(here, reader, range(1, 100))
+    if sys.argv[2] == "rebuild":
+        synthetic_view.rebuild(here, reader)
+    else:
+        synthetic_view.refresh(here, reader, range(1, 100))
 """
 
 
