@@ -181,7 +181,8 @@ def test_every_key_of_the_agents_file_is_explained() -> None:
 
 @pytest.mark.parametrize("task", ["translation", "summarization", "peer_review"])
 def test_the_page_says_what_every_condition_of_the_ready_configs_is_for(task: str) -> None:
-    header, _, *rows = PERSPECTIVES.partition("| what a condition is for |")[2].strip().splitlines()
+    table = PERSPECTIVES.partition("| what a condition is for |")[2].partition("\n\n")[0]
+    header, _, *rows = table.strip().splitlines()
     column = [each.strip() for each in header.split("|")].index(task.replace("_", " "))
     said = [name.strip() for row in rows for name in row.split("|")[column + 1 + 1].split(",") if name.strip()]
     config = configs.load(REPOSITORY / f"configs/perspectives/{task}.json").data
