@@ -28,6 +28,7 @@ from tracker.tracing.lineage_start import (
     Start,
 )
 
+_NO_FACTS = ("id", "key", "name", "of", "relation")
 CHECKPOINT, JUDGE_TEST, IMPORT, BENCHMARK, FILE = "checkpoint", "judge_test", "import_run", "benchmark", "file"
 
 
@@ -145,7 +146,9 @@ class _Graph:
         """The id of the node of a row, whose ``key`` and ``name`` say what it is called."""
         found = f"{kind}:{row['key']}"
         if found not in self.nodes:
-            facts = {name: value for name, value in row.items() if name not in {"id", "key", "name", "of", "relation"}}
+            facts = dict(row)
+            for name in _NO_FACTS:
+                facts.pop(name, None)
             self.nodes[found] = Node(found, kind, str(row["name"]), facts)
             if "id" in row:
                 self.keys[kind, row["id"]] = found

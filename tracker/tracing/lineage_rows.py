@@ -12,12 +12,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tracker.listings.results import portions
 from tracker.paths import SHARED
 from tracker.record import sweeps
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row, portions
 
-_EVERY = 2**62
 _OWNERS = {
     "generation_run": "shared_experiment_id",
     "publication": "shared_experiment_id",
@@ -144,7 +142,9 @@ def owner(reader: Reader, kind: str, row_id: int) -> int:
 def experiments(reader: Reader, ids: Sequence[int]) -> list[Row]:
     """Experiments with their ``settings`` as an object, in the order of the ids."""
     found = _by_id(reader, _EXPERIMENT, "e.id", ids)
-    return [row | {"settings": json.loads(row["settings"])} for row in found]
+    for row in found:
+        row["settings"] = json.loads(row["settings"])
+    return found
 
 
 def sources(reader: Reader, ids: Iterable[int]) -> list[Row]:
@@ -218,7 +218,7 @@ def in_batch(reader: Reader, batch_id: int, limit: int) -> tuple[list[int], int]
         """SELECT shared_experiment_id AS id FROM batch_membership WHERE batch_id = :batch
            ORDER BY shared_experiment_id DESC LIMIT :limit""",
         batch=batch_id,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     n = reader.rows("SELECT COUNT(*) AS n FROM batch_membership WHERE batch_id = :batch", batch=batch_id)[0]["n"]
     return [row["id"] for row in reversed(rows)], int(n)
@@ -229,7 +229,7 @@ def made_of(reader: Reader, table: str, source_id: int, limit: int) -> tuple[lis
     rows = reader.rows(
         f"SELECT id FROM {table} WHERE source_dataset_id = :source ORDER BY id DESC LIMIT :limit",
         source=source_id,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     n = reader.rows(f"SELECT COUNT(*) AS n FROM {table} WHERE source_dataset_id = :source", source=source_id)[0]["n"]
     return [row["id"] for row in reversed(rows)], int(n)
@@ -420,11 +420,11 @@ def _trained(reader: Reader, chosen: str, of: Sequence[int], limit: int) -> Of:
 
 
 def _as_it_is(row: Row) -> Row:
-    gone = row["status"] == "running" and not sweeps.is_held(row)
-    hidden = {"pid", "pid_started", "heartbeat"}
-    return {name: value for name, value in row.items() if name not in hidden} | (
-        {"status": "interrupted"} if gone else {}
-    )
+    if row["status"] == "running" and not sweeps.is_held(row):
+        row["status"] = "interrupted"
+    for hidden in ("pid", "pid_started", "heartbeat"):
+        del row[hidden]
+    return row
 
 
 def _rows(reader: Reader, chosen: _Chosen, sql: str, column: str) -> Of:
@@ -443,7 +443,7 @@ def _chosen(reader: Reader, chosen: str, of: Sequence[int], limit: int, always: 
                            ROW_NUMBER() OVER (PARTITION BY at_id ORDER BY late, id DESC) AS place
                     FROM ({chosen.format(some=some)}) c) n
                 WHERE place <= :limit OR id IN ({marked}) ORDER BY at_id, id""",
-            limit=limit or _EVERY,
+            limit=limit or EVERY,
         )
         pairs += [(row["at_id"], row["id"]) for row in rows]
         for row in rows:
