@@ -53,7 +53,7 @@ def test_a_fingerprint_and_its_digest_are_what_they_were() -> None:
         '{"identity":{"prompt":"Löwe {premise}","seed":null,"temperature":0.7,"top_p":1},'
         '"kind":"shared_experiment","scheme":1}'
     )
-    assert found.fingerprint == "c35b029d97d8"
+    assert (found.kind, found.fingerprint) == ("shared_experiment", "c35b029d97d8")
     assert found.digest == "113df8a77194a8921a0f5897eb204c204e5f398033c5c2a527f5f1d93747c496"
 
 
@@ -82,9 +82,21 @@ def test_what_json_has_no_words_for(value: Any) -> None:
         identify("thing", {"value": value})
 
 
-@pytest.mark.parametrize("value", [{1: 2}, {None: 2}, b"bytes", {1, 2}, object()])
-def test_what_is_not_json(value: Any) -> None:
-    with pytest.raises(TypeError):
+KEYS = "^the keys of a JSON object are text$"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1: 2}, KEYS),
+        ({None: 2}, KEYS),
+        (b"bytes", "^bytes has no JSON form$"),
+        ({1, 2}, "^set has no JSON form$"),
+        (object(), "^object has no JSON form$"),
+    ],
+)
+def test_what_is_not_json(value: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
         canonical_json(value)
 
 
