@@ -6,7 +6,7 @@ import re
 
 from tests.workspaces import REPOSITORY
 from tracker.mlflow_runs.training_report import FINGERPRINT_TAG
-from tracker.tracing.lineage_start import MIN_DIGITS
+from tracker.fingerprint import MIN_DIGITS
 
 PAGE = (REPOSITORY / "docs/lineage.md").read_text(encoding="utf-8")
 

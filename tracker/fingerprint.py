@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SCHEME = 1
+MIN_DIGITS = 4
+"""Digits of a fingerprint, or of an id, that a person may give instead of all of them."""
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 

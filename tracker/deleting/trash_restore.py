@@ -15,6 +15,7 @@ from tracker import clock
 from tracker.deleting import trash, trash_files
 from tracker.deleting.deletion import BATCH, EXPERIMENT, RUN, SWEEP, TABLES, WORDS
 from tracker.errors import Conflict, Corrupt, UnknownReference
+from tracker.fingerprint import MIN_DIGITS
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.views.tree import explained, writing
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tracker.archives.bundle import Bundle, Inserted
     from tracker.record.database import Database
 
-MIN_DIGITS = 4
 _NAMED = 5
 _AT_ONCE = 500
 _AGAIN = "SELECT directory FROM training_run WHERE fingerprint = :given AND directory = :name AND import_run_id > 0"

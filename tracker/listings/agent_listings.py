@@ -17,7 +17,7 @@ from tracker.errors import UnknownReference
 from tracker.listings.agent_references import find
 from tracker.listings.listings import Listing
 from tracker.paths import Workspace
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row, portions
 from tracker.views.agent_view import is_finished, path_of
 
 _LISTED = """o.id, o.fingerprint, o.name, o.task_type, o.task_description, o.status, o.provider, o.endpoint, o.model,
@@ -27,8 +27,6 @@ _LISTED = """o.id, o.fingerprint, o.name, o.task_type, o.task_description, o.sta
     o.data_digest, o.origin, o.source_digest, d.lease_host, d.lease_pid, d.lease_started, d.lease_since,
     d.lease_heartbeat"""
 _FROM = "FROM agent_dataset_overview o JOIN agent_dataset d ON d.id = o.id"
-_EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
-_PORTION = 1000
 _UNKNOWN = dict.fromkeys(("mean_words", "mean_characters", "mean_completion_tokens", "mean_latency_s", "chrf"))
 
 
@@ -52,7 +50,7 @@ def datasets(reader: Reader, workspace: Workspace, task_type: str | None = None,
             WHERE o.id IN (SELECT id FROM agent_dataset {where} ORDER BY id DESC LIMIT :limit)
             ORDER BY o.task_type, o.id""",
         **of,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     return Listing(_complete(reader, workspace, rows), total)
 
@@ -78,7 +76,7 @@ def conditions(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row
     While a data set is being made only what is answered and failed is known: means and chrF are None.
     """
     found: dict[int, list[Row]] = {dataset_id: [] for dataset_id in dataset_ids}
-    for some in _portions(dataset_ids):
+    for some in portions(dataset_ids):
         counted = _by_perspective(reader, some)
         for row in reader.rows(
             f"""SELECT p.agent_dataset_id, p.position, p.condition, p.is_reference, p.n_responses, p.n_failed,
@@ -115,7 +113,7 @@ def runs(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, list[Row]]:
     ``status`` is interrupted where a run that is not ended has no process any more.
     """
     found: dict[int, list[Row]] = {dataset_id: [] for dataset_id in dataset_ids}
-    for some in _portions(dataset_ids):
+    for some in portions(dataset_ids):
         for row in reader.rows(
             f"""SELECT r.agent_dataset_id, r.uuid, r.outcome, r.status, r.started_at, r.finished_at, r.duration_s,
                        r.config_path, r.command, r.n_responses, r.n_failed, r.n_calls, r.n_cached, r.n_retried,
@@ -149,7 +147,7 @@ def responses(reader: Reader, dataset_id: int, positions: Sequence[int] | None =
     """What agents answered, by (position of the input, position of the perspective); ``positions``: only to these."""
     columns = "position, perspective, status, response, preparation, error"
     of = f"SELECT {columns} FROM agent_response WHERE agent_dataset_id = :id"
-    chosen = [of] if positions is None else [f"{of} AND position IN ({some})" for some in _portions(positions)]
+    chosen = [of] if positions is None else [f"{of} AND position IN ({some})" for some in portions(positions)]
     found = [row for sql in chosen for row in reader.rows(sql, id=dataset_id)]
     return {(row.pop("position"), row.pop("perspective")): row for row in found}
 
@@ -161,7 +159,7 @@ def failures(reader: Reader, dataset_id: int, limit: int = 0) -> list[Row]:
            JOIN agent_perspective p ON p.agent_dataset_id = r.agent_dataset_id AND p.position = r.perspective
            WHERE r.agent_dataset_id = :id AND r.status = 'failed' ORDER BY r.position, r.perspective LIMIT :limit""",
         id=dataset_id,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
 
 
@@ -237,7 +235,7 @@ def _holder(row: Row) -> Row | None:
 
 def _responses_now(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, Row]:
     found: dict[int, Row] = {dataset_id: {"n_responses": 0, "n_failed": 0} for dataset_id in dataset_ids}
-    for some in _portions(dataset_ids):
+    for some in portions(dataset_ids):
         for row in reader.rows(
             f"""SELECT agent_dataset_id AS id, status, COUNT(*) AS n FROM agent_response
                 WHERE agent_dataset_id IN ({some}) GROUP BY agent_dataset_id, status"""
@@ -249,7 +247,7 @@ def _responses_now(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, Row]
 def _spent_now(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, Row]:
     """Calls, tokens and cost; the cost is unknown as soon as that of one answer is."""
     found: dict[int, Row] = {}
-    for some in _portions(dataset_ids):
+    for some in portions(dataset_ids):
         for row in reader.rows(
             f"""SELECT r.agent_dataset_id AS id, COUNT(a.id) AS n_calls,
                        COALESCE(SUM(a.prompt_tokens), 0) AS prompt_tokens,
@@ -262,8 +260,3 @@ def _spent_now(reader: Reader, dataset_ids: Sequence[int]) -> dict[int, Row]:
             cost = (row["cost_usd"] or 0.0) if is_priced else None
             found[row.pop("id")] = row | {"cost_usd": cost}
     return found
-
-
-def _portions(ids: Sequence[int]) -> list[str]:
-    # Integers of our own, so they may stand in the text; both databases bound the length of a statement.
-    return [", ".join(str(int(each)) for each in ids[at : at + _PORTION]) for at in range(0, len(ids), _PORTION)]

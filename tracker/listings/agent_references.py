@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tracker.errors import UnknownReference
+from tracker.fingerprint import MIN_DIGITS
 from tracker.paths import Workspace, current_directory
 from tracker.record.catalogue import Reader, Row
 from tracker.views.agent_view import DIRECTORY
 
-MIN_DIGITS = 4
 _SUFFIX = ".json"
 _NAMED = 5
 _KNOWN = 200

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tracker.listings import references
 from tracker.paths import SHARED, Workspace
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row, portions
 
 _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, o.provider, o.endpoint, o.model,
     o.temperature, o.top_p, o.max_tokens, o.validation_model, o.validation_temperature, o.strategy, o.field_to_rephrase,
@@ -22,7 +22,6 @@ _EXPERIMENT = """o.id, o.fingerprint, o.dataset, o.name, o.reference, o.status, 
     o.cost_per_accepted_usd, o.created_at, o.completed_at, o.data_digest,
     o.legacy_fingerprint, o.directory, CASE WHEN o.directory IS NOT NULL THEN (SELECT i.path FROM imported_file i
         WHERE i.shared_experiment_id = o.id AND i.split = 'train') END AS train_path"""
-_EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _LARGE = 20_000
 
 _OF_BATCH = "SELECT m.shared_experiment_id FROM batch_membership m WHERE m.batch_id = :batch"
@@ -56,7 +55,7 @@ def batches(reader: Reader, limit: int = 0) -> Listing:
            FROM batch b
            WHERE b.id IN (SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id DESC LIMIT :limit)
            ORDER BY b.name""",
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     return Listing(rows, _count(reader, "SELECT id FROM batch WHERE deleted_at IS NULL", {}))
 
@@ -92,7 +91,7 @@ def batch_experiments(reader: Reader, name: str, dataset: str | None = None, lim
             WHERE o.batch_id = :batch AND o.id IN ({chosen} ORDER BY m.shared_experiment_id DESC LIMIT :limit)
             ORDER BY o.dataset, o.name""",
         **of,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     return Listing([_booleans(row) for row in rows], total)
 
@@ -103,7 +102,7 @@ def names_in_batch(reader: Reader, batch_id: int, limit: int = 0) -> list[Row]:
         f"""SELECT id, dataset, name FROM shared_experiment
             WHERE id IN ({_OF_BATCH} ORDER BY m.shared_experiment_id DESC LIMIT :limit) ORDER BY dataset, name""",
         batch=batch_id,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
 
 
@@ -118,7 +117,7 @@ def experiments(reader: Reader, dataset: str | None = None, limit: int = 0) -> L
         f"""SELECT {_EXPERIMENT} FROM experiment_overview o
             WHERE o.id IN ({chosen} ORDER BY {newest} DESC LIMIT :limit) ORDER BY o.dataset, o.name""",
         **of,
-        limit=limit or _EVERY,
+        limit=limit or EVERY,
     )
     # Counted by itself a table is not read, only the smallest of its indexes.
     total = reader.rows("SELECT COUNT(*) AS n FROM shared_experiment")[0]["n"] if not of else _count(reader, chosen, of)
@@ -144,7 +143,7 @@ def experiment(reader: Reader, ref: str, workspace: Workspace) -> Row:
 def with_settings(reader: Reader, rows: Sequence[Row]) -> list[Row]:
     """Rows of experiments with ``settings`` and ``identity`` as objects, as ``experiment`` gives them."""
     found: dict[int, Row] = {}
-    for some in _portions([row["id"] for row in rows]):
+    for some in portions([row["id"] for row in rows]):
         for each in reader.rows(f"SELECT id, settings, identity FROM shared_experiment WHERE id IN ({some})"):
             found[each["id"]] = _parsed(each)
     return [row | found[row["id"]] for row in rows]
@@ -153,7 +152,7 @@ def with_settings(reader: Reader, rows: Sequence[Row]) -> list[Row]:
 def memberships(reader: Reader, experiment_ids: Sequence[int]) -> dict[int, list[Row]]:
     """The batches that hold each experiment (``batch``, ``reused``), in the order in which they asked for it."""
     found: dict[int, list[Row]] = {experiment_id: [] for experiment_id in experiment_ids}
-    for some in _portions(experiment_ids):
+    for some in portions(experiment_ids):
         for row in reader.rows(
             f"""SELECT m.shared_experiment_id AS id, b.name AS batch, m.reused FROM batch_membership m
                 JOIN batch b ON b.id = m.batch_id WHERE m.shared_experiment_id IN ({some})
@@ -290,11 +289,6 @@ def _paths(workspace: Workspace, row: Row, batch: str | None, held_by: Sequence[
 
 def _count(reader: Reader, chosen: str, of: Row) -> int:
     return int(reader.rows(f"SELECT COUNT(*) AS n FROM ({chosen}) c", **of)[0]["n"])
-
-
-def _portions(ids: Sequence[int], size: int = 1000) -> list[str]:
-    # Integers of our own, so they may stand in the text; both databases bound the length of a statement.
-    return [", ".join(str(int(each)) for each in ids[at : at + size]) for at in range(0, len(ids), size)]
 
 
 def _parsed(row: Row) -> Row:

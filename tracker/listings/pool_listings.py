@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import UnknownReference
-from tracker.fingerprint import Json
+from tracker.fingerprint import MIN_DIGITS, Json
 from tracker.listings.compare import compare_settings
 from tracker.listings.listings import Listing
 from tracker.paths import Workspace, current_directory
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row
 
-MIN_DIGITS = 4
-_EVERY = 2**62  # what both SQLite and PostgreSQL take for a LIMIT that never bites
 _POOLS = """
     SELECT * FROM task_pool_overview
     WHERE id IN (SELECT id FROM task_pool ORDER BY id DESC LIMIT :limit) ORDER BY name"""
@@ -71,7 +69,7 @@ def pools(reader: Reader, limit: int = 0) -> Listing:
     """The newest ``limit`` pools (0: all) by name, each with its benchmarks."""
     rows = [
         _plain(row) | {"benchmarks": [part["benchmark"] for part in reader.rows(_PARTS, id=row["id"])]}
-        for row in reader.rows(_POOLS, limit=limit or _EVERY)
+        for row in reader.rows(_POOLS, limit=limit or EVERY)
     ]
     return Listing(rows, int(reader.rows("SELECT COUNT(*) AS n FROM task_pool")[0]["n"]))
 

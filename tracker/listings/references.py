@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import UnknownReference
+from tracker.fingerprint import MIN_DIGITS
 from tracker.paths import SHARED, Workspace, current_directory
 from tracker.record.catalogue import Reader, Row
 
-MIN_DIGITS = 4
 _NEIGHBOURS = 50
 _NAMED = 3
 

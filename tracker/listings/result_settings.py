@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from tracker.errors import UnknownReference
 from tracker.fingerprint import Json, canonical_json, content_key
 from tracker.listings.compare import dotted
-from tracker.listings.results import portions
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import Reader, Row, portions
 
 SEED = "hyperparameters.seed"
 MADE_WITH = ("generation.", "validation.", "train_data.")

@@ -14,12 +14,11 @@ from dataclasses import dataclass, fields
 from tracker.errors import UnknownReference
 from tracker.listings.listings import Listing
 from tracker.record import sweeps
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row, portions
 from tracker.statistics import confusion, paired
 
 STATUSES = ("complete", "running", "pending", "stopped", "interrupted", "failed")
 TRAINED, ZERO_SHOT = "trained", "zero_shot"
-_EVERY = 2**62
 _CONDITIONS = {
     "purpose": "r.purpose = :purpose",
     "task": "r.task = :task",
@@ -101,7 +100,7 @@ def details(reader: Reader, filters: Filters, limit: int = 0) -> Listing:
     where, values = _where(reader, filters)
     chosen = f"SELECT r.id FROM training_run r WHERE {where}"
     total = reader.rows(f"SELECT COUNT(*) AS n FROM ({chosen}) c", **values)[0]["n"]
-    rows = _rows(reader, f"{chosen} ORDER BY r.id DESC LIMIT :limit", **values, limit=limit or _EVERY)
+    rows = _rows(reader, f"{chosen} ORDER BY r.id DESC LIMIT :limit", **values, limit=limit or EVERY)
     rows.sort(key=lambda row: (row["purpose"], row["model"], row["directory"]))
     for row in rows:
         row["data_paths"] = [row["data_path"]]
@@ -205,11 +204,6 @@ def answers(reader: Reader, run_ids: Sequence[int], stage: str = TRAINED) -> dic
         ):
             found[row["training_run_id"]][row["position"]] = bool(row["correct"])
     return found
-
-
-def portions(ids: Sequence[int], size: int = 1000) -> list[str]:
-    """Integers of our own as lists for SQL's IN; databases bound the length of a statement."""
-    return [", ".join(str(int(each)) for each in ids[at : at + size]) for at in range(0, len(ids), size)]
 
 
 def _predictions(reader: Reader, run_id: int, zero_shot_key: str | None, classes: Sequence[str] | None) -> Row | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tracker.listings.listings import Listing
 from tracker.paths import Workspace
 from tracker.publishing.published_tree import KINDS, METADATA, asides, contents, digest_behind, kind_of
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import EVERY, Reader, Row
 from tracker.views.plan import DIRECTORY, LINK
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _ROWS = """
             JOIN shared_experiment l ON l.id = n.shared_experiment_id
             WHERE n.directory = p.directory AND n.id > p.id ORDER BY n.id DESC LIMIT 1) AS replaced_by
     FROM publication p JOIN shared_experiment e ON e.id = p.shared_experiment_id"""
-_EVERY = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def forget(database: Database, publication_id: int) -> None:
 
 def listing(reader: Reader, workspace: Workspace, limit: int = 0) -> Listing:
     """The newest ``limit`` publications (0: all), newest first, each with its ``state``."""
-    rows = reader.rows(f"{_ROWS} ORDER BY p.id DESC LIMIT :limit", limit=limit or _EVERY)
+    rows = reader.rows(f"{_ROWS} ORDER BY p.id DESC LIMIT :limit", limit=limit or EVERY)
     total = reader.rows("SELECT COUNT(*) AS n FROM publication")[0]["n"]
     return Listing([_with_state(_parsed(workspace, row)) for row in rows], int(total))
 

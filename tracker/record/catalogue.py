@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownReference
@@ -15,6 +15,9 @@ from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace, without_password
 
 Row = dict[str, Any]
+
+EVERY = 2**62
+"""What both SQLite and PostgreSQL take for a LIMIT that never bites."""
 
 RESTORE = "`synthtrack verify` says more. Restore it from a backup: `synthtrack restore FILE`."
 """What to do about a database that is damaged."""
@@ -42,6 +45,11 @@ class SqliteReader:
             return [dict(zip(names, row, strict=True)) for row in cursor]
         except sqlite3.DatabaseError as error:
             raise explain(error, self._workspace) from error
+
+
+def portions(ids: Sequence[int], size: int = 1000) -> list[str]:
+    """Ids of our own as lists that may stand in SQL's IN; databases bound the length of a statement."""
+    return [", ".join(str(int(each)) for each in ids[at : at + size]) for at in range(0, len(ids), size)]
 
 
 @contextlib.contextmanager

@@ -19,12 +19,12 @@ from typing import Any
 from tracker import clock
 from tracker.clock import Process
 from tracker.errors import UnknownReference
+from tracker.fingerprint import MIN_DIGITS
 from tracker.paths import Workspace, current_directory
 from tracker.record.catalogue import Reader, Row
 
 RESUMABLE = frozenset({"pending", "stopped", "interrupted"})
 """Statuses of runs that go on when their sweep is resumed."""
-MIN_DIGITS = 4
 _NAMED = 5
 
 _SWEEP = """

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from tracker.listings import listings
 from tracker.listings.compare import Comparison, compare
-from tracker.listings.results import portions
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import Reader, Row, portions
 from tracker.reports import report_accuracy, report_samples
 from tracker.reports.report_accuracy import Accuracies
 from tracker.reports.report_samples import Samples

@@ -13,7 +13,7 @@ from tracker.listings import result_compare, results
 from tracker.listings.compare import is_long
 from tracker.listings.result_compare import Pool, Tested
 from tracker.listings.result_settings import MADE_WITH, SEED, Result, load
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import Reader, Row, portions
 from tracker.statistics import holm
 
 ALPHA = 0.05
@@ -135,7 +135,7 @@ _ON_ORIGINAL = """
 
 
 def _lists(ids: Collection[int]) -> list[str]:
-    return results.portions(sorted(ids))
+    return portions(sorted(ids))
 
 
 def _runs(reader: Reader, chosen: Sequence[str]) -> list[Row]:

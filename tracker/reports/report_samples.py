@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tracker.listings.results import portions
-from tracker.record.catalogue import Reader, Row
+from tracker.record.catalogue import Reader, Row, portions
 
 MOST_RECORDS = 6
 MOST_EXPERIMENTS = 12

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import UnknownReference
+from tracker.fingerprint import MIN_DIGITS
 from tracker.listings import agent_references, pool_listings, references
 from tracker.paths import Workspace, current_directory
 from tracker.record import sweeps
@@ -23,7 +24,6 @@ from tracker.record.catalogue import Reader, Row
 EXPERIMENT, SOURCE, BATCH, RUN = "shared_experiment", "source_dataset", "batch", "generation_run"
 TRAINING, SWEEP, PUBLICATION = "training_run", "training_sweep", "publication"
 AGENTS, AGENT_RUN, POOL, VALIDATION = "agent_dataset", "agent_run", "task_pool", "pool_validation"
-MIN_DIGITS = 4
 _NAMED = 5
 # What has digits of its own: the kind, which is its table, the column, and what a person calls it.
 _DIGITS = (
