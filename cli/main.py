@@ -144,18 +144,32 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        # What is written to stdout or stderr themselves has nowhere else to be explained.
-        return _report(StorageError("The output could not be written: the disk is full."))
+        # Whoever knows more says more. Without a name it is stdout or stderr, which nobody else explains.
+        return _report(_unexplained(error))
     return 0
+
+
+def _unexplained(error: OSError) -> StorageError:
+    where = "The output could not be written" if error.filename is None else str(error.filename2 or error.filename)
+    found = StorageError(f"{where}: {error.strerror or error}.")
+    found.__cause__ = error
+    return found
 
 
 def _report(error: Error) -> int:
     click.echo(f"Error: {error.message}", err=True)
-    if error.hint:
-        click.echo(error.hint, err=True)
+    hint = error.hint or (_remedy(error.__cause__) if isinstance(error.__cause__, OSError) else None)
+    if hint:
+        click.echo(hint, err=True)
     return error.exit_code
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free some disk space, then run the same command again."
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "Check the permissions, then run the same command again."
+    return "Check the disk and the path, then run the same command again."
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def write(
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(f"The archive in {path.parent} cannot be written: {error.strerror or error}.") from error
     return manifest
 
 
