@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.surroundings import fill, mounted
 from tests.llm_server import Server, running_server
 from tests.perspectives import (
     answered_twice,
@@ -22,7 +23,6 @@ from tests.perspectives import (
     write_config,
     write_inputs,
 )
-from tests.test_storage import fill, mounted
 from tests.workspaces import Done, call, rows
 
 COUNT = 8

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspaces import REPOSITORY, Done, environment, finish
+from tests.workspaces import REPOSITORY, Done, environment
 
 NOBODY = 65534
 """The user that no file here belongs to."""
@@ -93,17 +93,6 @@ def started(
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def as_ordinary_user(root: Path, *arguments: object, environ: Mapping[str, str | None] | None = None) -> Done:
-    """What a command left that whoever no file belongs to called; this very user where that is no superuser."""
-    before: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None or os.environ.get(_WITHIN):
-            pytest.skip("no way to be an ordinary user here")
-        before = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    home = {"HOME": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    return finish(started(root, *arguments, before=before, environ={**home, **(environ or {})}))
 
 
 def on_host(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.training import places
-from tests.test_storage import mounted, read_only
+from tests.faults.surroundings import mounted, read_only
 from tracker.errors import StorageError
 
 MOMENT = datetime(2026, 11, 20, 21, 46, 52, 999_999, UTC)

@@ -15,9 +15,9 @@ from pipeline.training import results, scratch
 from pipeline.training.evaluate import Prediction
 from pipeline.training.models import with_lora
 from pipeline.training.tree import pack, scores
+from tests.faults.surroundings import fill, mounted
 from tests.pipeline.training.hub import running_hub
 from tests.pipeline.training.tiny import encoded
-from tests.test_storage import fill, mounted
 from tracker.errors import StorageError
 
 

@@ -16,7 +16,7 @@ from pipeline.training.plan import Options, Plan, prepare
 from pipeline.training.specs import TrainingConfig
 from pipeline.training.train import register
 from tests.databases import rows
-from tests.test_storage import mounted, read_only
+from tests.faults.surroundings import mounted, read_only
 from tests.workspaces import call, config, write_config, write_records
 from tracker.clock import process_of
 from tracker.errors import Conflict, StorageError

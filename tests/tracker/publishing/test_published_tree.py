@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_storage import fill, mounted, read_only
+from tests.faults.surroundings import fill, mounted, read_only
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
 from tracker.publishing import published_tree
