@@ -21,9 +21,8 @@ from tracker import configs
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.listings.compare import compare_settings, dotted
-from tracker.listings.results import portions
 from tracker.paths import Workspace
-from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.catalogue import Reader, Row, portions, reading
 from tracker.spec import key_of, marks
 from tracker.tracing import lineage_rows
 
