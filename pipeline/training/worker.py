@@ -51,6 +51,7 @@ from tracker.paths import Workspace, find_workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
 from tracker.record.database import Database, open_database
+from tracker.record.work import CHECKPOINT_KEPT
 
 STOPPED_CODE = 130
 _ERROR_LINES = 20
@@ -397,7 +398,7 @@ def _clean(work: Work) -> None:
     for each in (work.directory / places.CHECKPOINT).glob("*"):
         if each.is_dir():
             shutil.rmtree(each, ignore_errors=True)
-        elif each.name not in {"steps-000000000.log", "evaluations.jsonl"}:
+        elif each.name not in CHECKPOINT_KEPT:
             each.unlink(missing_ok=True)
 
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from tracker.clock import Process, is_gone
 from tracker.record.catalogue import Reader
 
+CHECKPOINT = "checkpoint"
+CHECKPOINT_KEPT = frozenset({"steps-000000000.log", "evaluations.jsonl"})
+"""What stays of the checkpoint, in a training run's directory, of a run that is complete: it replays it."""
+
 _ROWS = {
     "generation run": """
         SELECT r.id, e.dataset || '/' || e.name AS name, r.host, r.pid, r.pid_started, r.started_at AS since,

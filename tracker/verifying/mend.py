@@ -105,7 +105,9 @@ def _make_indexes(workspace: Workspace) -> Iterator[str]:
 
 
 def _clear(workspace: Workspace) -> Iterator[str]:
-    for path in verify_places.leftovers(workspace):
+    with reading(workspace) as reader:
+        found = list(verify_places.leftovers(reader, workspace))
+    for path in found:
         remove(path)
         yield f"Removed {workspace.relative(path)}, which a killed process left."
 

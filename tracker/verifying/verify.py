@@ -278,7 +278,7 @@ class _Look:
         self._count(PUBLICATION, *verify_places.publication_findings(self._reader, self._workspace))
         self._count(DELETION, *verify_places.deletion_findings(self._reader, self._workspace))
         self.findings += verify_places.work_findings(self._reader)
-        self.findings += verify_places.leftover_findings(self._workspace)
+        self.findings += verify_places.leftover_findings(self._reader, self._workspace)
         self._progress(MLFLOW, 0, 0)
         looked = mlflow_findings(self._reader, self._workspace)
         self._count(MLFLOW, looked.n_runs, looked.findings)

@@ -25,7 +25,7 @@ from tracker.record.findings import (
     Finding,
 )
 from tracker.record.imported import home_in_place
-from tracker.record.work import work
+from tracker.record.work import CHECKPOINT, CHECKPOINT_KEPT, work
 from tracker.views.plan import TEMPORARY
 from tracker.views.tree import is_leftover
 
@@ -148,16 +148,20 @@ def work_findings(reader: Reader) -> Iterator[Finding]:
             yield Finding(WORK, what, f"{each.kind} {each.name}", remedy, END_WORK, each.id)
 
 
-def leftovers(workspace: Workspace) -> Iterator[Path]:
-    """What killed processes left at the top of the workspace and of its trash."""
+def leftovers(reader: Reader, workspace: Workspace) -> Iterator[Path]:
+    """What killed processes left at the top of the workspace and of its trash, and checkpoints of complete runs."""
     for directory in (workspace.root, workspace.trash_dir):
         for path in directory.glob(f"{TEMPORARY}*"):
             if is_leftover(str(path)):
                 yield path
+    for row in reader.rows("SELECT directory FROM training_run WHERE status = 'complete' AND import_run_id IS NULL"):
+        for path in sorted((workspace.root / row["directory"] / CHECKPOINT).glob("*")):
+            if path.name not in CHECKPOINT_KEPT:
+                yield path
 
 
-def leftover_findings(workspace: Workspace) -> Iterator[Finding]:
+def leftover_findings(reader: Reader, workspace: Workspace) -> Iterator[Finding]:
     """The same as findings."""
-    for path in leftovers(workspace):
+    for path in leftovers(reader, workspace):
         remedy = "`synthtrack verify --fix` removes it."
-        yield Finding(LEFTOVER, "a killed process left it half written", workspace.relative(path), remedy, CLEAR)
+        yield Finding(LEFTOVER, "a killed process left it", workspace.relative(path), remedy, CLEAR)

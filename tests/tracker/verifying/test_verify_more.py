@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training_rows import training_study
 from tests.workspaces import call, config, rows, tree, write_config, write_records
 from tracker import clock
 from tracker.paths import Workspace
@@ -142,7 +143,7 @@ MENDED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     ),
     "run": (kill_a_run, "work", "is said to be made since ", "Ended 1 run whose process is gone"),
     "lease": (leave_a_lease, "work", "is said to be made since ", "Ended 0 runs"),
-    "leftover": (half_written, "leftover", "a killed process left it half written", "Removed .synthtrack-tmp-"),
+    "leftover": (half_written, "leftover", "a killed process left it", "Removed .synthtrack-tmp-"),
     "MLflow's store": (
         lambda root: shutil.rmtree(root / "mlruns"), "MLflow", "MLflow's store is missing, and 2 runs were logged",
         "Logged 2 runs to MLflow",
@@ -292,3 +293,19 @@ def test_without_its_log_it_is_an_older_record(root: Path) -> None:
     assert call(root, "restore", "newer.db", "--yes").code == 0
     assert len(rows(root, "SELECT id FROM shared_experiment")) == 3
     assert call(root, "verify").code == 0
+
+
+def test_of_a_complete_training_nothing_stays_that_was_there_to_resume_it(tmp_path: Path) -> None:
+    training_study(tmp_path)
+    found = rows(tmp_path, "SELECT status, directory FROM training_run ORDER BY status DESC")
+    kept = {status: tmp_path / str(directory) / "checkpoint" for status, directory in found}
+    assert set(kept) > {"complete", "stopped"}
+    for path in kept.values():
+        (path / "checkpoint-8").mkdir(parents=True)
+        (path / "steps-000000000.log").touch()
+    cleared = kept.pop("complete")
+    left = str((cleared / "checkpoint-8").relative_to(tmp_path))
+    assert [each["where"] for each in verify(tmp_path)[1] if each["kind"] == "leftover"] == [left]
+    assert f"Removed {left}, which a killed process left." in verify(tmp_path, "--fix")[2]
+    assert [path.name for path in cleared.iterdir()] == ["steps-000000000.log"]
+    assert all((path / "checkpoint-8").is_dir() for path in kept.values())
