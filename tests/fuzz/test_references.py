@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz import odd
@@ -97,6 +97,8 @@ def filled_in(template: str, name: str, target: str = "") -> list[str]:
     ]
 
 
+@example("path resolve X", "\udcff")
+@example("experiment show X --json", "Copa/\udcff")
 @fuzzed
 @given(st.sampled_from(READING), names())
 def test_commands_that_read(filled: Cage, template: str, name: str) -> None:

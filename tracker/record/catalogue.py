@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownReference
@@ -40,7 +40,7 @@ class SqliteReader:
 
     def rows(self, sql: str, **parameters: Any) -> list[Row]:
         try:
-            cursor = self._connection.execute(sql, parameters)
+            cursor = self._connection.execute(sql, encodable(parameters))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
         except sqlite3.DatabaseError as error:
@@ -50,6 +50,14 @@ class SqliteReader:
 def portions(ids: Sequence[int], size: int = 1000) -> list[str]:
     """Ids of our own as lists that may stand in SQL's IN; databases bound the length of a statement."""
     return [", ".join(str(int(each)) for each in ids[at : at + size]) for at in range(0, len(ids), size)]
+
+
+def encodable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` as databases take them. No row holds what an argument that is not UTF-8 becomes in Python."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
 
 
 @contextlib.contextmanager

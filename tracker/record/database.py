@@ -17,7 +17,7 @@ from tracker import clock
 from tracker.errors import ConfigError, Corrupt, Problem, StorageError, Unsupported
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import DATABASE_URL_VARIABLE, MARKER, MARKER_NAME, Workspace, without_password
-from tracker.record.catalogue import Reader, Row, check_version, explain, sqlite_version
+from tracker.record.catalogue import Reader, Row, check_version, encodable, explain, sqlite_version
 
 _PATIENCE_S = 60.0
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -135,7 +135,7 @@ class _ConnectionReader:
         self._connection = connection
 
     def rows(self, sql: str, **parameters: Any) -> list[Row]:
-        return [dict(row) for row in self._connection.execute(text(sql), parameters).mappings()]
+        return [dict(row) for row in self._connection.execute(text(sql), encodable(parameters)).mappings()]
 
 
 def server_url(given: str) -> URL:
