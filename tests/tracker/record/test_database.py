@@ -268,7 +268,8 @@ from pathlib import Path
 import tests.tracker.record.test_database as here
 from tracker.errors import Error
 from tracker.paths import Workspace, find_workspace
-import tracker.schema, alembic, sqlite3, alembic.command, alembic.config, filelock
+# Whoever this becomes may not read where Python is.
+import tracker.schema, alembic, sqlite3, alembic.command, alembic.config, difflib, filelock
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -22,7 +22,9 @@ from tracker.errors import Conflict, Corrupt
 from tracker.fingerprint import identify
 from tracker.record import training
 from tracker.record.database import Database
-from tracker.record.training import Busy, Measured, Point, Registered
+from tracker.record.lease import Busy
+from tracker.record.sweeps import is_held
+from tracker.record.training import Measured, Point, Registered
 
 REPOSITORY = Path(__file__).parents[3]
 GONE = Process(clock.host(), 2**22 + 1, 1.0)
@@ -153,7 +155,7 @@ with open_database(Workspace(Path(root))) as database:
     elif what == "supervise":
         found = training.supervise(database, int(number), clock.this_process())
     else:
-        from tests.tracker import test_training as here
+        from tests.tracker.record import test_training as here
         points, me = [here.point(0, directory=f"R/{number}")], clock.this_process()
         found = training.register(database, here.SWEEP, points, me, fresh=True)
     print("busy" if isinstance(found, training.Busy) else "mine", flush=True)
@@ -384,8 +386,8 @@ def test_what_dead_processes_left_is_settled(database: Database) -> None:
     alive, dead = register(database), register(database, process=GONE)
     claim(database, alive.run_ids[0])
     claim(database, dead.run_ids[0], GONE)
-    assert training.is_abandoned(run(database, dead.run_ids[0]))
-    assert not training.is_abandoned(run(database, alive.run_ids[0]))
+    assert not is_held(run(database, dead.run_ids[0]))
+    assert is_held(run(database, alive.run_ids[0]))
     assert training.settle(database) == 1
     found = rows(database.workspace, "SELECT status FROM training_run ORDER BY id")
     assert [row["status"] for row in found] == ["running", "pending", "interrupted", "pending"]
