@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ from typing import Any
 from pipeline.chats.chat import ChatRequest, Message
 
 Ask = Callable[[str], Awaitable[bool]]
+_kept: dict[str, Any] = {}
+"""What the client says of itself beside the time it took."""
 
 
 async def bare_aiohttp(base_url: str, prompts: list[str], in_flight: int) -> int:
@@ -32,7 +36,39 @@ async def bare_aiohttp(base_url: str, prompts: list[str], in_flight: int) -> int
         return await _loop(ask, prompts, in_flight)
 
 
-async def bare_sdk(base_url: str, prompts: list[str], in_flight: int) -> int:
+async def sdk_httpx(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """The SDK as its documentation has it, its connections not limited below ``in_flight``."""
+    import httpx2
+    import openai
+
+    limits = httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+    return await _plain_sdk(openai.DefaultAsyncHttpxClient(limits=limits), base_url, prompts, in_flight)
+
+
+async def sdk_aiohttp(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """The same over the SDK's aiohttp transport."""
+    import httpx2
+    import openai
+
+    limits = httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+    return await _plain_sdk(openai.DefaultAioHttpClient(limits=limits), base_url, prompts, in_flight)
+
+
+async def _plain_sdk(http: Any, base_url: str, prompts: list[str], in_flight: int) -> int:
+    import openai
+
+    async with openai.AsyncOpenAI(api_key="test-key", base_url=base_url, max_retries=0, http_client=http) as client:
+
+        async def ask(prompt: str) -> bool:
+            answer = await client.chat.completions.create(
+                model="test-model", messages=[{"role": "user", "content": prompt}]
+            )
+            return bool(answer.choices[0].message.content)
+
+        return await _loop(ask, prompts, in_flight)
+
+
+async def bare_path(base_url: str, prompts: list[str], in_flight: int) -> int:
     """The chat that the engine uses, without the engine: no retries, nothing kept."""
     from pipeline.chats.chat_openai import OpenAIChat
 
@@ -52,7 +88,32 @@ async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
     with tempfile.TemporaryDirectory() as root:
         # Making a database imports Alembic; that is done once per workspace, by another process here.
         await asyncio.to_thread(make_database, Path(root))
-        return await _engine(Path(root), base_url, prompts, in_flight)
+        before = bytes_below(Path(root))
+        answered = await _engine(Path(root), base_url, prompts, in_flight)
+        _kept.update(bytes=bytes_below(Path(root)) - before, parts=_parts(Path(root) / "tracker.db"))
+        return answered
+
+
+async def limited_engine(base_url: str, seconds: float, in_flight: int) -> int:
+    """The engine for so many seconds, with more to ask than it will be allowed."""
+    prompts = (f"Rephrase sentence {n}: The man turned on the faucet of the bathtub." for n in range(10**6, 2 * 10**6))
+    with tempfile.TemporaryDirectory() as root:
+        await asyncio.to_thread(make_database, Path(root))
+        return await _engine(Path(root), base_url, prompts, in_flight, seconds)
+
+
+def bytes_below(root: Path) -> int:
+    """What the files below ``root`` hold."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def _parts(database: Path) -> dict[str, int]:
+    """Bytes of each table and index, where this SQLite can tell."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        try:
+            return dict(connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name"))
+        except sqlite3.OperationalError:
+            return {}
 
 
 _MAKE_DATABASE = """
@@ -69,7 +130,9 @@ def make_database(root: Path) -> None:
     subprocess.run([sys.executable, "-c", _MAKE_DATABASE, str(root)], check=True)
 
 
-async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int) -> int:
+async def _engine(
+    root: Path, base_url: str, prompts: Iterable[str], in_flight: int, seconds: float | None = None
+) -> int:
     from pipeline.chats.chat_openai import OpenAIChat
     from pipeline.engine.endpoint import Endpoint, Limits
     from pipeline.engine.engine import Engine
@@ -86,6 +149,8 @@ async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int)
         ledger = RunLedger(database, reader, _generation_run(database))
         meter = _Meter()
         async with Engine(ledger) as asking:
+            if seconds is not None:
+                asyncio.get_running_loop().call_later(seconds, asking.stop, "time is up")
 
             async def job(prompt: str) -> None:
                 nonlocal answered
@@ -94,6 +159,7 @@ async def _engine(root: Path, base_url: str, prompts: list[str], in_flight: int)
 
             await asking.run(job, prompts, window=2 * in_flight)
         meter.stop()
+        _kept["tokens"] = asking.counters.prompt_tokens + asking.counters.completion_tokens
         [row] = reader.rows("SELECT count(*) AS kept FROM attempt WHERE failure IS NULL")
         assert row["kept"] == answered, f"{row['kept']} of {answered} answers were kept"
     await chat.aclose()
@@ -161,13 +227,19 @@ async def _loop(ask: Ask, prompts: Iterable[str], in_flight: int) -> int:
     return answered
 
 
-CLIENTS = {"aiohttp": bare_aiohttp, "sdk": bare_sdk, "engine": engine}
+CLIENTS = {
+    "aiohttp": bare_aiohttp, "path": bare_path, "engine": engine, "sdk_aiohttp": sdk_aiohttp, "sdk_httpx": sdk_httpx,
+}  # fmt: skip
 
 
 def main() -> None:
     """Runs the client that ``argv[1]`` names with the options on stdin, and says what it took."""
     options = json.load(sys.stdin)
-    answered = asyncio.run(CLIENTS[sys.argv[1]](options["base_url"], options["prompts"], options["in_flight"]))
+    base_url, in_flight = options["base_url"], options["in_flight"]
+    if "seconds" in options:
+        answered = asyncio.run(limited_engine(base_url, options["seconds"], in_flight))
+    else:
+        answered = asyncio.run(CLIENTS[sys.argv[1]](base_url, options["prompts"], in_flight))
     assert _Meter.result is not None
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     result = {
@@ -175,6 +247,7 @@ def main() -> None:
         "cpu_s": _Meter.result.cpu,
         "peak_mb": int(peak.split()[1]) / 1024,
         "answered": answered,
+        **_kept,
     }
     print(json.dumps(result))
 

@@ -55,6 +55,10 @@ def measured(base_url: str, prompts: list[str], in_flight: int) -> dict[str, obj
     }
 
 
+def bytes_below(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
 if __name__ == "__main__":
     options = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as cache:
@@ -68,5 +72,7 @@ if __name__ == "__main__":
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         }
         with contextlib.redirect_stdout(sys.stderr):
+            before = bytes_below(Path(cache))
             result = measured(options["base_url"], options["prompts"], options["in_flight"])
+            result["bytes"] = bytes_below(Path(cache)) - before
     print(json.dumps(result))
