@@ -29,7 +29,10 @@ from pathlib import Path
 from unittest import mock
 
 from cli.main import run
-from tests.workspaces import REPOSITORY
+from tests.llm_server import running_server
+from tests.pool_answers import record_answers
+from tests.recording import record_sample
+from tests.workspaces import REPOSITORY, call
 
 DOCS = REPOSITORY / "docs"
 RUN = ("console", "python", "sql")
@@ -98,7 +101,7 @@ def steady(text: str) -> str:
     """
     for pattern, stands in (
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "<id>"),
-        (r"\b(?=[0-9a-f]*\d)(?:[0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{8})\b(?!_)", "<digits>"),
+        (r"\b(?:[0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{8})\b(?!_)", "<digits>"),
         (r"\d{8}[T_-]?\d{6}", "<time>"),
         (r"\b2\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", "<moment>"),
         (r"(?<=_)2\d{7}(?=_)|(?<=-)2\d{7}(?=-)", "<day>"),
@@ -266,3 +269,30 @@ def written(text: str, wrong: Mapping[Step, str]) -> str:
             end = step.start + len(step.expected)
             text = text[: step.start] + printed.rstrip("\n") + ("\n" if printed.strip() else "") + text[end:]
     return text
+
+
+def check(page: Path, top: Path, begun: Begun) -> None:
+    """Runs a page in ``top``: what it prints must be what the page says, or is written into it if that is wanted."""
+    text = page.read_text(encoding="utf-8")
+    ran, wrong = play(text, top, begun)
+    if os.environ.get("SYNTHTRACK_DOCS") == "write":
+        page.write_text(written(text, wrong), encoding="utf-8")
+    assert ran
+    assert not wrong, "\n".join(f"$ {step.line}\n{printed}" for step, printed in wrong.items())
+
+
+@contextlib.contextmanager
+def beginning(place: Path) -> Iterator[Begun]:
+    """Pages' beginnings, with answers to the sample's records and to the sample pool's tasks in OpenAI's place."""
+    tasks = place / "tasks"
+    tasks.mkdir()
+    for words in (
+        ["init"],
+        ["pool", "preprocess", "--config", "configs/pools/data_config_sample.yaml"],
+        ["pool", "build", "sample", "--no-mlflow"],
+    ):
+        assert call(tasks, *words).code == 0
+    recorded = record_sample(place / "sample.jsonl").read_text() + record_answers(tasks, place / "t.jsonl").read_text()
+    (place / "recorded.jsonl").write_text(recorded, encoding="utf-8")
+    with running_server(recorded=place / "recorded.jsonl") as server:
+        yield Begun(place, server.base_url)

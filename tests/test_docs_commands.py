@@ -1,20 +1,16 @@
-"""Every page of docs/ is run: its commands, in their order, print what it says."""
+"""Every page of docs/ is run: its commands, in their order, print what it says. Recipes have a file of their own."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs_pages import DOCS, RUN, Begun, Block, blocks, is_printed, pages, play, written
-from tests.llm_server import running_server
+from tests.docs_pages import DOCS, RUN, Begun, Block, beginning, blocks, check, is_printed, pages
 from tests.old_trees import ORIGINALS, jsonl, rephrased, write_tree
-from tests.pool_answers import record_answers
-from tests.recording import record_sample
-from tests.workspaces import REPOSITORY, call
+from tests.workspaces import REPOSITORY
 
 ELSEWHERE = {
     "queries.md": "tests/test_docs_queries.py",
@@ -28,7 +24,7 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).as_posix()
 
 
-PAGES = [page for page in pages() if page.name not in ELSEWHERE]
+PAGES = [page for page in pages() if page.name not in ELSEWHERE and page.parent == DOCS]
 
 
 def shown(page: Path) -> list[Block]:
@@ -37,20 +33,8 @@ def shown(page: Path) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
-    """Answers to the sample's records, and to the tasks of the sample pool, in OpenAI's place."""
-    place = tmp_path_factory.mktemp("docs")
-    tasks = place / "tasks"
-    tasks.mkdir()
-    for words in (
-        ["init"],
-        ["pool", "preprocess", "--config", "configs/pools/data_config_sample.yaml"],
-        ["pool", "build", "sample", "--no-mlflow"],
-    ):
-        assert call(tasks, *words).code == 0
-    recorded = record_sample(place / "sample.jsonl").read_text() + record_answers(tasks, place / "t.jsonl").read_text()
-    (place / "recorded.jsonl").write_text(recorded, encoding="utf-8")
-    with running_server(recorded=place / "recorded.jsonl") as server:
-        yield Begun(place, server.base_url)
+    with beginning(tmp_path_factory.mktemp("docs")) as found:
+        yield found
 
 
 def lay_out(top: Path) -> None:
@@ -68,12 +52,7 @@ def test_every_command_prints_what_the_page_says(page: Path, begun: Begun, tmp_p
     top.mkdir()
     if page.name == "import.md":
         lay_out(top)
-    text = page.read_text(encoding="utf-8")
-    ran, wrong = play(text, top, begun)
-    if os.environ.get("SYNTHTRACK_DOCS") == "write":
-        page.write_text(written(text, wrong), encoding="utf-8")
-    assert ran
-    assert not wrong, "\n".join(f"$ {step.line}\n{printed}" for step, printed in wrong.items())
+    check(page, top, begun)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
