@@ -17,6 +17,7 @@ from tracker.paths import Workspace
 from tracker.record import sweeps, training
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.database import Database, open_database
+from tracker.record.lease import Busy
 from tracker.record.sweeps import RESUMABLE
 
 HEARTBEAT_S = 15.0
@@ -90,7 +91,7 @@ def work(
         return supervisor.work()
 
 
-def busy_error(busy: training.Busy) -> Conflict:
+def busy_error(busy: Busy) -> Conflict:
     """The error that says who works on a sweep, and since when."""
     return Conflict(
         f"This sweep is being trained by {busy.process}, since {busy.since[:19].replace('T', ' ')} UTC.",

@@ -51,6 +51,7 @@ from tracker.paths import Workspace, find_workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
 from tracker.record.database import Database, open_database
+from tracker.record.lease import Busy
 from tracker.record.work import CHECKPOINT_KEPT
 
 STOPPED_CODE = 130
@@ -97,7 +98,7 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     device = "cuda" if listed else "cpu"
     start = _start(workspace, f"cuda:{listed}" if listed else "cpu", _begun_with(workspace, run_id))
     row = patiently(lambda: training.claim(database, run_id, me, start))
-    if isinstance(row, training.Busy):
+    if isinstance(row, Busy):
         raise Conflict(f"This run is being trained by {row.process}, since {row.since}.")
     torch.set_num_threads(int(row["threads"]))
     config = TrainingConfig.model_validate(json.loads(row["config"]))

@@ -21,7 +21,6 @@ from tracker.views.tree import explained, is_leftover, remove, writing
 if TYPE_CHECKING:
     from tracker.record.database import Database
 
-DEFAULT_AGE = timedelta(days=30)
 _ENTRIES = "SELECT * FROM deletion WHERE restored_at IS NULL AND emptied_at IS NULL ORDER BY id DESC"
 _KNOWN = "SELECT archive, restored_at, emptied_at, settled_at FROM deletion"
 

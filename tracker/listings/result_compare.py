@@ -322,10 +322,11 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
         Group(pools[0].first.settings.get(name), tuple(pools), pools[best_of(pools) or 0], is_original, is_unknown)
         for (_, is_original, is_unknown, _), pools in by_value.items()
     ]
-    return sorted(groups, key=lambda group: (_order(group.value), group.is_original, group.measure.n_eval or 0))
+    return sorted(groups, key=lambda group: (in_order(group.value), group.is_original, group.measure.n_eval or 0))
 
 
-def _order(value: Json) -> tuple[int, float, str]:
+def in_order(value: Json) -> tuple[int, float, str]:
+    """The key by which values of a setting are sorted: numbers by size, then words, then what is not set."""
     if value is None:
         return 2, 0.0, ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -18,7 +18,7 @@ from tracker.record.catalogue import EVERY, Reader, Row, portions
 from tracker.statistics import confusion, paired
 
 STATUSES = ("complete", "running", "pending", "stopped", "interrupted", "failed")
-TRAINED, ZERO_SHOT = "trained", "zero_shot"
+TRAINED = "trained"
 _CONDITIONS = {
     "purpose": "r.purpose = :purpose",
     "task": "r.task = :task",

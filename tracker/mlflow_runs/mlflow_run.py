@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tracker.fingerprint import Json, canonical_json
+from tracker.listings.compare import dotted
 from tracker.record.catalogue import Row
 
 PARAMETER_LIMIT = 6000
@@ -84,7 +85,7 @@ def setting_parameters(settings: str, config: str) -> dict[str, str]:
 
     The settings that the record keeps are those of the run that made it: a run that reused it may have had others.
     """
-    given = dict(_flat(json.loads(config)))
+    given = dict(dotted(json.loads(config)))
     # A config leaves out what is null; a group that is given stands under the names in it.
     groups = {name[:at] for name in given for at, letter in enumerate(name) if letter == "."}
     found = {name: given.get(name) for name in json.loads(settings) if name not in groups} | given
@@ -108,11 +109,3 @@ def run_tags(run: Row, maker: Row | None, source: str) -> dict[str, str | None]:
         "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",
     }
-
-
-def _flat(config: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

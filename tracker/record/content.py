@@ -10,6 +10,7 @@ from tracker.errors import Corrupt
 from tracker.fingerprint import Json, bytes_digest
 from tracker.record.catalogue import Row
 from tracker.record.checkpoints import WORDS, Checkpoints, ranges, standing
+from tracker.record.findings import RESTORE
 
 FINGERPRINT = ".fingerprint"
 METADATA = "experiment_metadata.json"
@@ -214,6 +215,3 @@ def _answer(row: Row) -> dict[str, Json]:
 
 def _json_bytes(value: Json) -> bytes:
     return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode()
-
-
-RESTORE = "The database was changed by hand or damaged: restore it from a backup."

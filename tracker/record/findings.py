@@ -22,6 +22,7 @@ SOURCE, DATA, RESULTS, TREE = "source data", "training data", "results", "tree"
 GENERATION, JUDGE_TEST, PUBLICATION, MLFLOW = "generation run", "judge test", "publication", "MLflow"
 DATABASE, WORK, DELETION, IMPORTED, LEFTOVER = "database", "work", "deletion", "imported data", "leftover"
 RESTORE = "The database was changed by hand or damaged: restore it from a backup."
+"""What to do where rows are not what belongs to them."""
 
 _MISSING = object()
 _STATUSES = ("answered", "failed")

@@ -23,7 +23,7 @@ from tracker.fingerprint import MIN_DIGITS
 from tracker.paths import Workspace, current_directory
 from tracker.record.catalogue import Reader, Row
 
-RESUMABLE = frozenset({"pending", "stopped", "interrupted"})
+RESUMABLE = ("pending", "stopped", "interrupted")
 """Statuses of runs that go on when their sweep is resumed."""
 _NAMED = 5
 

@@ -19,15 +19,14 @@ from tracker.clock import Process, is_gone
 from tracker.errors import Conflict, Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.record.database import Database
-from tracker.record.lease import date_back
-from tracker.record.sweeps import holder_of, is_held
+from tracker.record.lease import Busy, date_back
+from tracker.record.sweeps import RESUMABLE, holder_of, is_held
 from tracker.schema import table
 
 SWEEP, RUN, DATA = (table(name) for name in ("training_sweep", "training_run", "training_data"))
 METRIC, PREDICTION, OUTBOX = (table(name) for name in ("training_metric", "prediction", "mlflow_outbox"))
 PENDING, RUNNING, COMPLETE, FAILED = "pending", "running", "complete", "failed"
 STOPPED, INTERRUPTED = "stopped", "interrupted"
-RESUMABLE = (PENDING, STOPPED, INTERRUPTED)
 
 Row = Mapping[str, Any]
 
@@ -49,14 +48,6 @@ class Registered:
     id: int
     uuid: str
     run_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Another process trains it now."""
-
-    process: Process
-    since: str
 
 
 @dataclass
@@ -318,18 +309,13 @@ def settle(database: Database) -> int:
     with database.writing() as connection:
         for each in (RUN, SWEEP):
             rows = connection.execute(select(each).where(each.c.status == RUNNING)).mappings().all()
-            gone = [row["id"] for row in rows if is_abandoned(dict(row))]
+            gone = [row["id"] for row in rows if not is_held(dict(row))]
             if gone:
                 connection.execute(
                     update(each).where(each.c.id.in_(gone), each.c.status == RUNNING).values(status=INTERRUPTED)
                 )
             settled += len(gone) if each is RUN else 0
     return settled
-
-
-def is_abandoned(row: Row) -> bool:
-    """Whether the process of a running run or sweep is gone."""
-    return not is_held(row)
 
 
 def zero_shot(database: Database, key: str) -> float | None:

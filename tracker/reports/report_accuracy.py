@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from tracker.fingerprint import Json, canonical_json
 from tracker.listings import result_compare, results
-from tracker.listings.compare import is_long
 from tracker.listings.result_compare import Pool, Tested
 from tracker.listings.result_settings import MADE_WITH, SEED, Result, load
 from tracker.record.catalogue import Reader, Row, portions
@@ -159,7 +158,7 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
         points.setdefault(each.point, []).append(each)
     # Those on original data first, so that none of them is cut off; the newest of the others.
     ordered = sorted(points.values(), key=lambda seeds: (not seeds[0].is_original, -max(each.id for each in seeds)))
-    seeds = [sorted(each, key=lambda one: _order(one.row["seed"])) for each in ordered[:MOST_POINTS]]
+    seeds = [sorted(each, key=lambda one: result_compare.in_order(one.row["seed"])) for each in ordered[:MOST_POINTS]]
     answers = results.answers(reader, [one.id for each in seeds for one in each])
     pools = [result_compare.pool(each, answers) for each in seeds]
     varied = tuple(_varied(pools))
@@ -196,13 +195,7 @@ def _differing(pools: Sequence[Pool]) -> Sequence[str]:
 
 def _place(pool: Pool, varied: Sequence[str]) -> tuple[bool, list[tuple[int, float, str]], str]:
     values = [pool.first.settings.get(name) for name in varied]
-    return not pool.first.is_original, [_order(each) for each in values], str(pool.first.row["data"])
-
-
-def _order(value: Json) -> tuple[int, float, str]:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return 0, float(value), ""
-    return (2, 0.0, "") if value is None else (1, 0.0, canonical_json(value))
+    return not pool.first.is_original, [result_compare.in_order(each) for each in values], str(pool.first.row["data"])
 
 
 def _points(pools: Sequence[Pool], varied: Sequence[str], best: int, own: Collection[int]) -> Iterator[Point]:
@@ -252,8 +245,3 @@ def numeric(panel: Panel) -> list[str]:
         if len(numbers) == len(values) and len(set(numbers)) > 1:
             found.append(name)
     return found
-
-
-def wordy(panel: Panel) -> list[str]:
-    """The settings with a long text among their values."""
-    return [name for name in panel.varied if any(is_long(each.values[name]) for each in panel.points)]

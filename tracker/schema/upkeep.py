@@ -50,7 +50,7 @@ class Deletion(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     uuid: str = Field(unique=True)
-    kind: str = Field(description="batch, experiment, training_run, agent_dataset, task_pool or pool_validation")
+    kind: str = Field(description="batch, experiment, agent_dataset, task_pool, training_run or training_sweep")
     name: str = Field(index=True, description="as a person calls it: `Copa/temp07_topp10_gpt4o`")
     fingerprint: str | None = Field(default=None, max_length=12, index=True)
     deleted_at: str = Field(index=True)

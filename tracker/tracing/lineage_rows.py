@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tracker.paths import SHARED
 from tracker.record import sweeps
 from tracker.record.catalogue import EVERY, Reader, Row, portions
+from tracker.record.checkpoints import standing
 
 _OWNERS = {
     "generation_run": "shared_experiment_id",
@@ -261,9 +262,7 @@ def _counts(rows: Sequence[Row]) -> Row:
         annotators[row["annotator"]] = annotators.get(row["annotator"], 0) + 1
     verdicts: dict[str, int] = {}
     for each in samples.values():
-        settled = [row["verdict"] for row in each if row["settles"]]
-        said = {row["verdict"] for row in each} - {"skipped"}
-        verdict = settled[-1] if settled else "skipped" if not said else said.pop() if len(said) == 1 else "disputed"
+        verdict = standing(each)
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
     return {"n_samples": len(samples), "verdicts": verdicts, "annotators": annotators}
 

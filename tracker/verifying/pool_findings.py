@@ -11,8 +11,7 @@ from typing import Protocol
 from tracker.errors import Error
 from tracker.fingerprint import Json, bytes_digest
 from tracker.record.catalogue import Row
-from tracker.record.content import RESTORE
-from tracker.record.findings import BENCHMARK, POOL, WHERE, Finding
+from tracker.record.findings import BENCHMARK, POOL, RESTORE, WHERE, Finding
 from tracker.record.pool_files import BINS, pool_file, source_digest, statistics
 
 _TOLERANCE = 1e-9

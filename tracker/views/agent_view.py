@@ -15,7 +15,7 @@ from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace, name_problem
 from tracker.record.agent_file import agent_file, answers_digest
 from tracker.record.catalogue import Reader, Row
-from tracker.record.content import RESTORE
+from tracker.record.findings import RESTORE
 from tracker.views import data_view
 from tracker.views.data_view import Files, Kept
 from tracker.views.pending import without_pending

@@ -12,7 +12,7 @@ from tracker.errors import Corrupt
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace, name_problem
 from tracker.record.catalogue import Reader, Row
-from tracker.record.content import RESTORE
+from tracker.record.findings import RESTORE
 from tracker.record.pool_files import full_file, meta_file, pool_file, source_digest, statistics_file
 from tracker.views import data_view
 from tracker.views.data_view import Files, Kept

@@ -10,7 +10,8 @@ from tracker.errors import Corrupt
 from tracker.paths import SHARED, name_problem
 from tracker.record.catalogue import Reader, Row
 from tracker.record.checkpoints import load as load_checkpoints
-from tracker.record.content import CONFIG, FINGERPRINT, METADATA, RESTORE, experiment_files
+from tracker.record.content import CONFIG, FINGERPRINT, METADATA, experiment_files
+from tracker.record.findings import RESTORE
 from tracker.record.imported import is_imported, view_files, view_sizes
 from tracker.views.plan import Expected, link_target
 

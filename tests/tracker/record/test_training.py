@@ -145,6 +145,7 @@ from pathlib import Path
 from tracker import clock
 from tracker.record import training
 from tracker.record.database import open_database
+from tracker.record.lease import Busy
 from tracker.paths import Workspace
 root, what, number = sys.argv[1:]
 with open_database(Workspace(Path(root))) as database:
@@ -158,7 +159,7 @@ with open_database(Workspace(Path(root))) as database:
         from tests.tracker.record import test_training as here
         points, me = [here.point(0, directory=f"R/{number}")], clock.this_process()
         found = training.register(database, here.SWEEP, points, me, fresh=True)
-    print("busy" if isinstance(found, training.Busy) else "mine", flush=True)
+    print("busy" if isinstance(found, Busy) else "mine", flush=True)
     input()
 """
 
