@@ -16,25 +16,29 @@ from tracker.schema.agents import (
     AgentRun,
 )
 from tracker.schema.base import METADATA
-from tracker.schema.generation import (
-    Attempt,
-    Batch,
-    BatchMembership,
-    ChatMessage,
+from tracker.schema.decisions import (
     Checkpoint,
-    CostReservation,
     Decision,
-    EndpointLimit,
-    GenerationRun,
     JudgeTest,
     JudgeTestSample,
+)
+from tracker.schema.generation import (
+    Batch,
+    BatchMembership,
+    GenerationRun,
     Publication,
-    Request,
     Sample,
     SharedExperiment,
     SourceDataset,
     SourceRecord,
     SourceSplit,
+)
+from tracker.schema.ledger import (
+    Attempt,
+    ChatMessage,
+    CostReservation,
+    EndpointLimit,
+    Request,
 )
 from tracker.schema.outbox import (
     MlflowOutbox,

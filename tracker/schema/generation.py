@@ -1,4 +1,4 @@
-"""Stage 1: sources, experiments, batches, runs, the ledger of requests, people's decisions, publications."""
+"""Stage 1: sources, experiments, batches, runs, samples, publications."""
 
 from __future__ import annotations
 
@@ -197,59 +197,6 @@ class GenerationRun(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
 
-class ChatMessage(SQLModel, table=True):
-    """The text of a message, stored once however often it is sent."""
-
-    __tablename__ = "message"
-
-    key: str = Field(primary_key=True, max_length=32, description="128 bits of the SHA-256 of role and content")
-    role: str
-    content: str = Field(sa_type=Text)
-
-
-class Request(SQLModel, table=True):
-    """A request to an LLM, keyed by its content: what is in here with a good attempt is never paid again."""
-
-    __tablename__ = "request"
-
-    key: str = Field(primary_key=True, max_length=32, description="128 bits of the SHA-256 of all that follows")
-    endpoint: str
-    model: str = Field(index=True)
-    messages: str = Field(sa_type=Text, description="JSON array of message keys")
-    settings: str = Field(sa_type=Text, description="JSON object: sampling settings")
-    sample_index: int = Field(description="tells independent draws of one request apart")
-    created_at: str
-
-
-class Attempt(SQLModel, table=True):
-    """One try of a request that cost, or may have cost, money."""
-
-    __tablename__ = "attempt"
-
-    id: int | None = Field(default=None, primary_key=True)
-    request_key: str = Field(foreign_key="request.key", index=True)
-    generation_run_id: int | None = Field(default=None, foreign_key="generation_run.id", index=True)
-    ordinal: int = Field(description="1 is the first try within its run")
-    started_at: str
-    latency_s: float
-    failure: str | None = Field(default=None, description="NULL: a good answer; else transient, truncated, empty ...")
-    http_status: int | None = None
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    tokens_estimated: bool = False
-    cost_usd: float | None = Field(default=None, description="US dollars; NULL: no price is known")
-    provider_request_id: str | None = None
-    error: str | None = Field(default=None, sa_type=Text, description="what the endpoint or the connection said")
-    answer: str | None = Field(default=None, sa_type=Text, description="the raw answer, before any parsing")
-    agent_run_id: int | None = Field(
-        default=None, foreign_key="agent_run.id", index=True, description="the run that paid, where it is of agents"
-    )
-    pool_validation_id: int | None = Field(
-        default=None, foreign_key="pool_validation.id", index=True, description="likewise of a pool's validation"
-    )
-
-
 class Sample(SQLModel, table=True):
     """One record of a shared experiment: the original, what became of it, and the requests behind that."""
 
@@ -275,85 +222,6 @@ class Sample(SQLModel, table=True):
     updated_at: str
 
 
-class Decision(SQLModel, table=True):
-    """One answer of a person at a checkpoint. Nothing is overwritten: of each annotator the newest counts."""
-
-    __tablename__ = "decision"
-    __table_args__ = (Index(None, "shared_experiment_id", "position"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    shared_experiment_id: int = Field(foreign_key="shared_experiment.id")
-    position: int = Field(description="0-based, in file order; people are shown position + 1")
-    checkpoint: str = Field(description="review or annotation")
-    verdict: str = Field(description="same (approved), not_the_same (rejected) or skipped")
-    annotator: str = Field(description="who")
-    settles: bool = Field(default=False, description="stands where annotators differ")
-    decided_at: str
-    via: str = Field(description="terminal, web, option, import or adopted")
-    adopted_from_id: int | None = Field(
-        default=None,
-        foreign_key="decision.id",
-        description="the decision on the same two texts in an experiment that differs in its judge only",
-    )
-    note: str = Field(default="", sa_type=Text)
-
-
-class Checkpoint(SQLModel, table=True):
-    """A checkpoint that is closed: what people decided there has been used, and can change no more."""
-
-    __tablename__ = "checkpoint"
-    __table_args__ = (UniqueConstraint("shared_experiment_id", "name"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    shared_experiment_id: int = Field(foreign_key="shared_experiment.id")
-    name: str = Field(description="review or annotation")
-    generation_run_id: int = Field(foreign_key="generation_run.id", description="the run that used it")
-    closed_at: str
-    examples: str = Field(
-        sa_type=Text, description="JSON array: positions of the samples that became few-shot examples"
-    )
-    judge_test_id: int | None = Field(
-        default=None,
-        foreign_key="judge_test.id",
-        description="annotation: the test that let the judge decide the rest; maybe one of another experiment",
-    )
-
-
-class JudgeTest(SQLModel, table=True):
-    """One test of a judge against people's verdicts on the same samples."""
-
-    __tablename__ = "judge_test"
-
-    id: int | None = Field(default=None, primary_key=True)
-    shared_experiment_id: int = Field(foreign_key="shared_experiment.id", index=True)
-    generation_run_id: int = Field(foreign_key="generation_run.id", unique=True)
-    judge_key: str = Field(
-        max_length=32, index=True, description="content key of the judge: settings, prompt, examples"
-    )
-    test_set_key: str = Field(max_length=32, description="content key of the samples and people's verdicts on them")
-    model: str
-    temperature: float | None = None
-    n_tested: int
-    n_correct: int = Field(description="verdicts that are the person's; an unclear one is not")
-    accuracy: float = Field(description="n_correct / n_tested")
-    required_accuracy: float
-    passed: bool
-    created_at: str
-    settings: str = Field(sa_type=Text, description="JSON object: the validation section, with the prompt")
-
-
-class JudgeTestSample(SQLModel, table=True):
-    """One sample of a judge test."""
-
-    __tablename__ = "judge_test_sample"
-
-    judge_test_id: int = Field(foreign_key="judge_test.id", primary_key=True)
-    position: int = Field(primary_key=True)
-    expected: str = Field(description="the person's verdict: same or not_the_same")
-    verdict: str = Field(description="the judge's: same, not_the_same or unclear")
-    request_key: str = Field(sa_column=Column(ForeignKey("request.key"), nullable=False, index=True))
-
-
 class Publication(SQLModel, table=True):
     """A finished experiment that was copied or linked to where other programs look for it."""
 
@@ -369,24 +237,3 @@ class Publication(SQLModel, table=True):
     published_at: str
     published_by: str
     files: str = Field(sa_type=Text, description="JSON object: SHA-256 of each file by its name")
-
-
-class EndpointLimit(SQLModel, table=True):
-    """The concurrency that an endpoint was found to bear, where the next run starts."""
-
-    __tablename__ = "endpoint_limit"
-
-    endpoint: str = Field(primary_key=True)
-    key_name: str = Field(primary_key=True, description="name of the variable that holds the API key, never the key")
-    concurrency: int
-    updated_at: str
-
-
-class CostReservation(SQLModel, table=True):
-    """Money that running processes may still spend under `--max-cost`."""
-
-    __tablename__ = "cost_reservation"
-
-    generation_run_id: int = Field(foreign_key="generation_run.id", primary_key=True)
-    batch_id: int = Field(foreign_key="batch.id", index=True)
-    amount_usd: float
