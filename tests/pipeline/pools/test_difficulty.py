@@ -125,6 +125,7 @@ def test_the_complexity_of_tasks() -> None:
 )
 def test_the_number_of_an_amc_problem(task: dict[str, Any], number: int) -> None:
     found = scored("amc", task)
+    assert found.constants == {"max_problem": 30}
     assert (found.scores, found.features) == ([number / 30], [{"problem_number": number}])
 
 
@@ -159,6 +160,12 @@ def test_an_amc_problem_without_a_number_is_named(task: dict[str, Any]) -> None:
     assert str(problem) == (
         "record 2 (the second): no problem number from 1 to 30: neither a `number` nor a `url` that ends in Problem_N"
     )
+
+
+def test_a_record_is_named_by_its_task_before_its_id() -> None:
+    with pytest.raises(DataError) as caught:
+        gsm8k([Record({"id": 7, "task_id": "HumanEval/0"}), Record({"id": 7})])
+    assert [problem.where for problem in caught.value.problems] == ["record 1 (HumanEval/0)", "record 2 (7)"]
 
 
 def medical(question: str, options: Any = ("one two", "three")) -> dict[str, Any]:
