@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from pipeline.sources import hub
 from pipeline.specs import DatasetSpec
 from tracker.errors import DataError, Problem
-from tracker.fingerprint import Json, bytes_digest, canonical_json, content_key, identify
+from tracker.fingerprint import Json, bytes_digest, canonical_json, identify
 from tracker.paths import name_problem
 
 TRAIN = "train"
@@ -95,8 +96,8 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
 
 
 def _rephrased_split(lines: Sequence[str], filename: str) -> Split:
-    encoded = [f"{line}\n".encode() for line in lines]
-    return Split(TRAIN, filename, bytes_digest(encoded), len(lines), sum(map(len, encoded)))
+    digest = bytes_digest(f"{line}\n".encode() for line in lines)
+    return Split(TRAIN, filename, digest, len(lines), sum(len(line.encode()) + 1 for line in lines))
 
 
 def _copied_split(name: str, path: Path) -> Split:
@@ -149,6 +150,7 @@ def read_lines(path: Path, pairs: Pairs | None = None) -> Iterator[str]:
             [Problem(f"{path}:{line}", f"byte {content[error.start]:#04x}")],
             hint="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
         ) from error
+    del content
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         # Not splitlines: U+2028 and its like are legal inside JSON strings.
         yield from (line.rstrip("\r") for line in text.split("\n"))
@@ -217,7 +219,9 @@ def _line_problem(
     if "\\u0000" in line and _holds_nul(record):
         return "the character U+0000, which no database and no model takes"
     if record.get("idx") is not None:
-        first = seen.setdefault(content_key(record["idx"]), number)
+        # As text, so that 1 and 1.0 are one; most are whole numbers, of which this is the text already.
+        given = record["idx"]
+        first = seen.setdefault(str(given) if type(given) is int else canonical_json(given), number)
         if first != number:
             return f"idx {json.dumps(record['idx'])} was in line {first} already"
     return None
@@ -226,13 +230,27 @@ def _line_problem(
 def read_json(text: str, pairs: Pairs | None = None) -> Any:
     """What ``text`` stands for. Raises ValueError, also for what Python reads and neither JSON nor a database holds."""
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=pairs)
-        canonical_json(value).encode()
+        decoder = _DECODER if pairs is None else json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=pairs)
+        value = decoder.decode(text)
+        text.encode()
+        if _MAY_BE_MORE.search(text) or text.count("{") + text.count("[") > _DEPTH:
+            canonical_json(value).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair, which is no text") from None
     return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+# Only these can bring what canonical JSON refuses, and writing it takes longer than reading: an escape half a surrogate
+# pair, an exponent or very many digits a number without end, many brackets too many levels.
+_MAY_BE_MORE = re.compile(r"\\u|\d[eE]|\d{300}")
+_DEPTH = 100
 
 
 def _field_problem(record: dict[str, Json], needed: Sequence[str]) -> str | None:
@@ -250,10 +268,6 @@ def _holds_nul(value: Json) -> bool:
     if isinstance(value, list):
         return any(map(_holds_nul, value))
     return isinstance(value, str) and "\0" in value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _check_file(path: Path) -> None:
