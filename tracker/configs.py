@@ -11,25 +11,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json
 from tracker.json_config import Node, read
-from tracker.spec import Spec, key_of
+from tracker.spec import Spec
+from tracker.spec_problems import Location, fields_at, problem_of, written
+from tracker.yaml_text import FLOAT, FLOAT_BEGINS, TAG
 
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
-_TAG = "tag:yaml.org,2002:"
-_MERGE = f"{_TAG}merge"
-_FLOAT, _FLOAT_BEGINS = r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")
-_BLANKS_AT_END = re.compile(r" +$", re.MULTILINE)
+_MERGE = f"{TAG}merge"
 _LITERAL_KEY = re.compile(r"\bapi_?key\b", re.IGNORECASE)
 
 _TELLTALES = {
@@ -38,7 +35,6 @@ _TELLTALES = {
 }  # fmt: skip
 """Keys at the top of a configuration that those of one command alone have."""
 
-Location = tuple[str | int, ...]
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
@@ -67,17 +63,17 @@ for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", _FLOAT, _FLOAT_BEGINS),
+    ("float", FLOAT, FLOAT_BEGINS),
     ("merge", r"<<", ["<"]),
 ):
-    _Loader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 _SCALARS: Mapping[str, Callable[[str], Json]] = {
-    f"{_TAG}str": str,
-    f"{_TAG}null": lambda _: None,
-    f"{_TAG}bool": lambda text: {"true": True, "false": False}[text.lower()],
-    f"{_TAG}int": int,
-    f"{_TAG}float": float,
+    f"{TAG}str": str,
+    f"{TAG}null": lambda _: None,
+    f"{TAG}bool": lambda text: {"true": True, "false": False}[text.lower()],
+    f"{TAG}int": int,
+    f"{TAG}float": float,
     _MERGE: str,
 }
 
@@ -126,7 +122,7 @@ def _document(root: yaml.Node | None, source: str, found: Sequence[Problem]) -> 
 
 
 def _node(node: Node) -> yaml.Node:
-    mark, tag = yaml.Mark("", 0, node.line - 1, 0, None, 0), f"{_TAG}{node.kind}"
+    mark, tag = yaml.Mark("", 0, node.line - 1, 0, None, 0), f"{TAG}{node.kind}"
     if node.kind == "map":
         return yaml.MappingNode(tag, [(_node(key), _node(value)) for key, value in node.value], mark)
     if node.kind == "seq":
@@ -216,42 +212,15 @@ def validate(spec: type[SpecT], document: Document, also: Sequence[Problem] = ()
     except ValidationError as error:
         for item in error.errors():
             # A setting that takes several forms is wrong once, not once for each form.
-            location = _written(document.data, item)
-            found.setdefault(location, _problem(spec, document, item, location))
+            location = written(document.data, item)
+            found.setdefault(location, problem_of(spec, document, item, location))
     if valid is None or also:
-        known = _fields(spec, ())
+        known = fields_at(spec, ())
         others = [command for key, command in _TELLTALES.items() if key in document.data and key not in known]
         hint = f"It looks like a configuration of `synthtrack {others[0]}`." if others else None
         problems = sorted([*found.values(), *also], key=_order)
         raise ConfigError(f"{document.source} has {_counted(len(problems))}.", problems, hint=hint)
     return valid
-
-
-def to_yaml(value: Mapping[str, Json]) -> str:
-    """``value`` as YAML for people: keys in their order, long texts as blocks."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, _: Any) -> bool:
-        return True
-
-    def analyze_scalar(self, scalar: str) -> Any:
-        found = super().analyze_scalar(scalar)
-        # PyYAML puts a text with blanks at the end of a line ("Answer: ") into quotes, where a block would keep them.
-        found.allow_block = super().analyze_scalar(_BLANKS_AT_END.sub("", scalar)).allow_block
-        return found
-
-
-def _block_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    # Anywhere but in double quotes, U+0085 is read as a plain newline.
-    return dumper.represent_scalar(f"{_TAG}str", text, style='"' if "\x85" in text else style)
-
-
-_Dumper.add_representer(str, _block_text)
-# PyYAML itself would leave 1.5e3 bare where it is a text: it takes it for none of its numbers.
-_Dumper.add_implicit_resolver(f"{_TAG}float", re.compile(rf"(?:{_FLOAT})\Z"), _FLOAT_BEGINS)
 
 
 def _unusable(value: object) -> str | None:
@@ -281,16 +250,16 @@ class _Tree:
 
     def _build(self, node: yaml.Node, location: Location) -> Json:
         self._count()
-        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{TAG}map":
             return self._mapping(node, location)
-        if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+        if isinstance(node, yaml.SequenceNode) and node.tag == f"{TAG}seq":
             return [self._placed(item, (*location, index), item) for index, item in enumerate(node.value)]
         if not isinstance(node, yaml.ScalarNode) or node.tag not in _SCALARS:
             return self._wrong(node, f"the tag {node.tag} has no meaning in a configuration")
         try:
             value = _SCALARS[node.tag](node.value)
         except (ValueError, KeyError):
-            return self._wrong(node, f"this is no {node.tag.removeprefix(_TAG)}")
+            return self._wrong(node, f"this is no {node.tag.removeprefix(TAG)}")
         wrong = _unusable(value)
         return value if wrong is None else self._wrong(node, wrong)
 
@@ -341,68 +310,6 @@ class _Tree:
 
     def _wrong(self, node: yaml.Node, what: str) -> None:
         self.problems.append(Problem(self._line(node), what))
-
-
-def _written(data: Any, item: Any) -> Location:
-    """The location of a problem as it is written in the file: pydantic adds the names of a union's members to it."""
-    location: Location = tuple(item["loc"])
-    if item["type"] in {"missing", "extra_forbidden"}:
-        return location
-    for length, part in enumerate(location):
-        inside = part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data))
-        if not inside:
-            return location[:length]
-        data = data[part]
-    return location
-
-
-def _problem(spec: type[Spec], document: Document, item: Any, location: Location) -> Problem:
-    name = ".".join(str(part) for part in location) or "the configuration"
-    kind = item["type"]
-    if kind == "missing":
-        return Problem(document.where(location[:-1]), f"missing key `{name}`{_help(spec, location)}")
-    if kind == "extra_forbidden":
-        known = list(_fields(spec, location[:-1]))
-        close = get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
-        advice = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
-        return Problem(document.where(location), f"unknown key `{name}`; {advice}")
-    if kind == "model_type":
-        known_here = ", ".join(_fields(spec, location))
-        return Problem(document.where(location), f"`{name}` is a group of settings; known here: {known_here}")
-    message = item["msg"].removeprefix("Value error, ")
-    given = item.get("input")
-    shown = f" (got {given!r:.60})" if isinstance(given, (str, int, float, bool)) and "api_key" not in name else ""
-    return Problem(document.where(location), f"`{name}`: {message[:1].lower()}{message[1:]}{shown}")
-
-
-def _fields(spec: type[BaseModel], location: Location) -> Mapping[str, FieldInfo]:
-    """What may stand at a location, under the keys of the file."""
-    fields, is_name = _keys(spec), False
-    for part in location:
-        if is_name or isinstance(part, int):  # the group's name among others, its place in a list
-            is_name = False
-            continue
-        annotation = fields[part].annotation if part in fields else None
-        nested = _group(annotation)
-        if nested is None:
-            return {}
-        fields, is_name = _keys(nested), get_origin(annotation) is dict
-    return fields
-
-
-def _keys(spec: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    return {key_of(name, field): field for name, field in spec.model_fields.items()}
-
-
-def _group(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_group, getattr(annotation, "__args__", ()))), None)
-
-
-def _help(spec: type[Spec], location: Location) -> str:
-    info = _fields(spec, location[:-1]).get(str(location[-1]))
-    return f" ({info.description})" if info is not None and info.description else ""
 
 
 def _broken(source: Path | str, where: str, what: str) -> ConfigError:

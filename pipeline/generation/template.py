@@ -14,6 +14,7 @@ from pipeline.two_stage import ANNOTATION, REVIEW, State
 from tracker import configs, spec
 from tracker.errors import WrongStep
 from tracker.fingerprint import Json
+from tracker.yaml_text import to_yaml
 
 _TWO_STAGE_ONLY = ("review_size", "few_shot_range", "test_range", "required_accuracy")
 _LABELS = ("task_name", "training_method", "version")
@@ -51,7 +52,7 @@ def text(state: State, name: str, path: str) -> str:
         *caveats(state),
     ]
     blocks = ["".join(f"# {line}\n" for line in head)]
-    return "\n".join([*blocks, *(configs.to_yaml({key: value}) for key, value in document(state).items())])
+    return "\n".join([*blocks, *(to_yaml({key: value}) for key, value in document(state).items())])
 
 
 def learned(state: State) -> list[int]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.training import places
 from pipeline.training.zo_log import sync
-from tracker.configs import to_yaml
 from tracker.errors import StorageError
 from tracker.fingerprint import Json
+from tracker.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -16,6 +16,7 @@ from tracker import configs
 from tracker.configs import Document
 from tracker.errors import ConfigError
 from tracker.spec import Real, Spec, Whole, public, setting
+from tracker.yaml_text import to_yaml
 
 SECRET = "sk-very-secret-key"
 
@@ -329,7 +330,7 @@ def test_a_key_is_in_nothing_that_is_made_of_a_config() -> None:
     found = configs.validate(Study, document)
     assert found.model.api_key is not None
     assert found.model.api_key.get_secret_value() == SECRET
-    shown = [repr(document), repr(found), str(found), json.dumps(public(found)), configs.to_yaml(public(found))]
+    shown = [repr(document), repr(found), str(found), json.dumps(public(found)), to_yaml(public(found))]
     assert not [text for text in shown if SECRET in text]
 
 
@@ -381,19 +382,19 @@ PLAIN = st.recursive(
 
 @given(st.dictionaries(st.text("abc_01", min_size=1), PLAIN))
 def test_what_is_written_as_yaml_is_read_as_it_was(value: dict[str, Any]) -> None:
-    assert data(configs.to_yaml(value) if value else "{}") == value
+    assert data(to_yaml(value) if value else "{}") == value
 
 
 @pytest.mark.parametrize(
     "text", ["1.5e3", "+.5", "1.e3", "a\x85b", "a\x85b\nc", "a\u2028b\nc", "\n ", "a\n  \nb: ", "  a\n b  "]
 )
 def test_a_text_that_yaml_would_change_is_read_as_it_was(text: str) -> None:
-    assert data(configs.to_yaml({"a": text, "b": [{"c": text}]})) == {"a": text, "b": [{"c": text}]}
+    assert data(to_yaml({"a": text, "b": [{"c": text}]})) == {"a": text, "b": [{"c": text}]}
 
 
 def test_long_texts_are_blocks_for_people() -> None:
-    assert configs.to_yaml({"b": "one\ntwo\n", "a": 1}) == "b: |\n  one\n  two\na: 1\n"
-    assert configs.to_yaml({"prompt": "Text: {a} \nAnswer: "}) == "prompt: |-\n  Text: {a} \n  Answer: \n"
+    assert to_yaml({"b": "one\ntwo\n", "a": 1}) == "b: |\n  one\n  two\na: 1\n"
+    assert to_yaml({"prompt": "Text: {a} \nAnswer: "}) == "prompt: |-\n  Text: {a} \n  Answer: \n"
 
 
 def test_a_text_holds_no_nul() -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from tracker.configs import to_yaml
 from tracker.mlflow_runs import agent_note, agent_plots, agent_report
 from tracker.mlflow_runs.agent_report import AgentReport
 from tracker.mlflow_runs.generation_report import columns
@@ -14,6 +13,7 @@ from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, Point
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.views import agent_view
+from tracker.yaml_text import to_yaml
 
 _DATASET = "SELECT * FROM agent_dataset WHERE id = :id"
 

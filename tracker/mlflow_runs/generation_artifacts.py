@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from tracker.configs import to_yaml
 from tracker.mlflow_runs import generation_note, generation_plots, generation_report, step_report
 from tracker.mlflow_runs.generation_report import RunReport
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, Point, Table, milliseconds
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
 from tracker.views.rows import Record
+from tracker.yaml_text import to_yaml
 
 
 def mlflow_run(reader: Reader, workspace: Workspace, generation_run_id: int) -> MlflowRun:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from tracker.configs import to_yaml
 from tracker.listings import pool_listings
 from tracker.mlflow_runs import pool_plots
 from tracker.mlflow_runs.mlflow_run import (
@@ -25,6 +24,7 @@ from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.pool_files import full_id
 from tracker.views.pool_view import STATISTICS, TASKS, pool_content
+from tracker.yaml_text import to_yaml
 
 POOL_TAG = "synthtrack.task_pool"
 PURPOSE = "pools"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
 
-from tracker.configs import to_yaml
 from tracker.fingerprint import Json
 from tracker.mlflow_runs import training_note, training_plots
 from tracker.mlflow_runs.mlflow_run import PARAMETER_LIMIT, TABLE_LIMIT, MlflowRun, Point, Table, milliseconds
@@ -26,6 +25,7 @@ from tracker.mlflow_runs.training_report import (
 )
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row
+from tracker.yaml_text import to_yaml
 
 SWEEP_TAG = "synthtrack.training_sweep"
 SEED = "seed"

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tracker.configs import to_yaml
 from tracker.fingerprint import Json, bytes_digest
 from tracker.mlflow_runs import training_note, training_plots, training_report
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, milliseconds
 from tracker.mlflow_runs.training_report import HYPERPARAMETERS, TrainingReport
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row
+from tracker.yaml_text import to_yaml
 
 _RECORD_CHARACTERS = 600
 _OUTPUT_BYTES = 20_000

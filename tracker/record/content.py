@@ -37,7 +37,7 @@ def experiment_files(
     their sample, ``run`` the run that completed it, ``checkpoints`` those of strategy two_stage, ``imported`` all
     but our own three files of one that was not made here. Raises Corrupt where these contradict each other.
     """
-    from tracker.configs import to_yaml
+    from tracker.yaml_text import to_yaml
 
     files = {
         FINGERPRINT: f"{experiment['fingerprint']}\n".encode(),

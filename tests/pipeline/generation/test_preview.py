@@ -13,8 +13,8 @@ from pipeline.generation.generate import generate
 from pipeline.generation.job import Job, Options, prepare
 from pipeline.generation.preview import Preview, preview
 from tests.generation import CONFIG, RECORDS, write_records
-from tracker.configs import to_yaml
 from tracker.paths import Workspace
+from tracker.yaml_text import to_yaml
 
 OFFLINE = ("generation.provider=offline", "generation.model=rules-v1", "validation.model=rules-v1")
 
