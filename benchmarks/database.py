@@ -179,12 +179,7 @@ def _rate(root: Path, how: str, seconds: float, writers: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name, default in (
-        ("experiments", 100_000),
-        ("batches", 1_000),
-        ("memberships", 1_000_000),
-        ("trainings", 100_000),
-    ):
+    for name, default in large_record.DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of writes")
@@ -192,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     size = Size(given.experiments, given.batches, given.memberships, given.trainings)
     with tempfile.TemporaryDirectory() as temporary:
-        workspace = large_record.build(Path(given.keep or temporary).resolve() / "record", size)
+        workspace = large_record.build(Path(given.keep or Path(temporary) / "record").resolve(), size)
         print(heading(f"{size}; medians of {given.rounds}", sqlite=sqlite3.sqlite_version))
         print("\n| question | CPU ms | bare sqlite3, CPU ms | ratio | statements | rows | scanned |")
         print("|---|---:|---:|---:|---:|---:|---|")

@@ -50,6 +50,10 @@ class Size:
         )
 
 
+DEFAULTS = {"experiments": 100_000, "batches": 1_000, "memberships": 1_000_000, "trainings": 100_000}
+"""The sizes as options have them."""
+
+
 def build(root: Path, size: Size) -> Workspace:
     """A workspace whose record has that many rows; one that is there already is taken as it is."""
     workspace = Workspace(root, environ={})
