@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,6 +21,8 @@ _WORDS = {
     "accepted": "accepted", "rejected": "rejected", "undecided": "rephrased", "tested": "tested",
     "answered": "answered", "graded": "graded", "ungraded": "not graded",
 }  # fmt: skip
+_LASTS_S = 5.0
+"""A command that takes longer loads MLflow meanwhile; a shorter one is not slowed down by it."""
 _BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 
 
@@ -154,13 +157,31 @@ def usage(run: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def logged_to_mlflow(workspace: Workspace, *, leave: bool) -> Iterator[None]:
-    """At its end MLflow is brought up to date, however it ends; not with ``leave``."""
+def logged_to_mlflow(workspace: Workspace, *, leave: bool, waits: bool = False) -> Iterator[None]:
+    """At its end MLflow is brought up to date, however it ends; not with ``leave``.
+
+    ``waits``: what is done meanwhile mostly waits for answers, so that MLflow, which takes seconds, can be loaded then.
+    """
+    if leave:
+        yield
+        return
+    loading = threading.Timer(_LASTS_S, _load_mlflow)
+    loading.daemon = True
+    if waits:
+        loading.start()
     try:
         yield
     finally:
-        if not leave:
-            log_to_mlflow(workspace)
+        loading.cancel()
+        log_to_mlflow(workspace)
+
+
+def _load_mlflow() -> None:
+    from tracker.mlflow_runs.mlflow_store import load
+
+    # What fails here fails again where it is needed, and is said there.
+    with suppress(Exception):
+        load()
 
 
 def log_to_mlflow(workspace: Workspace) -> None:

@@ -65,7 +65,7 @@ def generate(
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return
-    with logged_to_mlflow(workspace, leave=no_mlflow):
+    with logged_to_mlflow(workspace, leave=no_mlflow, waits=True):
         failures = _run_all(workspace, jobs, as_json=as_json)
     if failures:
         raise failures[0]

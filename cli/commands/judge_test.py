@@ -50,7 +50,7 @@ def judge_test(
     from pipeline.generation.judge_test import judge_test as run
 
     path = config and workspace.find(config)
-    with logged_to_mlflow(workspace, leave=no_mlflow), progress_bar(f"{ref} judge test") as display:
+    with logged_to_mlflow(workspace, leave=no_mlflow, waits=True), progress_bar(f"{ref} judge test") as display:
         tested = run(
             workspace, ref, config=path, overrides=overrides, command=command_line(), display=display, tell=_warn
         )

@@ -75,7 +75,7 @@ def validate_pool(
     if dry_run:
         _dry_run(place, row, model, chosen, as_json=as_json)
         return
-    with logged_to_mlflow(place, leave=no_mlflow):
+    with logged_to_mlflow(place, leave=no_mlflow, waits=True):
         found = _validated(place, row, model, chosen, wait=wait)
         if as_json:
             render.show_json(shown(row["name"], found))

@@ -51,6 +51,11 @@ def chrf(rows: Sequence[Row]) -> float | None:
     return round(float(score.score), _DIGITS)
 
 
+def load() -> None:
+    """Imports what scores, for whoever has a thread to spare before it is needed."""
+    import sacrebleu.metrics.chrf  # noqa: F401  to have it loaded is all that is wanted
+
+
 @lru_cache(maxsize=1)
 def _against(references: tuple[str, ...]) -> CHRF:
     # Its n-grams of the references are half of the work, and most conditions have the same.

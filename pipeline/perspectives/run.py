@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from pipeline.engine.asking import Asking, Display, Progress
 from pipeline.engine.engine import Engine, Failed
 from pipeline.perspectives.job import Job
 from pipeline.perspectives.plan import Agent
-from pipeline.perspectives.results import results
+from pipeline.perspectives.results import load, results
 from tracker import clock
 from tracker.paths import Workspace
 from tracker.record import agents
@@ -77,6 +78,9 @@ class Run(Asking[tuple[int, Agent]]):
             self.progress.count("answered")
         self.progress.before = self.progress.done
         self.records = {row["position"]: row["id"] for row in reader.rows(_RECORDS, id=self.claimed.dataset_id)}
+        if any(each.reference for each in self.job.plan.inputs):
+            # While the first answers are waited for, not after the last one.
+            threading.Thread(target=load, daemon=True).start()
         return [item for item in self.job.plan.items() if (item[0], item[1].position) not in done]
 
     async def _do(self, engine: Engine, item: tuple[int, Agent]) -> None:

@@ -241,10 +241,20 @@ def _every_run(client: MlflowClient) -> Iterator[tuple[str, dict[str, str], bool
             return
 
 
-def _client(workspace: Workspace) -> MlflowClient:
-    """MLflow on this workspace's store, which is made where there is none. Raises what MLflow raises."""
+def load() -> None:
+    """Imports MLflow, which takes seconds, for whoever has a thread to spare before it is needed."""
+    _be_quiet()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  to have it loaded is all that is wanted
+
+
+def _be_quiet() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def _client(workspace: Workspace) -> MlflowClient:
+    """MLflow on this workspace's store, which is made where there is none. Raises what MLflow raises."""
+    _be_quiet()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # What fails is said by whoever asked, in a line, and not with the stack of every retry.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
