@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspaces import REPOSITORY, call, config, environment, rows, tree, write_config, write_records
+from tests.faults.killing import Forge, forge
+from tests.workspaces import call, config, tree, write_config, write_records
 from tracker.backups.backup import backup
 from tracker.backups.restore import restore_backup
 from tracker.errors import ConfigError, Conflict, Corrupt, SchemaError, StorageError, Unsupported
@@ -363,28 +362,22 @@ def tree_of_two(root: Path) -> str:
     return tree(root / "Data_v2")
 
 
-def killed(number: int, what: str, root: Path, file: Path) -> int | None:
-    """Runs one in a process that is killed at its ``number``-th step; how many steps there were, where it was not."""
-    command = [sys.executable, "-m", "tests.killed_at", str(number), what, str(root), str(file)]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
-    if number == 0:
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    return None
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with forge(tmp_path_factory.mktemp("forge")) as found:
+        yield found
 
 
-def test_a_backup_killed_at_any_step_leaves_the_earlier_one(root: Path, tmp_path: Path) -> None:
+def test_a_backup_killed_at_any_step_leaves_the_earlier_one(forged: Forge, root: Path, tmp_path: Path) -> None:
     target = tmp_path / "kept" / "copy.db"
     target.parent.mkdir()
     before = dump(root / "tracker.db")
     shutil.copyfile(root / "two.db", target)
-    steps = killed(0, "backup", root, target)
-    assert steps is not None
+    steps = forged.killed(root, "backup", target, "--overwrite").steps
     assert steps > 4
     shutil.copyfile(root / "two.db", target)
     for number in range(1, steps + 1):
-        killed(number, "backup", root, target)
+        assert forged.killed(root, "backup", target, "--overwrite", step=number).was_killed
         assert is_whole(target)
         assert dump(target) in (dump(root / "two.db"), before)
         assert dump(root / "tracker.db") == before
@@ -393,7 +386,9 @@ def test_a_backup_killed_at_any_step_leaves_the_earlier_one(root: Path, tmp_path
 
 
 @pytest.mark.parametrize("what", [None, "emptied", "cut, with its log", "lost, with its log"])
-def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(root: Path, tmp_path: Path, what: str | None) -> None:
+def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(
+    forged: Forge, root: Path, tmp_path: Path, what: str | None
+) -> None:
     if what is not None:
         DAMAGE[what](root)
     else:
@@ -403,15 +398,14 @@ def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(root: Path, tmp_
     shutil.rmtree(root / "Data_v2")
     shutil.rmtree(root / "Data")
     shutil.copytree(root, place, symlinks=True)
-    steps = killed(0, "restore", place, root / "two.db")
-    assert steps is not None
+    steps = forged.killed(place, "restore", root / "two.db", "--yes").steps
     assert steps > 4
     old = {path.name: path.read_bytes() for path in root.glob("tracker.db*") if not path.name.endswith("-shm")}
     before, new, outcomes = dump(root / "tracker.db") if what is None else None, dump(root / "two.db"), set()
     for number in range(1, steps + 1):
         shutil.rmtree(place)
         shutil.copytree(root, place, symlinks=True)
-        killed(number, "restore", place, root / "two.db")
+        assert forged.killed(place, "restore", root / "two.db", "--yes", step=number).was_killed
         outcomes.add(outcome(place, old, before, new))
         restore_backup(here(place), root / "two.db")
         assert dump(place / "tracker.db") == new
@@ -438,23 +432,3 @@ def outcome(place: Path, old: Mapping[str, bytes], before: list[str] | None, new
 def kept_whole(place: Path, old: Mapping[str, bytes]) -> bool:
     kept = list((place / ".trash").glob("tracker-before-restore-*"))
     return any({name: (each / name).read_bytes() for name in old if (each / name).exists()} == old for each in kept)
-
-
-def test_a_restore_killed_at_any_moment_leaves_the_old_or_the_new(root: Path, tmp_path: Path) -> None:
-    draw, place = random.Random(7), tmp_path / "tried"
-    settled(root)
-    before, new = dump(root / "tracker.db"), dump(root / "two.db")
-    command = [sys.executable, "-m", "tests.killed_at", "0", "restore", str(place), str(root / "two.db")]
-    for _ in range(12):
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(root, place, symlinks=True)
-        with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=subprocess.DEVNULL) as process:
-            until = time.monotonic() + 30
-            while not (place / ".trash").exists() and process.poll() is None:
-                assert time.monotonic() < until
-                time.sleep(0.001)
-            time.sleep(draw.random() * 0.1)
-            process.kill()
-        assert is_whole(place / "tracker.db")
-        assert dump(place / "tracker.db") in (before, new)
-    assert rows(place, "PRAGMA user_version") == rows(root, "PRAGMA user_version")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.killing import killed
+from tests.faults.killing import forge
 from tests.training_rows import training_study
 from tests.workspaces import call, config, new_root, rows, write_config
 
@@ -60,9 +60,9 @@ def test_the_same_backup_again_adds_no_entry(root: Path) -> None:
         assert len(restorable(root)) == 2
 
 
-def test_killed_before_the_trash_is_known_again_the_same_command_goes_on(root: Path) -> None:
-    for number in range(8, 40, 6):
-        killed(root, number, *BACK)
+def test_killed_before_the_trash_is_known_again_the_same_command_goes_on(root: Path, tmp_path: Path) -> None:
+    with forge(tmp_path / "forge") as forged:
+        assert [forged.killed(root, *BACK, step=step).was_killed for step in range(8, 40, 6)] == [True] * 6
     assert call(root, *BACK).code == 0
     assert sorted(restorable(root)) == [OTHER, "later"]
     assert is_sound(root)

@@ -1,9 +1,8 @@
-"""Strategy two_stage killed, interrupted, started twice, taken over, and with records that fail: the same data."""
+"""Strategy two_stage interrupted, started twice, taken over, and with records that fail: the same data."""
 
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
 import sqlite3
 import subprocess
@@ -39,7 +38,7 @@ from tests.two_stage import (
     staged,
     state_of,
 )
-from tests.workspaces import call, finish, new_root, rows, start, statuses, train_file, write_config
+from tests.workspaces import call, finish, new_root, rows, start, train_file, write_config
 from tracker.errors import Conflict
 from tracker.paths import Workspace
 from tracker.record.database import open_database
@@ -143,28 +142,6 @@ def carried_on(root: Path) -> list[bytes]:
     generated(root)
     assert call(root, "view", "check").code == 0
     return final(root)
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_it_makes_the_same_data(step: str, tmp_path: Path, server: Server, slow: Server) -> None:
-    before, command, asked = STEPS[step]
-    root, draw, kills = before(tmp_path, server.base_url), random.Random(5), 3
-    known = len(runs(root)) if (root / "tracker.db").exists() else 0
-    for number in range(kills):
-        process = start(root, *asking(slow, command))
-        # The first is killed before it has asked for anything.
-        wait_for(slow, received(slow) + draw.randint(1, min(asked - 1, 6)) if number else 0, process)
-        process.kill()
-        assert finish(process).code == -signal.SIGKILL
-    done = finish(start(root, *command))
-    assert done.code == 0, done.err
-    ended = statuses(root)[known:]
-    assert ended.pop() in {"waiting", "complete"}
-    assert set(ended) == {"interrupted"}
-    assert carried_on(root) == final_lines(root, KEPT)
-    requests, more = answered(server, slow)
-    assert requests == N_RECORDS + 16
-    assert more <= kills * 2 * IN_FLIGHT
 
 
 @pytest.mark.parametrize("step", STEPS)

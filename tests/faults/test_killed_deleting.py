@@ -1,4 +1,7 @@
-"""Deleting, restoring and emptying, each killed at every step: nothing is lost, and the next one mends."""
+"""Deleting, restoring and emptying, each killed step by step: nothing is lost, and the next one mends.
+
+``make soak`` kills before every step.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.killing import killed
+from tests.faults.killing import Forge, forge
 from tests.workspaces import call, config, new_root, rows, write_config
 
 NAME = "Copa/temp07_topp10_rulesv1"
@@ -72,19 +76,38 @@ def files(root: Path) -> dict[str, bytes | str]:
     }
 
 
-def kills(template: Path, tmp_path: Path, *command: str) -> Iterator[tuple[int, Path]]:
-    """A copy of ``template`` for each step of the command, in which it was killed before that step."""
-    for number in range(1, MOST):
-        root = tmp_path / str(number)
-        shutil.copytree(template, root, symlinks=True)
-        done = killed(root, number, *command)
-        if done.code == 0:
-            assert number > 5, "it has hardly any steps"
-            return
-        assert done.code == -signal.SIGKILL, done
-        yield number, root
-        shutil.rmtree(root)
-    raise AssertionError("it has too many steps")
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with forge(tmp_path_factory.mktemp("forge")) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Kills:
+    """Kills a command before every step, or every so many of them."""
+
+    forged: Forge
+    place: Path
+    every: int
+
+    def of(self, template: Path, *command: str) -> Iterator[tuple[int, Path]]:
+        """A copy of ``template`` for each of these steps, in which the command was killed before it."""
+        for number in range(1, MOST, self.every):
+            root = self.place / str(number)
+            shutil.copytree(template, root, symlinks=True)
+            done = self.forged.killed(root, *command, step=number).done
+            if done.code == 0:
+                assert number > 5, "it has hardly any steps"
+                return
+            assert done.code == -signal.SIGKILL, done
+            yield number, root
+            shutil.rmtree(root)
+        raise AssertionError("it has too many steps")
+
+
+@pytest.fixture(params=[5, pytest.param(1, marks=pytest.mark.soak)])
+def kills(request: pytest.FixtureRequest, forged: Forge, tmp_path: Path) -> Kills:
+    return Kills(forged, tmp_path, request.param)
 
 
 def is_clean(root: Path) -> bool:
@@ -104,9 +127,9 @@ def entries(root: Path) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-def test_an_experiment_whose_deletion_is_killed_is_there_or_in_the_trash(loose: Path, tmp_path: Path) -> None:
+def test_an_experiment_whose_deletion_is_killed_is_there_or_in_the_trash(kills: Kills, loose: Path) -> None:
     before, tree = content(loose), files(loose)
-    for number, root in kills(loose, tmp_path, "experiment", "delete", NAME, "--yes", "--no-mlflow"):
+    for number, root in kills.of(loose, "experiment", "delete", NAME, "--yes", "--no-mlflow"):
         is_there = bool(rows(root, "SELECT id FROM shared_experiment"))
         assert is_there is (NAME not in entries(root)), number
         assert is_clean(root)
@@ -122,9 +145,9 @@ def test_an_experiment_whose_deletion_is_killed_is_there_or_in_the_trash(loose: 
 
 
 @pytest.mark.timeout(900)
-def test_a_batch_whose_deletion_is_killed_is_there_or_in_the_trash(made: Path, tmp_path: Path) -> None:
+def test_a_batch_whose_deletion_is_killed_is_there_or_in_the_trash(kills: Kills, made: Path) -> None:
     before, tree = content(made), files(made)
-    for number, root in kills(made, tmp_path, "batch", "delete", "first", "--yes"):
+    for number, root in kills.of(made, "batch", "delete", "first", "--yes"):
         is_there = bool(rows(root, "SELECT id FROM batch WHERE deleted_at IS NULL"))
         assert entries(root) == ([] if is_there else ["first"]), number
         assert is_clean(root)
@@ -138,9 +161,9 @@ def test_a_batch_whose_deletion_is_killed_is_there_or_in_the_trash(made: Path, t
 
 
 @pytest.mark.timeout(900)
-def test_a_restoration_that_is_killed_is_finished_by_the_next_one(loose: Path, deleted: Path, tmp_path: Path) -> None:
+def test_a_restoration_that_is_killed_is_finished_by_the_next_one(kills: Kills, loose: Path, deleted: Path) -> None:
     before, tree = content(loose), files(loose)
-    for number, root in kills(deleted, tmp_path, "restore", NAME, "--no-mlflow"):
+    for number, root in kills.of(deleted, "restore", NAME, "--no-mlflow"):
         if NAME in entries(root):
             assert rows(root, "SELECT id FROM shared_experiment") == []
             assert call(root, "restore", NAME, "--no-mlflow").code == 0
@@ -150,9 +173,9 @@ def test_a_restoration_that_is_killed_is_finished_by_the_next_one(loose: Path, d
 
 
 @pytest.mark.timeout(900)
-def test_emptying_that_is_killed_is_finished_by_the_next_one(deleted: Path, tmp_path: Path) -> None:
+def test_emptying_that_is_killed_is_finished_by_the_next_one(kills: Kills, deleted: Path) -> None:
     empty = ("trash", "empty", "--older-than", "0d", "--yes")
-    for number, root in kills(deleted, tmp_path, *empty):
+    for number, root in kills.of(deleted, *empty):
         assert is_clean(root), number
         assert call(root, *empty).code == 0
         assert entries(root) == []
