@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -425,4 +426,7 @@ def _say(text: str, to: Any = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # What torch and transformers made is not worth looking through at exit: that took a second, and the device waited.
+    gc.freeze()
+    sys.exit(code)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -42,11 +43,19 @@ from tests.trainings import (
 )
 from tests.workspaces import rows, write_lines
 from tracker import clock
+from tracker.errors import UnknownReference
 from tracker.paths import Workspace
 from tracker.record import training
 from tracker.record.database import open_database
 
+REPOSITORY = Path(__file__).parents[3]
 METHODS = ("zo", "fo_full", "fo_lora")
+ENDING = """
+import atexit, gc, runpy, sys
+atexit.register(lambda: print("left alone:", gc.get_freeze_count() > 0))
+sys.argv = ["worker", *sys.argv[1:]]
+runpy.run_module("pipeline.training.worker", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -497,3 +506,11 @@ def test_a_record_that_is_locked_for_a_while_ends_no_run(root: Path) -> None:
     assert list(curve(root, run_id, "dev/loss")) == list(range(31))
     assert list(curve(root, run_id, "train/loss")) == list(range(1, 31))
     assert len(predictions(root, run_id, "trained")) == 12
+
+
+def test_a_worker_does_not_look_through_what_the_libraries_made_before_it_ends(tmp_path: Path) -> None:
+    open_database(Workspace(tmp_path, environ={})).close()
+    command = (sys.executable, "-c", ENDING, "--root", str(tmp_path), "7")
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == UnknownReference.exit_code, done.stderr
+    assert done.stdout == "left alone: True\n"
