@@ -248,6 +248,10 @@ def test_of_many_wrong_records_the_first_are_shown() -> None:
         gsm8k([Record({})] * 25)
     assert [problem.where for problem in caught.value.problems[:20]] == [f"record {at}" for at in range(1, 21)]
     assert caught.value.problems[20:] == (type(caught.value.problems[0])("...", "and 5 more"),)
+    assert caught.value.message.startswith("The difficulty of some tasks cannot be told.\n")
+    with pytest.raises(DataError) as exactly:
+        gsm8k([Record({})] * 20)
+    assert len(exactly.value.problems) == 20
 
 
 features = st.lists(st.integers(0, 1000), min_size=1, max_size=60)
