@@ -61,7 +61,7 @@ def backup(workspace: Workspace, *, file: str, overwrite: bool, as_json: bool) -
 def restore_file(workspace: Workspace, path: Path, *, yes: bool, as_json: bool) -> None:
     """Puts a backup in the place of the database, shows what changed, and brings the trees up to date."""
     from tracker.backups.restore import restore_backup
-    from tracker.verifying.mend import rebuild_trees
+    from tracker.views.rebuilding import rebuild_trees
 
     with bars() as progress:
         done = restore_backup(workspace, path, confirm=None if yes else _confirm(path), progress=progress)

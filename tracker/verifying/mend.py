@@ -15,15 +15,14 @@ from tracker import clock
 from tracker.errors import Corrupt, Error
 from tracker.paths import Workspace
 from tracker.record import imported, outbox
-from tracker.record.catalogue import Reader, reading
+from tracker.record.catalogue import reading
 from tracker.record.findings import Finding
 from tracker.verifying import verify_places
 from tracker.verifying.sample_findings import COUNTS
 from tracker.verifying.verify import LINK, REBUILD
 from tracker.verifying.verify_database import INDEX
 from tracker.verifying.verify_mlflow import HIDE, LOG, mlflow_findings
-from tracker.views import agent_view, pool_view, synthetic_view
-from tracker.views.plan import Changes
+from tracker.views.rebuilding import rebuild_trees
 from tracker.views.rows import Record
 from tracker.views.tree import remove, writing
 
@@ -66,32 +65,6 @@ def mend(
                 yield from step()
             except Error as error:
                 yield f"Could not be mended: {error.message}"
-
-
-def rebuild_trees(workspace: Workspace, progress: Progress | None = None) -> dict[str, dict[str, int]]:
-    """Brings the tree and the files in data up to date: of each how much was written, and moved to the trash.
-
-    Raises Corrupt, when all the rest is done, where rows contradict each other.
-    """
-    told = None if progress is None else partial(progress, "tree")
-    work: dict[str, Callable[[Reader], Changes]] = {
-        "synthetic": lambda reader: synthetic_view.rebuild(workspace, reader, told),
-        "agents": lambda reader: agent_view.rebuild(workspace, reader),
-        "pools": lambda reader: pool_view.rebuild(workspace, reader),
-    }
-    done, problems = {}, []
-    for name, rebuild in work.items():
-        try:
-            with reading(workspace) as reader:
-                changes = rebuild(reader)
-        except Corrupt as error:
-            problems.append(error)
-        else:
-            written = len(changes.directories) + len(changes.files) + len(changes.links)
-            done[name] = {"written": written, "aside": len(changes.aside), "leftovers": len(changes.leftovers)}
-    if problems:
-        raise problems[0]
-    return done
 
 
 def _make_indexes(workspace: Workspace) -> Iterator[str]:

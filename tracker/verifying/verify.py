@@ -7,7 +7,6 @@ Every fingerprint and digest is derived anew from what is stored with it, and co
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +47,6 @@ from tracker.verifying.verify_places import imported_findings
 from tracker.views import agent_view, pool_view, synthetic_view
 from tracker.views.plan import Difference
 
-_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _CHUNK, _FEW = 500, 20
 _ALWAYS = (EXPERIMENT, AGENTS, SOURCE, RUN, DATA, RESULTS)
 REBUILD = "rebuild"
@@ -242,7 +240,7 @@ class _Look:
                 if row["status"] == "complete":
                     self.counts[RESULTS] += 1
                     self.findings += answer_findings(row, answers.get(row["id"]))
-                    self.findings += _results(self._workspace, row, self._rules.result_files(row))
+                    self.findings += verify_places.result_findings(self._workspace, row, self._rules.result_files(row))
                     self.findings += self._changed(row)
             self.findings += _unlinked(self._reader, [row["id"] for row in rows])
         self._data(only)
@@ -262,7 +260,7 @@ class _Look:
             else _of(self._reader, _PLACES, "d.training_run_id", only)
         )
         self.counts[DATA] = len({row["directory"] for row in rows})
-        self.findings += _directories(
+        self.findings += verify_places.directory_findings(
             self._workspace, rows, partial(self._progress, DATA), is_tree_checked=only is None
         )
 
@@ -366,60 +364,3 @@ def _of_tree(found: Difference, where: str) -> Finding:
     if found.what == "contradiction":
         return Finding(TREE, what, where, RESTORE)
     return Finding(TREE, what, where, "`synthtrack view rebuild` mends the tree.", REBUILD)
-
-
-def _directories(
-    workspace: Workspace, data: Sequence[Row], progress: Callable[[int, int], None], *, is_tree_checked: bool
-) -> Iterator[Finding]:
-    """Where the files that runs were trained on are no longer to be found."""
-    by_directory: dict[str, list[Row]] = {}
-    for row in data:
-        by_directory.setdefault(row["directory"], []).append(row)
-    for number, (name, rows) in enumerate(by_directory.items()):
-        progress(number, len(by_directory))
-        directory = workspace.root / name
-        if not (is_tree_checked and directory.is_relative_to(workspace.synthetic_dir)):
-            yield from _directory(directory, name, rows)
-
-
-def _directory(directory: Path, name: str, rows: Sequence[Row]) -> Iterator[Finding]:
-    try:
-        found = _digests(directory)
-    except OSError as error:
-        yield Finding(DATA, f"cannot be read: {error.strerror or error}", name, "Check its permissions.")
-        return
-    for split, column in (("train", "train_digest"), ("validation", "eval_digest")):
-        for digest in dict.fromkeys(row[column] for row in rows if row[column] not in {None, *found}):
-            using = [row for row in rows if row[column] == digest]
-            n = sum(row["n"] for row in using)
-            what = f"no {split} split with SHA-256 {digest[:12]}" if found else f"no {split} split there"
-            plural = "" if n == 1 else "s"
-            yield Finding(DATA, f"{what}, as {n:,} training run{plural} used it", name, _remedy(using[0]))
-
-
-def _digests(directory: Path) -> set[str]:
-    """The SHA-256 of every file of records."""
-    found = set()
-    try:
-        files = [each for each in directory.iterdir() if each.name.endswith(_ENDINGS) and each.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    for each in files:
-        with each.open("rb") as content:
-            found.add(hashlib.file_digest(content, "sha256").hexdigest())
-    return found
-
-
-def _remedy(row: Row) -> str:
-    if row["reference"] is not None:
-        return f"`synthtrack view rebuild`, and `synthtrack publish {row['reference']}`, bring this data back."
-    return "Put the file back: without it these runs can be neither resumed nor repeated."
-
-
-def _results(workspace: Workspace, run: Row, names: Collection[str]) -> Iterator[Finding]:
-    directory = workspace.root / run["directory"]
-    missing = [name for name in names if not (directory / name).exists()]
-    if missing:
-        what = f"missing: {', '.join(missing)}" if directory.is_dir() else "the directory is missing"
-        remedy = "Put it back; what the record and MLflow have of the run is not lost."
-        yield Finding(RESULTS, what, run["directory"], remedy)

@@ -1,9 +1,10 @@
-"""Looks at what lies outside of the record and belongs to it: publications, imported data, the trash, processes."""
+"""Looks at what lies outside of the record and belongs to it: data, results, publications, the trash, processes."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from tracker.deleting.trash_files import digest_of
@@ -14,12 +15,14 @@ from tracker.publishing.publications import ARCHIVE, CHANGED, MISSING, UNREADABL
 from tracker.publishing.published_tree import digest_behind
 from tracker.record.catalogue import Reader, Row
 from tracker.record.findings import (
+    DATA,
     DELETION,
     EXPERIMENT,
     IMPORTED,
     LEFTOVER,
     PUBLICATION,
     RESTORE,
+    RESULTS,
     WHERE,
     WORK,
     Finding,
@@ -29,6 +32,7 @@ from tracker.record.work import CHECKPOINT, CHECKPOINT_KEPT, work
 from tracker.views.plan import TEMPORARY
 from tracker.views.tree import is_leftover
 
+_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 PUBLISH, SETTLE, END_WORK, CLEAR, MOVE = "publish", "settle", "end work", "clear", "move"
 """Fixes: publish anew what is missing, finish a deletion, end what dead processes held, remove what they left, write
 imported data that is changed, or gone, in its place into the tree of the view."""
@@ -165,3 +169,61 @@ def leftover_findings(reader: Reader, workspace: Workspace) -> Iterator[Finding]
     for path in leftovers(reader, workspace):
         remedy = "`synthtrack verify --fix` removes it."
         yield Finding(LEFTOVER, "a killed process left it", workspace.relative(path), remedy, CLEAR)
+
+
+def directory_findings(
+    workspace: Workspace, data: Sequence[Row], progress: Callable[[int, int], None], *, is_tree_checked: bool
+) -> Iterator[Finding]:
+    """Where the files that runs were trained on are no longer to be found."""
+    by_directory: dict[str, list[Row]] = {}
+    for row in data:
+        by_directory.setdefault(row["directory"], []).append(row)
+    for number, (name, rows) in enumerate(by_directory.items()):
+        progress(number, len(by_directory))
+        directory = workspace.root / name
+        if not (is_tree_checked and directory.is_relative_to(workspace.synthetic_dir)):
+            yield from _directory(directory, name, rows)
+
+
+def _directory(directory: Path, name: str, rows: Sequence[Row]) -> Iterator[Finding]:
+    try:
+        found = _digests(directory)
+    except OSError as error:
+        yield Finding(DATA, f"cannot be read: {error.strerror or error}", name, "Check its permissions.")
+        return
+    for split, column in (("train", "train_digest"), ("validation", "eval_digest")):
+        for digest in dict.fromkeys(row[column] for row in rows if row[column] not in {None, *found}):
+            using = [row for row in rows if row[column] == digest]
+            n = sum(row["n"] for row in using)
+            what = f"no {split} split with SHA-256 {digest[:12]}" if found else f"no {split} split there"
+            plural = "" if n == 1 else "s"
+            yield Finding(DATA, f"{what}, as {n:,} training run{plural} used it", name, _remedy(using[0]))
+
+
+def _digests(directory: Path) -> set[str]:
+    """The SHA-256 of every file of records."""
+    found = set()
+    try:
+        files = [each for each in directory.iterdir() if each.name.endswith(_ENDINGS) and each.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    for each in files:
+        with each.open("rb") as content:
+            found.add(hashlib.file_digest(content, "sha256").hexdigest())
+    return found
+
+
+def _remedy(row: Row) -> str:
+    if row["reference"] is not None:
+        return f"`synthtrack view rebuild`, and `synthtrack publish {row['reference']}`, bring this data back."
+    return "Put the file back: without it these runs can be neither resumed nor repeated."
+
+
+def result_findings(workspace: Workspace, run: Row, names: Collection[str]) -> Iterator[Finding]:
+    """What is missing of the files that a complete run's row promises."""
+    directory = workspace.root / run["directory"]
+    missing = [name for name in names if not (directory / name).exists()]
+    if missing:
+        what = f"missing: {', '.join(missing)}" if directory.is_dir() else "the directory is missing"
+        remedy = "Put it back; what the record and MLflow have of the run is not lost."
+        yield Finding(RESULTS, what, run["directory"], remedy)
