@@ -91,7 +91,7 @@ def delete(
         with explained(workspace):
             files = trash_files.measured(workspace, plan.paths)
             archive, state = _archived(workspace, database, plan, entry, files)
-        said = {
+        said: dict[str, Any] = {
             "uuid": entry_uuid, "deleted_at": clock.to_text(now), "deleted_by": by, "command": command,
             "archive": workspace.relative(archive), "archive_digest": trash_files.digest_of(archive),
         }  # fmt: skip
@@ -100,17 +100,16 @@ def delete(
                 reader = database.reader_on(connection)
                 fresh = _still(reader, workspace, plan, state, still, from_batches=from_batches)
                 found = owned(reader, _roots(reader, fresh))
-                contents = Contents(
-                    fresh, {name: len(keys) for name, keys in found.items()}, sum(each.n_bytes for each in files)
-                )
+                rows = {name: len(keys) for name, keys in found.items()}
+                contents = Contents(fresh, rows, sum(each.n_bytes for each in files))
                 remove(connection, found)
                 if plan.kind == BATCH:
                     batch = table("batch")
                     connection.execute(
                         batch.update().where(batch.c.id == plan.id).values(deleted_at=clock.to_text(now))
                     )
-                row = _row(contents) | said | {"n_bytes": contents.n_bytes + archive.stat().st_size}
-                connection.execute(table("deletion").insert().values(**row))
+                said |= _row(contents) | {"n_bytes": contents.n_bytes + archive.stat().st_size}
+                connection.execute(table("deletion").insert().values(**said))
         except Error:
             # Nothing was deleted; after anything else what it holds may be, and gc can tell.
             archive.unlink(missing_ok=True)

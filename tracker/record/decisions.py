@@ -130,24 +130,29 @@ def close(
             raise Conflict(
                 f"Somebody decided otherwise at the {checkpoint} a moment ago.", hint="Run the same command again."
             )
-        for verdict, status in _STATUS.items():
-            decided = [position for position, given in verdicts.items() if given == verdict]
-            for start in range(0, len(decided), _PORTION):
-                connection.execute(
-                    update(SAMPLE)
-                    .where(
-                        SAMPLE.c.shared_experiment_id == experiment_id,
-                        SAMPLE.c.position.in_(decided[start : start + _PORTION]),
-                        SAMPLE.c.status == "undecided",
-                    )
-                    .values(status=status, verdict=verdict, decided_by="person", updated_at=now)
-                )
+        _decide(connection, experiment_id, verdicts, now)
         connection.execute(
             CHECKPOINT.insert().values(
                 shared_experiment_id=experiment_id, name=checkpoint, generation_run_id=run_id, closed_at=now,
                 examples=json.dumps(list(examples)), judge_test_id=judge_test_id,
             )
         )  # fmt: skip
+
+
+def _decide(connection: Connection, experiment_id: int, verdicts: Mapping[int, str], now: str) -> None:
+    """Makes people's verdicts those of the samples that have none yet."""
+    for verdict, status in _STATUS.items():
+        decided = [position for position, given in verdicts.items() if given == verdict]
+        for start in range(0, len(decided), _PORTION):
+            connection.execute(
+                update(SAMPLE)
+                .where(
+                    SAMPLE.c.shared_experiment_id == experiment_id,
+                    SAMPLE.c.position.in_(decided[start : start + _PORTION]),
+                    SAMPLE.c.status == "undecided",
+                )
+                .values(status=status, verdict=verdict, decided_by="person", updated_at=now)
+            )
 
 
 def save_judge_test(database: Database, test: Row, samples: Sequence[Row]) -> int:
