@@ -1,1 +1,1 @@
-"""What listings and comparisons show of the record."""
+"""What names mean, and what listings and comparisons show of the record."""

@@ -1,1 +1,1 @@
-"""The record as MLflow's runs: what each says, its plots, and the one module that talks to MLflow."""
+"""The record as MLflow's runs: what each says, its plots, and the one module that imports MLflow."""
