@@ -116,6 +116,8 @@ def _measure(directory: Path, name: str, steps: int) -> dict[str, float]:
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     method, settings = METHODS[name]
     records = _records(model.config.vocab_size)
+    # Loading only maps the file: what was read of it is resident.
+    sum(each.sum().item() for each in model.parameters())
     gc.collect()
     # The peak from here on: making a model may take more than using it.
     Path("/proc/self/clear_refs").write_text("5")
