@@ -172,7 +172,8 @@ def _memberships(size: Size) -> Iterator[Values]:
     for batch in range(1, size.batches + 1):
         own = set(range(batch - 1 or size.batches, size.experiments + 1, size.batches))
         more = max(0, size.memberships // size.batches - len(own))
-        own |= set(chance.sample(range(1, size.experiments + 1), min(more, size.experiments)))
+        drawn = chance.sample(range(1, size.experiments + 1), min(more + len(own), size.experiments))
+        own |= set([n for n in drawn if n not in own][:more])
         for n in own:
             yield {"batch_id": batch, "shared_experiment_id": n, "reused": _first_batch(n, size) != batch}
 

@@ -1,7 +1,10 @@
 """``python -m benchmarks.view``: what it costs to make, mend and look at a tree of 100,000 links.
 
+    python -m benchmarks.view [--links N] [--experiments N] [--rounds N]
+
 Every build goes into a fresh directory, and nothing is deleted before the end: after a large ``rm -rf`` ext4 makes
-links at a thirtieth of its speed for minutes. Medians of three, seconds.
+links at a thirtieth of its speed for minutes. Medians, seconds. A change of 1% is that of all links of 1% of the
+experiments, brought by a refresh of these, as a command does it; a rebuild has to look at the whole tree first.
 """
 
 from __future__ import annotations
@@ -11,39 +14,40 @@ import os
 import shutil
 import sqlite3
 import statistics
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.machine import heading
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.views import synthetic_view
 from tracker.views.plan import Changes, link_target
 
-ROUNDS = 3
 BARE = "links of a new tree, bare os.symlink"
 Timed = Callable[[str, Callable[[], object]], None]
 MOMENT = "2026-11-20T21:46:52.123456Z"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--links", type=int, default=100_000)
     parser.add_argument("--experiments", type=int, default=1_000)
-    given = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args(arguments)
+    print(heading(f"{given.links:,} links to {given.experiments:,} experiments; medians of {given.rounds}"))
     base = Path(tempfile.mkdtemp(prefix="synthtrack-bench-"))
     try:
-        _measure(base, given.experiments, given.links)
+        _measure(base, given.experiments, given.links, given.rounds)
     finally:
         shutil.rmtree(base)
 
 
-def _measure(base: Path, experiments: int, links: int) -> None:
+def _measure(base: Path, experiments: int, links: int, rounds: int) -> None:
     times: dict[str, list[float]] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
@@ -51,34 +55,46 @@ def _measure(base: Path, experiments: int, links: int) -> None:
         work()
         times.setdefault(name, []).append(time.perf_counter() - start)
 
-    seen = [_round(base / str(number), experiments, links, timed) for number in range(ROUNDS)]
-    for number in range(ROUNDS):
+    seen = [_round(base / str(number), experiments, links, timed) for number in range(rounds)]
+    for number in range(rounds):
         here = _workspace(base / f"small{number}", experiments, links // 10)
         _rebuild(here)
-        timed(f"refresh of 100 experiments in a tree of {links // 10:,} links", partial(_refresh, here, 100))
-    _print(times, experiments, links)
+        timed(
+            f"refresh of 100 experiments, nothing to do, in a tree of {links // 10:,} links",
+            partial(_refresh, here, 100),
+        )
+    _print(times)
     print(f"\nA reader looked at replaced links {sum(found[0] for found in seen):,} times", end=" ")
     print(f"and missed one {sum(found[1] for found in seen):,} times.")
 
 
 def _round(base: Path, experiments: int, links: int, timed: Timed) -> tuple[int, int]:
     here = _workspace(base / "workspace", experiments, links)
-    timed("directories of all experiments, every file synced", partial(_directories_only, here, experiments))
+    timed("files of all experiments, on the disk before they are seen", partial(_directories_only, here))
+    files = [(path, path.read_bytes()) for path in here.shared_dir.rglob("*") if path.is_file()]
+    for synced in (False, True):
+        name = f"the same {len(files):,} files, bare, {'a sync after each' if synced else 'never synced'}"
+        timed(name, partial(_bare_files, base / f"files{synced}", here.shared_dir, files, synced=synced))
     paths = _link_paths(here)
     timed(BARE, partial(_bare, base / "bare", paths))
     timed("links of a new tree, `view rebuild`", partial(_rebuild, here))
     timed("`view rebuild`, nothing to do", partial(_rebuild, here))
+    changed = max(1, experiments // 100)
+    _take_links_away(here, paths, changed)
+    timed("1% of the links missing, brought by a refresh", partial(_refresh, here, changed, changes=True))
     seen = _swaps_with_a_reader(here, paths, timed)
     timed("`view check`", partial(_check, here))
     for count in (1, 100):
-        timed(f"refresh of {count} experiments in a tree of {links:,} links", partial(_refresh, here, count))
+        timed(
+            f"refresh of {count} experiments, nothing to do, in a tree of {links:,} links",
+            partial(_refresh, here, count),
+        )
     return seen
 
 
-def _print(times: dict[str, list[float]], experiments: int, links: int) -> None:
+def _print(times: dict[str, list[float]]) -> None:
     bare = statistics.median(times[BARE])
-    print(f"{links:,} links to {experiments:,} experiments; Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
-    print("| what | median s | of bare os.symlink | all |")
+    print("\n| what | median s | of bare os.symlink | all |")
     print("|---|---|---|---|")
     for name, found in times.items():
         middle = statistics.median(found)
@@ -132,19 +148,35 @@ def _check(here: Workspace) -> None:
         assert synthetic_view.check(here, reader) == []
 
 
-def _refresh(here: Workspace, count: int) -> None:
+def _refresh(here: Workspace, count: int, *, changes: bool = False) -> None:
     with reading(here) as reader:
-        assert not synthetic_view.refresh(here, reader, range(1, count + 1))
+        assert bool(synthetic_view.refresh(here, reader, range(1, count + 1))) is changes
 
 
-def _directories_only(here: Workspace, experiments: int) -> None:
+def _take_links_away(here: Workspace, paths: list[str], count: int) -> None:
+    names = {f"temp{number:06}" for number in range(1, count + 1)}
+    for path in paths:
+        if path.rpartition("/")[2] in names:
+            (here.synthetic_dir / path).unlink()
+
+
+def _bare_files(directory: Path, source: Path, files: list[tuple[Path, bytes]], *, synced: bool) -> None:
+    for path, data in files:
+        target = directory / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            file.write(data)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _directories_only(here: Workspace) -> None:
     """The directories without a link: what is measured is the links."""
     with sqlite3.connect(here.database) as connection:
         connection.execute("ALTER TABLE batch_membership RENAME TO kept")
         connection.execute("CREATE TABLE batch_membership AS SELECT * FROM kept WHERE 0")
-    for first in range(1, experiments + 1, 100):
-        with reading(here) as reader:
-            synthetic_view.refresh(here, reader, range(first, first + 100))
+    _rebuild(here)
     with sqlite3.connect(here.database) as connection:
         connection.execute("DROP TABLE batch_membership")
         connection.execute("ALTER TABLE kept RENAME TO batch_membership")
