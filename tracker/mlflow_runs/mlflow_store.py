@@ -37,6 +37,8 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # Its own seven tries make a command wait four minutes for a server that is not there.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    # Of one that takes requests and says nothing it waits two minutes for each.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that keeps MLflow from reporting on its users and from chatting; what the user has set stays."""
