@@ -12,10 +12,11 @@ from pydantic import BeforeValidator, model_validator
 
 from pipeline.specs import DirectoryName, Label
 from tracker import configs
-from tracker.configs import Document, Location
+from tracker.configs import Document
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json, canonical_json
 from tracker.spec import Real, Spec, Whole, setting
+from tracker.spec_problems import Location
 
 UNCATEGORIZED = "uncategorized"
 METHODS = ("zo", "fo_full", "fo_lora")
