@@ -56,6 +56,11 @@ COMMANDS: tuple[list[str], ...] = (
     ["sql", "--schema"],
     ["path", "resolve", "Data_v2/synthetic/_shared/Copa/temp07_topp10_gpt4o"],
 )
+NEEDLESS = (
+    "hashlib", "socket", "ssl", "difflib", "subprocess", "logging", "asyncio", "filelock", "yaml",
+    "tracker.deleting.deletion", "tracker.record.sweeps",
+)  # fmt: skip
+"""What costs a listing whose tree is up to date some hundredths of a second, and has no part in it."""
 OF_RESULTS: tuple[list[str], ...] = (
     ["result", "list"],
     ["result", "list", "--detail"],
@@ -111,6 +116,17 @@ def pools_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_looking_loads_nothing_heavy(root: Path, arguments: list[str]) -> None:
     assert start(root, *arguments).stderr == "0 []\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["batch", "list"], COMMANDS[-1]], ids=" ".join)
+def test_what_is_asked_most_loads_nothing_needless(root: Path, arguments: list[str]) -> None:
+    program = LOADED.replace(repr(HEAVY), repr(NEEDLESS))
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "SYNTHTRACK_ROOT": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environ, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stderr == "0 []\n"
 
 
 @pytest.mark.parametrize("arguments", [["experiment", "show"], ["judge-test", "--list"], ["annotations", "export"]])
