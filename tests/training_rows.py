@@ -23,6 +23,7 @@ from tracker.fingerprint import identify
 from tracker.paths import Workspace
 from tracker.record import training
 from tracker.record.database import Database, open_database
+from tracker.record.lease import Busy
 from tracker.spec import identity, public, settings
 from tracker.statistics import macro_f1, wilson
 
@@ -247,7 +248,7 @@ def _work(database: Database, run_id: int, run: Trained) -> None:
     claimed = training.claim(
         database, run_id, GONE, {"device": "cpu", "threads": 1, "versions": '{"synthtrack": "0"}', "environment": "{}"}
     )
-    assert not isinstance(claimed, training.Busy)
+    assert not isinstance(claimed, Busy)
     complete = run.status == training.COMPLETE
     n_steps = 1000 if complete else 412
     training.beat(

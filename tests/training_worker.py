@@ -21,6 +21,7 @@ from tracker import clock
 from tracker.paths import find_workspace
 from tracker.record import training
 from tracker.record.database import open_database
+from tracker.record.lease import Busy
 
 COMMAND = (sys.executable, "-m", "tests.training_worker")
 STEPS = 1000
@@ -38,7 +39,7 @@ def main() -> int:
     asked = threading.Event()
     with open_database(find_workspace(root)) as database:
         row = training.claim(database, run_id, clock.this_process(), {})
-        if isinstance(row, training.Busy):
+        if isinstance(row, Busy):
             return 5
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: asked.set())

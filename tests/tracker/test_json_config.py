@@ -14,9 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tracker import configs
-from tracker.configs import Location
 from tracker.errors import ConfigError
 from tracker.spec import Real, Spec, Whole, setting
+from tracker.spec_problems import Location
 
 SECRET = "sk-very-secret-key"
 SEED = """\
