@@ -75,8 +75,9 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def load(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Sets ``tensors`` to what ``save`` put into ``path``, to the bit. Raises Corrupt where it holds something else."""
     try:
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            for name, each in tensors.items():
+        for name, each in tensors.items():
+            # Opened for each: what was read stays resident until it is closed, in the end as much as the model itself.
+            with safe_open(path, framework="pt") as file, torch.no_grad():
                 each.copy_(file.get_tensor(name))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise Corrupt(f"{path} does not hold the weights of this run: {error}.", hint=_begin_anew(path)) from error
