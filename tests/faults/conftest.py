@@ -19,6 +19,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             name, *found = dict(report.user_properties).get("kills") or [None]
             if name is not None and report.when == "call":
                 hits.setdefault(str(name), Counter()).update([*map(str, found), outcome])
+    if not hits:
+        return
     shown = (BEFORE, WITHIN, AFTER, "passed", "failed")
     terminalreporter.section("kills")
     terminalreporter.line(f"{'':22}{''.join(f'{each:>8}' for each in shown)}")
