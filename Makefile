@@ -34,6 +34,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
 	$(BIN)/python -m benchmarks.pools
+	$(BIN)/python -m benchmarks.memory
 	$(if $(DATA),$(BIN)/python -m benchmarks.tree --data $(DATA) && $(BIN)/python -m benchmarks.zo --data $(DATA),@echo "Training is measured on real data: make bench DATA=DIRECTORY-OF-DATA-SETS")
 
 clean:
