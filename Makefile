@@ -31,6 +31,7 @@ site: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.perspectives
+	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
 	$(BIN)/python -m benchmarks.pools

@@ -1,0 +1,36 @@
+"""MLflow's benchmark logs the same runs in every way, and multiplies them as whole runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tracking
+from tests.benchmarks.tables import tables
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_every_way_is_printed_and_the_list_has_as_many_runs_as_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tracking", "--runs", "2", "--sorted", "12", "--rounds", "1", "--seconds", "0"])
+    tracking.main()
+    said = capsys.readouterr().out
+    [logged] = tables(said)
+    assert len(logged) == 4
+    assert all(float(row[0]) > 0 for name, row in logged.items() if name != "who logs")
+    assert "15 runs ordered by a metric" in said
+
+
+def test_a_multiplied_run_has_all_that_its_original_has(tmp_path: Path) -> None:
+    workspace, _, _ = tracking.draining(tmp_path, 1)
+    first = tracking.content(workspace)
+    tracking.multiplied(workspace.mlflow_store, 3)
+    with contextlib.closing(sqlite3.connect(workspace.mlflow_store)) as connection:
+        counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("runs", "params")]
+    assert counts == [4 * len(first), 4 * sum(len(run["params"]) for run in first)]
