@@ -20,17 +20,17 @@ from tests.workspaces import Done, environment
 
 
 @cache
-def _before() -> tuple[str, ...]:
+def before() -> tuple[str, ...]:
     """What begins a program as a user that may not write what is read-only; skips where there is none."""
     if os.geteuid() != 0:
         return ()
-    before = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    begun = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
     if shutil.which("setpriv") is None:
         pytest.skip("no way to become an ordinary user here")
-    check = [*before, sys.executable, "-c", "import cli.main, sqlmodel"]
+    check = [*begun, sys.executable, "-c", "import cli.main, sqlmodel"]
     if subprocess.run(check, check=False, capture_output=True, env=environment()).returncode != 0:
         pytest.skip("an ordinary user cannot run this installation")
-    return before
+    return begun
 
 
 def as_ordinary_user(
@@ -39,7 +39,7 @@ def as_ordinary_user(
     """What commands left that a user called to whom permissions apply."""
     given = json.dumps([[str(word) for word in command] for command in commands])
     done = subprocess.run(
-        [*_before(), sys.executable, "-m", "tests.faults.several", given],
+        [*before(), sys.executable, "-m", "tests.faults.several", given],
         cwd=root,
         env=environment({"SYNTHTRACK_ROOT": str(root), "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1", **(environ or {})}),
         capture_output=True,

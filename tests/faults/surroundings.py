@@ -40,6 +40,8 @@ def within_own_mounts(module: str) -> None:
         pytest.skip("mounts need no namespace of their own here")
     if not _allows("-Urm"):
         pytest.skip("an ordinary user may make no namespace here")
+    if not os.access(sys.executable, os.X_OK):
+        pytest.skip("this user cannot start this interpreter")
     command = ["unshare", "-Urm", sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", module]
     done = subprocess.run(
         command, cwd=REPOSITORY, env={**os.environ, _WITHIN: "1"}, capture_output=True, text=True, check=False

@@ -17,7 +17,7 @@ from tempfile import mkdtemp
 import pytest
 
 from tests import perspectives, trainings
-from tests.faults.several import as_ordinary_user
+from tests.faults.several import as_ordinary_user, before
 from tests.faults.surroundings import NOBODY, is_told, mounted, read_only, within_own_mounts
 from tests.workspaces import call, config, train_file, tree, write_config, write_records
 
@@ -79,7 +79,7 @@ def unlock(top: Path) -> None:
 
 def give_away(top: Path) -> None:
     """Makes everything below ``top`` that ordinary user's, where it would be another's."""
-    if os.geteuid() == 0:
+    if before():
         for path in (top, *top.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
@@ -99,7 +99,7 @@ def locked(*tops: Path) -> Iterator[None]:
 
 def test_an_ordinary_user_reads_what_it_may_not_write_and_is_told(root: Path) -> None:
     give_away(root)
-    before = tree(root)
+    expected = tree(root)
     files = list(root.rglob("tracker.db*"))
     with locked(root):
         for path in files:
@@ -114,7 +114,7 @@ def test_an_ordinary_user_reads_what_it_may_not_write_and_is_told(root: Path) ->
     assert [(each.code, each.err) for each in done[: len(READING)] if each.code] == []
     for each in done[len(READING) :]:
         assert is_told(each, 11)
-    assert tree(root) == before
+    assert tree(root) == expected
 
 
 @pytest.mark.parametrize(
