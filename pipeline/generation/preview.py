@@ -113,7 +113,11 @@ def _preview(
     if plan.judge is not None:
         estimates.append(_judge_tokens(plan, judge, tokenizer))
     prices = [price_of(model) for model in models]
-    costs = [None if price is None else price.cost(*each) for price, each in zip(prices, estimates, strict=True)]
+    # What asks nothing costs nothing, whatever its price.
+    costs = [
+        price.cost(*each) if price is not None else None if any(each) else 0.0
+        for price, each in zip(prices, estimates, strict=True)
+    ]
     unpriced = [f"{model.model} at {model.endpoint}" for model, cost in zip(models, costs, strict=True) if cost is None]
     known = [cost for cost in costs if cost is not None]
     shown = (rephrase or judge or [0])[0]

@@ -89,7 +89,9 @@ def preview(workspace: Workspace, job: Job) -> Preview:
             readings, responses, paid = _unpaid(reader, plan, missing)
     tokens = _estimate(plan, readings, responses)
     price, cap = price_of(plan.model), job.options.max_cost
-    cost = None if price is None else price.cost(tokens.prompt_tokens, tokens.completion_tokens)
+    # What asks nothing costs nothing, whatever its price.
+    unknown = None if tokens.n_calls else 0.0
+    cost = unknown if price is None else price.cost(tokens.prompt_tokens, tokens.completion_tokens)
     return Preview(
         fingerprint=plan.identity.fingerprint,
         task_type=plan.config.task_type,
@@ -106,7 +108,7 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         completion_tokens=tokens.completion_tokens,
         tokenizer=tokens.tokenizer,
         cost_usd=cost,
-        unpriced=None if price is not None else f"{plan.model.model} at {plan.model.endpoint}",
+        unpriced=None if cost is not None else f"{plan.model.model} at {plan.model.endpoint}",
         spent_usd=spent,
         max_cost_suffices=None if cap is None or cost is None else spent + cost <= cap,
         is_trial=job.options.test,

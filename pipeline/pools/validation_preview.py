@@ -64,6 +64,6 @@ def preview(workspace: Workspace, plan: Plan) -> Preview:
         prompt_tokens=tokens,
         most_completion_tokens=most,
         tokenizer=tokenizer.name,
-        most_cost_usd=None if price is None else price.cost(tokens, most),
+        most_cost_usd=(None if requests else 0.0) if price is None else price.cost(tokens, most),
         prompts=prompts,
     )

@@ -13,6 +13,7 @@ from pipeline.generation.generate import generate
 from pipeline.generation.job import Job, Options, prepare
 from pipeline.generation.preview import Preview, preview
 from tests.generation import CONFIG, RECORDS, write_records
+from tests.llm_server import running_server
 from tracker.paths import Workspace
 from tracker.yaml_text import to_yaml
 
@@ -106,3 +107,13 @@ def test_many_records_are_estimated_from_some_of_them(workspace: Workspace) -> N
     assert (one.n_records, many.n_records, single.n_records) == (3, 1000, 1)
     assert many.prompt_tokens == 1000 * single.prompt_tokens
     assert many.completion_tokens == 1000 * single.completion_tokens
+
+
+def test_what_asks_nothing_costs_nothing_whatever_its_price(workspace: Workspace) -> None:
+    here = Workspace(workspace.root, environ={"OPENAI_API_KEY": "test-key"})
+    with running_server() as server:
+        given = (f"generation.base_url={server.base_url}", "validation.provider=offline", "validation.model=rules-v1")
+        assert see(here, *given).cost_usd is None
+        generate(here, job(here, *given))
+        found = see(here, *given)
+    assert (found.status, found.cost_usd, found.unpriced) == ("complete", 0, [])
