@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,17 +61,14 @@ class Database:
     def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Inserts the rows whose unique keys are not there yet."""
         if rows:
-            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+            connection.execute(_inserting_new(table, is_sqlite=self.is_sqlite), list(rows))
 
     def upsert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]
     ) -> None:
         """Inserts rows, or overwrites all other columns of the row with the same ``key``."""
-        if not rows:
-            return
-        insert = self._insert(table)
-        changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
-        connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=changed), list(rows))
+        if rows:
+            connection.execute(_upserting(table, tuple(rows[0]), tuple(key), is_sqlite=self.is_sqlite), list(rows))
 
     def close(self) -> None:
         for name in ("_reader", "_writer"):
@@ -84,13 +81,6 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _insert(self, table: Table) -> Any:
-        if self.is_sqlite:
-            return sqlite.insert(table)
-        from sqlalchemy.dialects import postgresql
-
-        return postgresql.insert(table)
 
     @cached_property
     def _reader(self) -> Engine:
@@ -109,6 +99,27 @@ class Database:
     def _errors(self) -> Iterator[None]:
         with _explained(self.workspace):
             yield
+
+
+def _inserting(table: Table, *, is_sqlite: bool) -> Any:
+    if is_sqlite:
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
+# To build these takes longer than to execute them with one row, and to write again and again is what a run does.
+@cache
+def _inserting_new(table: Table, *, is_sqlite: bool) -> Any:
+    return _inserting(table, is_sqlite=is_sqlite).on_conflict_do_nothing()
+
+
+@cache
+def _upserting(table: Table, columns: tuple[str, ...], key: tuple[str, ...], *, is_sqlite: bool) -> Any:
+    insert = _inserting(table, is_sqlite=is_sqlite)
+    changed = {name: insert.excluded[name] for name in columns if name not in key}
+    return insert.on_conflict_do_update(index_elements=list(key), set_=changed)
 
 
 @contextlib.contextmanager
