@@ -22,6 +22,7 @@ from tracker.clock import Process, host, to_text
 from tracker.fingerprint import identify
 from tracker.paths import Workspace
 from tracker.record import training
+from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
 from tracker.record.lease import Busy
 from tracker.spec import identity, public, settings
@@ -102,7 +103,7 @@ def add_sweep(
         "key": hashlib.md5(purpose.encode()).hexdigest(), "purpose": purpose, "description": "",
         "model": first.model, "task": first.task, "method": first.method, "background": False,
         "continue_on_error": True, "config_path": f"configs/stage2/{purpose}.yaml",
-        "varied": training.plain(list(varied)), "devices": training.plain(["cpu"]),
+        "varied": to_json(list(varied)), "devices": to_json(["cpu"]),
         "command": f"synthtrack train configs/stage2/{purpose}.yaml", "config": "{}",
     }  # fmt: skip
     with database.reading() as connection:
@@ -182,7 +183,7 @@ def answers(run: Trained) -> list[dict[str, Any]]:
         scores = [-1.5 if each == predicted else -2.0 - each / 10 for each in range(n_choices)]
         found.append(
             {"position": position, "label": label, "predicted": predicted, "correct": correct,
-             "scores": training.plain(scores)}
+             "scores": to_json(scores)}
         )  # fmt: skip
     return found
 
@@ -204,9 +205,9 @@ def _point(connection: Connection, workspace: Workspace, purpose: str, run: Trai
         "zo_eps": given.zo_eps if run.method == "zo" else None, "lora_rank": given.lora_rank,
         "precision": config.precision, "n_train": sum(row["n_train"] for row in data), "n_dev": 100,
         "n_eval": N_EVAL[run.task], "n_parameters": 1_235_814_400, "majority_accuracy": 0.55,
-        "classes": training.plain(CLASSES[run.task]) if run.task in CLASSES else None,
-        "settings": training.plain({k: v for k, v in settings(config).items() if k not in without_effect(config)}),
-        "config": training.plain(public(config)), "command": f"synthtrack train configs/stage2/{purpose}.yaml",
+        "classes": to_json(CLASSES[run.task]) if run.task in CLASSES else None,
+        "settings": to_json({k: v for k, v in settings(config).items() if k not in without_effect(config)}),
+        "config": to_json(public(config)), "command": f"synthtrack train configs/stage2/{purpose}.yaml",
     }  # fmt: skip
     return training.Point(identify("training_run", shaping), directory, columns, tuple(data))
 

@@ -125,9 +125,16 @@ class BudgetReached(Error):
 
 
 class StorageError(Error):
-    """Something could not be written or read: full disk, read-only directory, locked database."""
+    """Something could not be written or read: full disk, read-only directory, locked database.
+
+    ``is_full``: for want of room, which seldom comes back by itself.
+    """
 
     exit_code = 11
+
+    def __init__(self, message: str, *, hint: str | None = None, is_full: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_full = is_full
 
 
 class DataError(_Problems):

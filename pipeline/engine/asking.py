@@ -28,6 +28,7 @@ from tracker.errors import BudgetReached, Conflict, Error, Interrupted
 from tracker.paths import Workspace
 from tracker.record import ledger, store
 from tracker.record.catalogue import Reader, reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database
 from tracker.record.store import Totals
 
@@ -143,7 +144,7 @@ class Asking(ABC, Generic[Item]):
         return Totals(
             n_calls=counters.sent, n_cached=counters.cached, n_retried=counters.retried,
             n_rate_limited=counters.rate_limited, latency_p50_s=p50, latency_p95_s=p95, latency_p99_s=p99,
-            price_list=store.to_json(prices) if prices else None, limits=limits,
+            price_list=to_json(prices) if prices else None, limits=limits,
             at_risk_usd=None if self.budget is None else self.budget.at_risk,
         )  # fmt: skip
 

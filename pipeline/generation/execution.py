@@ -24,6 +24,7 @@ from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
 from tracker.record import store
 from tracker.record.catalogue import Row, reading
+from tracker.record.columns import to_json
 from tracker.record.content import synthetic_data
 from tracker.record.database import Database
 from tracker.record.lease import Busy
@@ -124,7 +125,7 @@ def run_row(workspace: Workspace, job: Job, step: str | None, n_records: int) ->
     config = job.plan.config
     return {
         "command": job.options.command, "config_path": workspace.relative(Path(job.path)),
-        "config": store.to_json(recorded_config(config)), "versions": store.to_json(versions()),
+        "config": to_json(recorded_config(config)), "versions": to_json(versions()),
         "task_name": config.task_name, "training_method": config.training_method, "version": config.version,
         "n_records": n_records, "step": step,
     }  # fmt: skip
@@ -178,7 +179,7 @@ def _wanted(workspace: Workspace, job: Job, source_id: int, step: str | None) ->
             "strategy": generation.strategy, "field_to_rephrase": generation.field_to_rephrase,
             "record_limit": plan.record_limit, "draw": plan.draw,
             "validation_model": judge and judge.model, "validation_temperature": judge and judge.temperature,
-            "settings": store.to_json(recorded_settings(config)), "config": store.to_json(recorded_config(config)),
+            "settings": to_json(recorded_settings(config)), "config": to_json(recorded_config(config)),
             "n_records": plan.n_records,
         },
         run=run_row(workspace, job, step, plan.n_records),

@@ -18,8 +18,9 @@ from tracker.errors import ConfigError, PartialResult, Problem, WrongStep
 from tracker.fingerprint import Json
 from tracker.listings import listings
 from tracker.paths import Workspace
-from tracker.record import decisions, store
+from tracker.record import decisions
 from tracker.record.catalogue import Row, reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
 
 _SHOWN = 10
@@ -110,7 +111,7 @@ def _save(database: Database, state: State, run: JudgeTest, key: str) -> int:
             "temperature": validation.temperature, "n_tested": len(expected), "n_correct": n_correct,
             "accuracy": accuracy, "required_accuracy": validation.required_accuracy,
             "passed": accuracy >= validation.required_accuracy - ENOUGH,
-            "settings": store.to_json(spec.settings(validation)),
+            "settings": to_json(spec.settings(validation)),
         },
         [
             {"position": at, "expected": expected[at], "verdict": verdict.value, "request_key": request_key}

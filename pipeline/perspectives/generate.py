@@ -27,6 +27,7 @@ from tracker.paths import Workspace
 from tracker.record import agents, store
 from tracker.record.agents import Claimed, Wanted
 from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
 from tracker.record.lease import Busy
 from tracker.record.store import Totals
@@ -179,7 +180,7 @@ def _wanted(database: Database, job: Job) -> Wanted:
         is_new = existing(reader, plan) is None
     # An estimate may have to wait for a tokenizer, and what is there has its own.
     tokens = estimate(plan) if is_new else Estimate(0, 0, 0, "")
-    config = store.to_json(recorded_config(plan.config))
+    config = to_json(recorded_config(plan.config))
     config_path = None if job.path == IN_MEMORY else database.workspace.relative(Path(job.path))
     return Wanted(
         identity=plan.identity,
@@ -193,11 +194,11 @@ def _wanted(database: Database, job: Job) -> Wanted:
             "n_inputs": len(plan.inputs), "n_perspectives": len(plan.agents),
             "estimated_prompt_tokens": tokens.prompt_tokens,
             "estimated_completion_tokens": tokens.completion_tokens, "tokenizer": tokens.tokenizer,
-            "settings": store.to_json(recorded_settings(plan.config)), "config": config,
+            "settings": to_json(recorded_settings(plan.config)), "config": config,
         },
         run={
             "command": job.options.command, "config_path": config_path, "config": config,
-            "versions": store.to_json(versions()),
+            "versions": to_json(versions()),
         },
         perspectives=plan.perspectives,
         accept_partial=job.options.accept_partial,

@@ -19,8 +19,9 @@ from tracker import clock
 from tracker.errors import ConfigError, Problem, WrongStep
 from tracker.fingerprint import Identity, Json, bytes_digest, identify
 from tracker.paths import Workspace
-from tracker.record import pools, store
+from tracker.record import pools
 from tracker.record.catalogue import Reader, Row, reading
+from tracker.record.columns import to_json
 from tracker.record.database import open_database
 from tracker.record.pool_files import pool_file, statistics
 from tracker.spec import public, settings
@@ -206,9 +207,9 @@ def _columns(workspace: Workspace, job: PoolJob, drawn: Drawn) -> dict[str, Json
         "mean_difficulty": found["difficulty_distribution"]["mean"],
         "data_digest": bytes_digest([pool_file(drawn.tasks)]),
         "config_path": None if job.path is None else workspace.relative(workspace.find(job.path)),
-        "description": config.description, "command": job.command, "versions": store.to_json(versions()),
-        "settings": store.to_json(settings(config)), "config": store.to_json(public(config)),
-        "statistics": store.to_json(found),
+        "description": config.description, "command": job.command, "versions": to_json(versions()),
+        "settings": to_json(settings(config)), "config": to_json(public(config)),
+        "statistics": to_json(found),
     }  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from pipeline.pools.specs import HUB, BenchmarksConfig, BenchmarkSpec
 from tracker.errors import ConfigError, DataError, Error, Problem, UnknownReference
 from tracker.fingerprint import Identity, Json, canonical_json, content_key, identify
 from tracker.paths import Workspace
-from tracker.record import pools, store
+from tracker.record import pools
 from tracker.record.catalogue import Row, reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
 from tracker.spec import public
 
@@ -149,11 +150,11 @@ def _one(
     scores = scaled(difficulty.scores)
     columns = _entry_columns(name, spec) | {
         "source_digest": full.digest, "n_tasks": len(full.texts), "score_low": min(difficulty.scores),
-        "score_high": max(difficulty.scores), "constants": store.to_json(difficulty.constants),
+        "score_high": max(difficulty.scores), "constants": to_json(difficulty.constants),
     }  # fmt: skip
     tasks = [
         {
-            "part": part, "difficulty_score": score, "raw_score": raw, "scorer_metadata": store.to_json(features),
+            "part": part, "difficulty_score": score, "raw_score": raw, "scorer_metadata": to_json(features),
             "raw_data": text,
         }
         for part, text, raw, score, features in zip(
@@ -184,7 +185,7 @@ def _full(tasks: Sequence[Row]) -> Full:
 
 
 def _entry_columns(name: str, spec: BenchmarkSpec) -> dict[str, Json]:
-    return {"name": name, "path": spec.path, "config": store.to_json(entry(spec))}
+    return {"name": name, "path": spec.path, "config": to_json(entry(spec))}
 
 
 def _identity(name: str, full: Full, own: Difficulty | None) -> Identity:

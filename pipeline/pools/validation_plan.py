@@ -18,8 +18,8 @@ from pipeline.versions import versions
 from tracker.errors import ConfigError, DataError, Problem
 from tracker.fingerprint import Identity, Json, content_key, identify
 from tracker.paths import Workspace
-from tracker.record import store
 from tracker.record.catalogue import Row, reading
+from tracker.record.columns import to_json
 from tracker.spec import identity, settings
 
 GRADING = 1
@@ -124,5 +124,5 @@ def columns(plan: Plan) -> Row:
         "fingerprint": plan.identity.fingerprint, "task_pool_id": plan.pool["id"], "provider": model.provider,
         "endpoint": model.endpoint, "model": model.model, "temperature": model.temperature,
         "n_samples": plan.samples, "random_seed": plan.seed, "run_code": plan.run_code, "n_tasks": len(plan.sample),
-        "command": plan.command, "settings": store.to_json(settings(model)), "versions": store.to_json(versions()),
+        "command": plan.command, "settings": to_json(settings(model)), "versions": to_json(versions()),
     }  # fmt: skip

@@ -23,21 +23,28 @@ BEAT_S = 0.5
 POINTS = 1000
 """Most points of a curve: more than a picture shows, less than what slows MLflow down."""
 PATIENCE_S = 600.0
-"""How long the record may be locked or full before a worker gives up: what it has found took hours, perhaps."""
+"""How long the record may be locked before a worker gives up: what it has found took hours, perhaps."""
+FULL_PATIENCE_S = 30.0
+"""How long its disk may be full: nobody frees a disk by itself, and the run goes on from its checkpoint afterwards."""
 _SAID_EVERY_S = 5.0
 _KEPT_TIMES = 1000
 
 _T = TypeVar("_T")
 
 
-def patiently(write: Callable[[], _T]) -> _T:
-    """What ``write`` gives, tried again until the record takes it. Raises StorageError after ``PATIENCE_S``."""
-    until = clock.monotonic() + PATIENCE_S
+def patiently(write: Callable[[], _T], *, after: BaseException | None = None) -> _T:
+    """What ``write`` gives, tried again until the record takes it.
+
+    Raises StorageError after ``PATIENCE_S``, after ``FULL_PATIENCE_S`` where the disk is full, and at once where it is
+    and ``after``, what went wrong before, is a StorageError as well: that was waited for.
+    """
+    began = clock.monotonic()
     while True:
         try:
             return write()
-        except StorageError:
-            if clock.monotonic() > until:
+        except StorageError as error:
+            full_patience_s = 0.0 if isinstance(after, StorageError) else FULL_PATIENCE_S
+            if clock.monotonic() - began >= (full_patience_s if error.is_full else PATIENCE_S):
                 raise
         time.sleep(BEAT_S)
 
@@ -69,11 +76,11 @@ class RecordMonitor:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(Error):
-            patiently(self._send)
+            patiently(self._send, after=error)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """See ``pipeline.training.setup.Monitor``."""
@@ -112,7 +119,7 @@ class RecordMonitor:
         self._stop.set()
 
     def flush(self) -> None:
-        """Writes what was measured so far. Raises StorageError after ``PATIENCE_S``."""
+        """Writes what was measured so far. Raises StorageError, as ``patiently`` does."""
         patiently(self._send)
 
     def speed(self) -> dict[str, float]:

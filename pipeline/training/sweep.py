@@ -22,7 +22,7 @@ from tracker.record.sweeps import RESUMABLE
 
 HEARTBEAT_S = 15.0
 PATIENCE_S = 600.0
-"""How long the record may be locked or full before a supervisor gives up; its workers go on meanwhile."""
+"""How long the record may be locked, or full while workers go on, before a supervisor gives up."""
 _TICK_S = 0.2
 
 
@@ -76,7 +76,8 @@ def work(
     Workers of an earlier supervisor that still live are waited for. After a failure nothing new is started, unless the
     sweep continues on errors. Once ``interrupts`` has counted one, workers are asked to save their checkpoints and end;
     at two they are killed. Raises Conflict where another process works on it, StorageError where the record cannot be
-    used for ``PATIENCE_S``; workers go on then, and the next supervisor finds them.
+    used for ``PATIENCE_S``; workers go on then, and the next supervisor finds them. Where its disk is full and no worker
+    is left, a worker's ``FULL_PATIENCE_S`` is enough.
     """
     with open_database(workspace) as database:
         training.settle(database)
@@ -119,23 +120,24 @@ class _Supervisor:
     beaten_at: float = field(default_factory=clock.monotonic)
 
     def work(self) -> End:
-        until = clock.monotonic() + PATIENCE_S
+        well_at = clock.monotonic()
         while True:
             try:
                 with reading(self.workspace, snapshot=False) as self.reader:
                     while self._tick():
-                        until = clock.monotonic() + PATIENCE_S
+                        well_at = clock.monotonic()
                         time.sleep(_TICK_S)
                     return self._end()
-            except StorageError:
+            except StorageError as error:
                 # A record that is locked or full for a while is no reason to leave hours of work alone.
-                if clock.monotonic() > until:
+                hopeless = error.is_full and all(self._has_ended(each) for each in self.active)
+                if clock.monotonic() - well_at > (FULL_PATIENCE_S if hopeless else PATIENCE_S):
                     raise
             time.sleep(_TICK_S)
 
     def _tick(self) -> bool:
         """Does what is to be done now; whether something is left."""
-        ended = [each for each in self.active if each.has_ended(str(self.rows[each.run_id]["heartbeat"]))]
+        ended = [each for each in self.active if self._has_ended(each)]
         self._read()
         for worker in ended:
             self._settle(worker)
@@ -151,6 +153,9 @@ class _Supervisor:
             self._beat()
         self.on_progress(Progress(list(self.rows.values()), self.interrupts.count))
         return bool(self.active or tried)
+
+    def _has_ended(self, worker: Worker) -> bool:
+        return worker.has_ended(str(self.rows[worker.run_id]["heartbeat"]))
 
     def _read(self) -> None:
         self.rows = {row["id"]: row for row in sweeps.runs(self.reader, self.sweep["id"])}
@@ -218,7 +223,8 @@ class _Supervisor:
                 self.active.append(self._worker(row, slot, busy))
             # Of the run's directory or its process: what is wrong with the record was said by then.
             except StorageError as error:
-                self._record(row, "failed", str(error))
+                # A run that failed has lost its checkpoint; this one only lacks room, or a permission.
+                self._record(row, "interrupted", str(error))
                 if not self.sweep["continue_on_error"]:
                     self.is_halted = True
                     break

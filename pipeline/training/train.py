@@ -13,6 +13,7 @@ from tracker.errors import Conflict
 from tracker.paths import Workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database
 from tracker.spec import public
 
@@ -69,8 +70,8 @@ def _sweep(workspace: Workspace, plan: Plan, devices: Sequence[str]) -> Mapping[
     return {
         "key": plan.key, "purpose": config.experiment.purpose, "description": config.experiment.description,
         "model": config.model, "task": config.task, "method": config.method,
-        "config_path": workspace.relative(workspace.find(plan.path)), "varied": training.plain(plan.varied),
-        "config": training.plain(plan.document.data), **_operation(plan, devices),
+        "config_path": workspace.relative(workspace.find(plan.path)), "varied": to_json(plan.varied),
+        "config": to_json(plan.document.data), **_operation(plan, devices),
     }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def _operation(plan: Plan, devices: Sequence[str]) -> Mapping[str, Any]:
     """The columns of a sweep that say how it is worked through."""
     return {
         "background": not plan.config.wait_for_completion, "continue_on_error": plan.config.continue_on_error,
-        "devices": training.plain(devices), "command": plan.options.command,
+        "devices": to_json(devices), "command": plan.options.command,
     }  # fmt: skip
 
 
@@ -93,8 +94,8 @@ def _point(workspace: Workspace, plan: Plan, point: Point, directory: Path) -> t
         "lora_rank": None if config.method == "fo_full" else given.lora_rank, "precision": config.precision,
         "n_train": len(plan.material.train), "n_dev": len(plan.material.dev), "n_eval": len(plan.material.evaluation),
         "n_parameters": plan.model.n_parameters, "majority_accuracy": plan.material.majority_accuracy(),
-        "classes": training.plain(plan.task.classes) if plan.task.classes else None,
-        "settings": training.plain(recorded_settings(config)),
+        "classes": to_json(plan.task.classes) if plan.task.classes else None,
+        "settings": to_json(recorded_settings(config)),
         "config": _config(workspace, plan, point), "command": plan.options.command,
     }  # fmt: skip
     return training.Point(point.identity, workspace.relative(directory), columns, tuple(_data(workspace, plan)))
@@ -105,7 +106,7 @@ def _config(workspace: Workspace, plan: Plan, point: Point) -> str:
 
     A model's directory moves with the workspace where it lies in it.
     """
-    return training.plain(public(point.config) | {"model": workspace.relative(Path(plan.model_location))})
+    return to_json(public(point.config) | {"model": workspace.relative(Path(plan.model_location))})
 
 
 def _data(workspace: Workspace, plan: Plan) -> Iterator[Mapping[str, Any]]:

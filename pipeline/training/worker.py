@@ -51,6 +51,7 @@ from tracker.fingerprint import content_key
 from tracker.paths import Workspace, find_workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
+from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
 from tracker.record.lease import Busy
 from tracker.record.work import CHECKPOINT_KEPT
@@ -163,7 +164,7 @@ def _start(workspace: Workspace, device: str, before: Mapping[str, Any]) -> dict
     versions = surroundings.versions(workspace.root)
     if not before:
         environment = surroundings.environment(os.environ)
-        return columns | {"versions": training.plain(versions), "environment": training.plain(environment)}
+        return columns | {"versions": to_json(versions), "environment": to_json(environment)}
     other = [name for name, value in versions.items() if name in before and before[name] != value]
     if other:
         _say(f"going on with another {', '.join(other)} than the run was begun with: bits may differ", sys.stderr)
@@ -358,7 +359,7 @@ def _save_predictions(work: Work, stage: str, found: Evaluation) -> None:
     rows = [
         {
             "position": each.index, "label": each.label, "predicted": each.predicted,
-            "correct": each.label == each.predicted, "scores": training.plain([round(s, 6) for s in each.scores]),
+            "correct": each.label == each.predicted, "scores": to_json([round(s, 6) for s in each.scores]),
         }
         for each in found.predictions
     ]  # fmt: skip

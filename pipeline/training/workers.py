@@ -129,7 +129,8 @@ def device_name(device: str) -> str:
 def verdict(code: int, error: str, *, asked: bool) -> tuple[str, str | None]:
     """Status and error of a run whose process ended with that exit code and did not say so in the record itself.
 
-    Ended from outside it is interrupted and can be resumed; it failed where the reason is its own. ``asked``: by us.
+    Ended from outside, or by storage, it is interrupted and can be resumed; it failed where the reason is its own.
+    ``asked``: by us.
     """
     if code < 0 and -code not in _CRASHES:
         if asked:
@@ -138,6 +139,9 @@ def verdict(code: int, error: str, *, asked: bool) -> tuple[str, str | None]:
         return "interrupted", f"Its process was ended from outside by {_signal_name(-code)}{why}."
     if code == _STOPPED_CODE:
         return "interrupted", None if asked else "Its process was interrupted."
+    if code == StorageError.exit_code:
+        # What kept it from writing its checkpoint, perhaps, kept it from writing that into the record.
+        return "interrupted", error or "Its process could not write."
     how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return "failed", f"{error}\nIts process {how} without recording why.".lstrip()
 

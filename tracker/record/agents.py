@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, select, update
 
 from tracker import clock
 from tracker.clock import Process, is_gone
-from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
+from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
 from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
@@ -171,13 +171,10 @@ def finish(
 
 def _find(connection: Connection, identity: Identity) -> Row | None:
     found = connection.execute(select(DATASET).where(DATASET.c.fingerprint == identity.fingerprint)).mappings().first()
-    if found is not None and found["digest"] != identity.digest:
-        raise Corrupt(
-            f"Fingerprint {identity.fingerprint} stands for other settings in {found['name']} "
-            f"(digest {found['digest'][:16]} is not {identity.digest[:16]}).",
-            hint="Change any setting of this config: two different settings met in 12 digits.",
-        )
-    return dict(found) if found is not None else None
+    if found is None:
+        return None
+    check_digest(identity, found["digest"], found["name"])
+    return dict(found)
 
 
 def _new_dataset(connection: Connection, wanted: Wanted, process: Process, now: str) -> tuple[int, str]:

@@ -128,12 +128,13 @@ def explain(error: Exception, workspace: Workspace) -> Error:
             hint="Close the program that holds it (an open SQL shell in a transaction?) and run the command again.",
         )
     if "is full" in low or "no space left" in low:
-        return StorageError(f"{where}: {what}.", hint="Free some disk space, then run the same command: it resumes.")
+        hint = "Free some disk space, then run the same command: it resumes."
+        return StorageError(f"{where}: {what}.", hint=hint, is_full=True)
     if "disk i/o" in low:  # what SQLite says of a full disk where it cannot lengthen its log's index
         hint = (
             "Check the space on the disk and the permissions of the workspace, then run the same command: it resumes."
         )
-        return StorageError(f"{where} cannot be written: {what}.", hint=hint)
+        return StorageError(f"{where} cannot be written: {what}.", hint=hint, is_full=True)
     if "readonly" in low or "unable to open" in low:
         return StorageError(f"{where} cannot be written: {what}.", hint="Check the permissions of the workspace.")
     if "malformed" in low or "not a database" in low:

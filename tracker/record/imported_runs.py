@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tracker import clock
-from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity
 from tracker.record.catalogue import Reader
+from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.training import COMPLETE, DATA, FAILED, METRIC, OUTBOX, RUN, STOPPED, SWEEP, Row
 
@@ -182,11 +182,9 @@ def _identity(connection: Connection, run: ImportedRun) -> dict[str, Any]:
     earlier = connection.execute(
         RUN.select().where(RUN.c.fingerprint == identity.fingerprint).order_by(RUN.c.attempt.desc()).limit(1)
     ).first()
-    if earlier is not None and earlier.digest != identity.digest:
-        raise Corrupt(
-            f"Fingerprint {identity.fingerprint} stands for other settings in {earlier.directory}.",
-            hint=f"{run.directory} cannot be imported: two different settings met in 12 digits.",
-        )
+    if earlier is not None:
+        hint = f"{run.directory} cannot be imported: two different settings met in 12 digits."
+        check_digest(identity, earlier.digest, earlier.directory, hint=hint)
     return {
         "fingerprint": identity.fingerprint, "digest": identity.digest, "identity": identity.canonical,
         "scheme": SCHEME, "attempt": 1 if earlier is None else earlier.attempt + 1,

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from tracker import clock
-from tracker.errors import Corrupt
 from tracker.fingerprint import SCHEME, Identity, Json
 from tracker.record import data_links
+from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.imported import COPIED, KNOWN, MOVED, TAKEN, Put, is_again, outcome_of
 from tracker.record.ledger import EXPERIMENT, SAMPLE
@@ -101,12 +101,8 @@ def _find(connection: Connection, wanted: WantedImport) -> Row | None:
     chosen = select(EXPERIMENT)
     found = connection.execute(chosen.where(EXPERIMENT.c.fingerprint == wanted.identity.fingerprint)).mappings().first()
     if found is not None:
-        if found["digest"] != wanted.identity.digest:
-            raise Corrupt(
-                f"Fingerprint {wanted.identity.fingerprint} stands for other settings in "
-                f"{found['dataset']}/{found['name']}.",
-                hint="Two different settings met in 12 digits; import this directory into another workspace.",
-            )
+        hint = "Two different settings met in 12 digits; import this directory into another workspace."
+        check_digest(wanted.identity, found["digest"], f"{found['dataset']}/{found['name']}", hint=hint)
         return dict(found)
     # The same directory as it was imported before, when its original was not there to complete its identity.
     same = [

@@ -5,7 +5,6 @@ No transaction in here waits for anything but the database: everything a row nee
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from tracker import clock
 from tracker.clock import Process, is_gone
-from tracker.errors import Corrupt
-from tracker.fingerprint import SCHEME, Identity, Json
+from tracker.fingerprint import SCHEME, Identity
 from tracker.paths import Workspace
+from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
 from tracker.record.ledger import (
@@ -211,13 +210,10 @@ def _find_experiment(connection: Connection, identity: Identity) -> Row | None:
         .mappings()
         .first()
     )
-    if found is not None and found["digest"] != identity.digest:
-        raise Corrupt(
-            f"Fingerprint {identity.fingerprint} stands for other settings in {found['dataset']}/{found['name']} "
-            f"(digest {found['digest'][:16]} is not {identity.digest[:16]}).",
-            hint="Change any setting of this config: two different settings met in 12 digits.",
-        )
-    return dict(found) if found is not None else None
+    if found is None:
+        return None
+    check_digest(identity, found["digest"], f"{found['dataset']}/{found['name']}")
+    return dict(found)
 
 
 def heartbeat(database: Database, claimed: Claimed) -> bool:
@@ -453,8 +449,3 @@ def blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
 
 def _now() -> str:
     return clock.to_text(clock.now())
-
-
-def to_json(value: Json) -> str:
-    """``value`` as the JSON columns hold it."""
-    return json.dumps(value, ensure_ascii=False)

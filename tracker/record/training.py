@@ -6,7 +6,6 @@ heartbeat that stopped; its run is `interrupted` then, and anybody's to resume.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from sqlalchemy import Connection, Table, func, select, update
 
 from tracker import clock
 from tracker.clock import Process, is_gone
-from tracker.errors import Conflict, Corrupt
+from tracker.errors import Conflict
 from tracker.fingerprint import SCHEME, Identity
+from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.lease import Busy, date_back
 from tracker.record.sweeps import RESUMABLE, holder_of, is_held
@@ -115,11 +115,8 @@ def _new_run(connection: Connection, sweep_id: int, position: int, point: Point,
         .order_by(RUN.c.attempt.desc())
         .limit(1)
     ).first()
-    if earlier is not None and earlier.digest != identity.digest:
-        raise Corrupt(
-            f"Fingerprint {identity.fingerprint} stands for other settings in {earlier.directory}.",
-            hint="Change any setting of this config: two different settings met in 12 digits.",
-        )
+    if earlier is not None:
+        check_digest(identity, earlier.digest, earlier.directory)
     run_id = connection.execute(
         RUN.insert()
         .values(
@@ -327,11 +324,6 @@ def zero_shot(database: Database, key: str) -> float | None:
             )
         ).scalar()
     return None if found is None else float(found)
-
-
-def plain(value: Any) -> str:
-    """``value`` as JSON for a column."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _row(connection: Connection, of: Table, row_id: int) -> Row:

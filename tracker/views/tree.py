@@ -32,7 +32,9 @@ _SYNCS = 16
 """So many files are synced side by side."""
 _HOST = re.sub(r"[/\s]", "_", clock.host())
 _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
-_numbers = itertools.count()
+_FIRST = round(clock.now().timestamp() * 1e6)
+_numbers = itertools.count(_FIRST)
+"""From the time on, since a process of another start can have had this one's PID: in a container it always has."""
 
 
 def look(root: Path, paths: Iterable[str], read: Container[str] = ()) -> dict[str, Entry]:
@@ -416,7 +418,11 @@ def remove(path: Path) -> None:
 def is_leftover(path: str) -> bool:
     """Whether a temporary file's process is gone; one of another host is taken for dead after an hour."""
     pid, _, rest = os.path.basename(path).removeprefix(TEMPORARY).partition("-")  # noqa: PTH119  hot, and text
-    if rest.rpartition("-")[0] == _HOST and pid.isdigit() and int(pid) != os.getpid():
+    host, _, number = rest.rpartition("-")
+    if host == _HOST and pid.isdigit() and int(pid) == os.getpid():
+        if number.isdigit() and int(number) < _FIRST:
+            return True
+    elif host == _HOST and pid.isdigit():
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:

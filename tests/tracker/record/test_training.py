@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -453,9 +452,3 @@ def test_a_zero_shot_accuracy_is_measured_once(database: Database) -> None:
     hold(database, training.RUN, two, zero_shot_key="key", zero_shot_accuracy=0.0)
     assert training.zero_shot(database, "key") == 0.0
     assert training.zero_shot(database, "other") is None
-
-
-def test_values_of_columns_are_json(database: Database) -> None:
-    given = {"description": "Tür 👋", "rate": 1e-6}
-    assert json.loads(training.plain(given)) == given
-    assert "Tür 👋" in training.plain(given)

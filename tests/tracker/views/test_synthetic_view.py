@@ -569,3 +569,36 @@ def test_what_is_written_ahead_is_seen_before_links_lead_to_it(tmp_path: Path) -
         tree.apply(Changes(directories=("_shared/Copa/temp0",)), {"_shared/Copa/temp0/.fingerprint": b"0\n"})
         tree.apply(Changes(links=(link,)), {})
         assert (here.synthetic_dir / link[0] / ".fingerprint").read_bytes() == b"0\n"
+
+
+SAME_PID = """
+import os, sys
+from pathlib import Path
+from tracker.paths import Workspace
+from tracker.views.plan import Changes
+from tracker.views.tree import place_beside, writing
+
+pid, here = sys.argv[1], Workspace(Path(sys.argv[2]), environ={})
+parent = here.synthetic_dir / "_shared/Copa"
+parent.mkdir(parents=True, exist_ok=True)
+if not pid:
+    for _ in range(9):
+        place_beside(parent).mkdir()
+    sys.exit(print(os.getpid()))
+for left in list(parent.iterdir()):
+    left.rename(left.with_name(left.name.replace(f"-{pid}-", f"-{os.getpid()}-", 1)))
+with writing(here, ahead=9) as tree:
+    for number in range(9):
+        tree.apply(Changes(directories=(f"_shared/Copa/temp{number}",)), {})
+"""
+
+
+def test_what_an_earlier_process_of_the_same_pid_left_is_in_nobodys_way_and_goes(tmp_path: Path) -> None:
+    # In containers that begin anew a PID is the same each time, and so is the host's name where that is given.
+    def run(pid: str) -> str:
+        command = [sys.executable, "-c", SAME_PID, pid, str(tmp_path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    run(run(""))
+    parent = Workspace(tmp_path, environ={}).synthetic_dir / "_shared/Copa"
+    assert sorted(path.name for path in parent.iterdir()) == [f"temp{number}" for number in range(9)]
