@@ -32,6 +32,8 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.perspectives
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.identity
+	$(BIN)/python -m benchmarks.database
 	$(BIN)/python -m benchmarks.view
 	$(BIN)/python -m benchmarks.listings
 	$(BIN)/python -m benchmarks.pools
