@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline.training import zo_files
 from pipeline.training.zo_files import digest
 from tracker.errors import Corrupt, StorageError
 
@@ -27,7 +27,7 @@ def write_weights(model: nn.Module, path: Path, about: Mapping[str, Any]) -> Non
     """Puts the parameters that are trained, and ``about``, into ``path``: whole or not at all. Raises StorageError."""
     beside = path.with_name(f".{path.name}")
     with _writable(path):
-        weights = {name: each.detach().cpu().contiguous().clone() for name, each in _trained(model).items()}
+        weights = {name: each.detach().cpu().contiguous() for name, each in _trained(model).items()}
         save_file(weights, beside, metadata={_ABOUT: json.dumps(about), _DIGEST: digest(weights.items())})
         _sync(beside)
         beside.replace(path)
@@ -36,11 +36,12 @@ def write_weights(model: nn.Module, path: Path, about: Mapping[str, Any]) -> Non
 
 def read_weights(model: nn.Module, path: Path) -> None:
     """Sets the parameters that are trained to what ``write_weights`` put into ``path``, to the bit. Raises Corrupt."""
-    with _readable(path), safe_open(path, framework="pt") as file, torch.no_grad():
-        trained = _trained(model)
-        for name, each in trained.items():
-            each.copy_(file.get_tensor(name))
-        if digest(trained.items()) != file.metadata()[_DIGEST]:
+    trained = _trained(model)
+    with _readable(path):
+        zo_files.read(path, trained)
+        with safe_open(path, framework="pt") as file:
+            written = file.metadata()[_DIGEST]
+        if digest(trained.items()) != written:
             raise ValueError("its numbers are not those that were written")
 
 

@@ -75,12 +75,17 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def load(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Sets ``tensors`` to what ``save`` put into ``path``, to the bit. Raises Corrupt where it holds something else."""
     try:
-        for name, each in tensors.items():
-            # Opened for each: what was read stays resident until it is closed, in the end as much as the model itself.
-            with safe_open(path, framework="pt") as file, torch.no_grad():
-                each.copy_(file.get_tensor(name))
+        read(path, tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise Corrupt(f"{path} does not hold the weights of this run: {error}.", hint=_begin_anew(path)) from error
+
+
+def read(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Sets ``tensors`` to those of their names in ``path``. Raises what the system, safetensors and torch raise."""
+    for name, each in tensors.items():
+        # Opened for each: what was read stays resident until it is closed, in the end as much as the model itself.
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            each.copy_(file.get_tensor(name))
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,25 @@ from torch import nn
 from pipeline.training.checkpoint_files import keep, making, newest, read_about, read_weights, restore, write_weights
 from pipeline.training.zo_files import digest
 from tracker.errors import Corrupt, StorageError
+
+BEYOND = """
+import sys
+from pathlib import Path
+from torch import nn
+from pipeline.training.checkpoint_files import read_weights, write_weights
+
+def kilobytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+model = nn.Sequential(*(nn.Linear(1000, 1000, bias=False) for _ in range(25)))
+use = {"read": read_weights, "write": lambda model, path: write_weights(model, path, {})}[sys.argv[1]]
+use(model[:1], Path(sys.argv[3]))  # what is loaded at the first call is no weight
+before = kilobytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+use(model, Path(sys.argv[2]))
+print((kilobytes("VmHWM") - before) / (25 * 4000))
+"""
 
 
 def net(seed: int) -> nn.Sequential:
@@ -186,3 +207,12 @@ def test_views_of_one_buffer_are_written_each(tmp_path: Path) -> None:
     write_weights(given, tmp_path / "weights", {})
     read_weights(found, tmp_path / "weights")
     assert digest(found.named_parameters()) == digest(given.named_parameters())
+
+
+def test_weights_pass_without_memory_for_all_of_them(tmp_path: Path) -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("nothing here tells the most memory that a process took")
+    for what in ("write", "read"):
+        command = [sys.executable, "-c", BEYOND, what, str(tmp_path / "all"), str(tmp_path / "one")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert float(done.stdout) < 0.5, what
