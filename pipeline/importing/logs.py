@@ -12,10 +12,9 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from tracker.fingerprint import Json
+from pipeline.importing.figures import Figures, Share, n_decimals, plain_name
 
 _NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?"
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -56,53 +55,8 @@ _FATAL = re.compile(r"\berror:|command not found|No such file or directory|can't
 _FINAL = frozenset({"", "test", "eval", "evaluation", "final", "overall", "info", "result", "results"})
 _DEV = frozenset({"dev", "development"})
 _BY_PHASE = frozenset({"val", "valid", "validation"})
-_PLAIN = {
-    "eval_loss": "eval_loss", "test_loss": "eval_loss", "dev_loss": "dev_loss", "dev_best_loss": "dev_loss",
-    "train_runtime": "duration_s", "run_duration_s": "duration_s",
-}  # fmt: skip
 _ERROR_LINES = 12
 _LONGEST = 20_000
-
-
-@dataclass
-class Figures:
-    """What a log says: final figures, what is seen by step (name, step, value), and how it ends.
-
-    ``measured`` says whether an evaluation was printed after the last step of training; shares are 0 to 1.
-    """
-
-    accuracy: float | None = None
-    decimals: int = 0
-    dev_accuracy: float | None = None
-    eval_loss: float | None = None
-    dev_loss: float | None = None
-    macro_f1: float | None = None
-    train_loss: float | None = None
-    duration_s: float | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    n_train: int | None = None
-    n_dev: int | None = None
-    n_eval: int | None = None
-    step: int | None = None
-    metrics: dict[tuple[str, int], float] = field(default_factory=dict)
-    n_without_step: int = 0
-    last_time: datetime | None = None
-    error: str | None = None
-    killed: str | None = None
-    undefined: str | None = None
-
-    @property
-    def measured(self) -> bool:
-        return self.accuracy is not None
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """A share as it is printed: in percent, or not, or not to be told but from others of its log."""
-
-    value: float
-    is_percent: bool
-    decimals: int
 
 
 def lines_of(text: str) -> list[str]:
@@ -118,42 +72,12 @@ def read_log(*texts: str) -> Figures:
     return found
 
 
-def read_json(value: Json, found: Figures) -> None:
-    """Adds to ``found`` what a file of metrics says; it comes before what a log printed."""
-    if not isinstance(value, Mapping):
-        return
-    history = value.get("log_history")
-    for entry in history if isinstance(history, list) else []:
-        _history_entry(entry, found)
-    flat = {_key(str(name)): each for name, each in value.items() if _is_number(each)}
-    whole = any(name.endswith(("accuracy", "acc")) and 1 < each <= 100 for name, each in flat.items())
-    for names, attribute in (
-        (("eval_accuracy", "test_accuracy", "accuracy", "acc", "eval_acc", "test_acc"), "accuracy"),
-        (("dev_accuracy", "dev_acc", "dev_best_accuracy"), "dev_accuracy"),
-        (("eval_macro_f1", "macro_f1", "f1_macro", "test_macro_f1"), "macro_f1"),
-    ):
-        given = next((flat[name] for name in names if name in flat), None)
-        share = None if given is None else _as_share(_Share(given, is_percent=whole, decimals=_decimals(repr(given))))
-        if share is not None:
-            setattr(found, attribute, share)
-            if attribute == "accuracy":
-                found.decimals = _decimals(repr(given)) + 2 * whole
-    for name, attribute in _PLAIN.items():
-        if name in flat:
-            setattr(found, attribute, float(flat[name]))
-
-
-def is_possible(accuracy: float, decimals: int, n: int) -> bool:
-    """Whether a share printed with so many decimals can be one of ``n`` records."""
-    return n > 0 and abs(accuracy - round(accuracy * n) / n) <= 0.5000001 * 10.0**-decimals + 1e-9
-
-
 class _Log:
     """One pass over the lines of a log."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self.shares: list[tuple[int, str, _Share]] = []
+        self.shares: list[tuple[int, str, Share]] = []
         self.losses: list[tuple[int, float]] = []
         self.trained_until = -1
         self.ended_training = False
@@ -209,7 +133,7 @@ class _Log:
                 if self.at_step:
                     self.trained_until = at
 
-    def _object(self, at: int, pairs: Mapping[str, _Share], found: Figures) -> None:
+    def _object(self, at: int, pairs: Mapping[str, Share], found: Figures) -> None:
         trains = "loss" in pairs or ("train_loss" in pairs and "train_runtime" not in pairs)
         if "train_runtime" in pairs:
             self.ended_training = True
@@ -234,7 +158,7 @@ class _Log:
             else:
                 self._share(at, name, share, step)
 
-    def _step(self, pairs: Mapping[str, _Share], found: Figures, *, logs: bool) -> int | None:
+    def _step(self, pairs: Mapping[str, Share], found: Figures, *, logs: bool) -> int | None:
         for name in ("step", "global_step", "steps", "iter", "iteration"):
             if name in pairs and pairs[name].value >= 0 and pairs[name].value.is_integer():
                 self.at_step = int(pairs[name].value)
@@ -248,11 +172,11 @@ class _Log:
             return self.at_step
         return None
 
-    def _note(self, found: Figures, name: str, step: int | None, value: float, pairs: Mapping[str, _Share]) -> None:
+    def _note(self, found: Figures, name: str, step: int | None, value: float, pairs: Mapping[str, Share]) -> None:
         if step is None and "epoch" in pairs:
             self.by_epoch.append((name, pairs["epoch"].value, value))
         else:
-            _note(found, name, step, value)
+            found.note(name, step, value)
 
     def _place_epochs(self, found: Figures) -> None:
         """Epochs as steps, where it is known how many steps an epoch has."""
@@ -264,9 +188,9 @@ class _Log:
             per_epoch = math.ceil(found.n_train / size)
         for name, epoch, value in self.by_epoch:
             at = round(epoch * per_epoch) if per_epoch else None
-            _note(found, name, at if at is not None and 0 <= at < 2**31 else None, value)
+            found.note(name, at if at is not None and 0 <= at < 2**31 else None, value)
 
-    def _share(self, at: int, name: str, share: _Share, step: int | None) -> None:
+    def _share(self, at: int, name: str, share: Share, step: int | None) -> None:
         kind = _kind(name)
         if kind == "by_phase":
             kind = "final" if self.ended_training else "dev"
@@ -283,7 +207,7 @@ class _Log:
                 kind = "final" if self.ended_training else "dev"
             value = _float(matched["value"])
             if kind is not None and value is not None:
-                share = _Share(value, is_percent=bool(matched["percent"]), decimals=_decimals(matched["value"]))
+                share = Share(value, is_percent=bool(matched["percent"]), decimals=n_decimals(matched["value"]))
                 self.shares.append((at, kind if self.at_step is None else f"{kind} {self.at_step}", share))
 
     def _conclude(self, found: Figures) -> None:
@@ -293,7 +217,7 @@ class _Log:
         for at, label, given in self.shares:
             kind, _, step = label.partition(" ")
             is_percent = given.is_percent or (whole and kind != "f1")
-            share = _as_share(_Share(given.value, is_percent, given.decimals))
+            share = Share(given.value, is_percent, given.decimals).of_one
             if share is not None:
                 decimals = given.decimals + 2 * is_percent
                 self._book(found, kind, int(step) if step else None, share, decimals, is_last=at >= self.trained_until)
@@ -313,11 +237,11 @@ class _Log:
         elif kind == "f1" and is_last:
             found.macro_f1 = share
         elif kind == "final":
-            _note(found, "eval/accuracy", step, share)
+            found.note("eval/accuracy", step, share)
         elif kind == "dev":
             found.dev_accuracy = share
             if not is_last or step is not None:
-                _note(found, "dev/accuracy", step, share)
+                found.note("dev/accuracy", step, share)
 
     def _end(self, found: Figures) -> None:
         """How the log ends: with an error that nothing follows, killed, or in its middle."""
@@ -336,29 +260,14 @@ class _Log:
                 found.error = line[:500]
 
 
-def _history_entry(entry: Json, found: Figures) -> None:
-    step = entry.get("step") if isinstance(entry, Mapping) else None
-    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**31:
-        return
-    found.step = max(found.step or 0, step)
-    for name, to in (("loss", "train/loss"), ("eval_loss", "dev/loss"), ("eval_accuracy", "dev/accuracy")):
-        value = entry.get(name)
-        if _is_number(value):
-            _note(found, to, step, float(value))
-
-
-def _pairs(text: str) -> Iterator[tuple[str, _Share]]:
+def _pairs(text: str) -> Iterator[tuple[str, Share]]:
     for matched in _PAIR.finditer(text):
         value = _float(matched["value"])
         if value is not None:
             yield (
-                _key(matched["name"]),
-                _Share(value, is_percent=bool(matched["percent"]), decimals=_decimals(matched["value"])),
+                plain_name(matched["name"]),
+                Share(value, is_percent=bool(matched["percent"]), decimals=n_decimals(matched["value"])),
             )
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[\W]+", "_", name.strip().lower())
 
 
 def _kind(name: str) -> str | None:
@@ -372,18 +281,6 @@ def _kind(name: str) -> str | None:
     if before == "eval":
         return "eval"
     return "dev" if before in _DEV else "by_phase" if before in _BY_PHASE else "final" if before in _FINAL else None
-
-
-def _as_share(given: _Share) -> float | None:
-    value = given.value / 100 if given.is_percent else given.value
-    return value if 0 <= value <= 1 else None
-
-
-def _note(found: Figures, name: str, step: int | None, value: float) -> None:
-    if step is None:
-        found.n_without_step += 1
-    elif math.isfinite(value):
-        found.metrics[name, step] = value
 
 
 def _reason(lines: list[str]) -> str:
@@ -406,14 +303,3 @@ def _float(text: str) -> float | None:
 
 def _whole(text: str) -> int:
     return int(text.replace(",", ""))
-
-
-def _decimals(text: str) -> int:
-    """How many decimals a number is printed with; 16 where it is written with an exponent."""
-    if "e" in text.lower():
-        return 16
-    return min(16, len(text.partition(".")[2]))
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

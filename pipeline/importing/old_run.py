@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.importing import logs
-from pipeline.importing.logs import Figures
+from pipeline.importing.figures import Figures, is_possible, read_metrics
+from pipeline.importing.logs import read_log
 from pipeline.importing.report import DataFound, Resolve
 from pipeline.importing.run_files import CONFIG, Wrong, plain_bytes, read_config, read_contents, without_secrets
 from pipeline.importing.run_names import Named, moment, named, rate
@@ -69,9 +69,9 @@ def read_run(
     files, texts, documents = read_contents(directory, run["learning_rate"], wrong)
     if content is None and not files:
         raise Unusable("neither a config nor a log nor metrics")
-    figures = logs.read_log(*texts)
+    figures = read_log(*texts)
     for document in documents:
-        logs.read_json(document, figures)
+        read_metrics(document, figures)
     if run["learning_rate"] is None:
         said = "" if figures.accuracy is None else f"; the accuracy of {figures.accuracy:.1%} in its log is not taken"
         raise Unusable(
@@ -157,7 +157,7 @@ def _columns(run: Mapping[str, Any], figures: Figures, n_split: int | None, wron
     steps = _number(hyper.get("steps"), counts.get("steps"))
     n_eval = figures.n_eval if figures.n_eval is not None else n_split
     accuracy = figures.accuracy
-    if accuracy is not None and n_eval and not logs.is_possible(accuracy, figures.decimals, n_eval):
+    if accuracy is not None and n_eval and not is_possible(accuracy, figures.decimals, n_eval):
         wrong(f"accuracy {accuracy:g} cannot be of {n_eval} records: of how many it is, is not known")
         n_eval = None
     n_correct = round(accuracy * n_eval) if accuracy is not None and n_eval else None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.importing.logs import Figures, is_possible, lines_of, read_json, read_log
+from pipeline.importing.logs import lines_of, read_log
 
 ARGUMENTS = "OurArguments(\n_n_gpu=1,\nlogging_steps=10,\nmax_steps=40,\nper_device_train_batch_size=16,\nseed=42,\n)\n"
 TRAINER = """{'loss': 0.6931, 'learning_rate': 1e-06, 'epoch': 0.5}
@@ -116,33 +115,6 @@ def test_how_a_log_ends(text: str, error: str | None, killed: str | None) -> Non
     assert (found.killed or "").startswith(killed or "")
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ({"accuracy": 0.77, "dev_accuracy": 0.7}, (0.77, 0.7, None)),
-        ({"eval/accuracy": 0.8, "eval/macro_f1": 0.75, "dev/best_accuracy": 0.6}, (0.8, 0.6, 0.75)),
-        ({"accuracy": 76.0, "dev_acc": 60}, (0.76, 0.6, None)),
-        ({"accuracy": True, "note": "x"}, (None, None, None)),
-        ([1, 2], (None, None, None)),
-        ({"log_history": [{"step": 5, "loss": 0.5}, {"step": "x"}, 3]}, (None, None, None)),
-    ],
-)
-def test_files_of_metrics(content: Any, expected: tuple[float | None, ...]) -> None:
-    found = Figures()
-    read_json(content, found)
-    assert (found.accuracy, found.dev_accuracy, found.macro_f1) == expected
-
-
-def test_of_how_many_records_an_accuracy_can_be() -> None:
-    assert is_possible(0.77, 2, 100)
-    assert is_possible(0.857, 3, 56)
-    assert is_possible(0.77, 2, 56)
-    assert not is_possible(0.77, 4, 56)
-    assert is_possible(0.7678571428571429, 16, 56)
-    assert not is_possible(0.77, 16, 57)
-    assert not is_possible(0.5, 2, 0)
-
-
 WORDS = st.sampled_from(
     [
         *("{'loss': 0.5, 'epoch': 1}", "{'accuracy': 0.7}", "Acc=85.2%", "Traceback (most recent call last):"),
@@ -160,17 +132,6 @@ def test_any_log_is_read_and_every_figure_is_one(pieces: list[str]) -> None:
     for share in (found.accuracy, found.dev_accuracy, found.macro_f1):
         assert share is None or 0 <= share <= 1
     assert all(0 <= step < 2**31 and math.isfinite(value) for (_, step), value in found.metrics.items())
-
-
-PLAIN = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
-NAMES = st.sampled_from(["accuracy", "dev_acc", "log_history", "step", "loss", "train_runtime"])
-
-
-@given(st.recursive(PLAIN, lambda each: st.lists(each) | st.dictionaries(NAMES, each)))
-def test_any_file_of_metrics_is_read(value: Any) -> None:
-    found = Figures()
-    read_json(value, found)
-    assert found.accuracy is None or 0 <= found.accuracy <= 1
 
 
 def test_lines_that_a_bar_wrote_over_are_lines() -> None:
