@@ -59,7 +59,7 @@ class RecordMonitor:
         self, database: Database, run_id: int, steps: int, *, peak_memory: Callable[[], int], say: Callable[[str], None]
     ) -> None:
         self._database, self._run_id, self._steps = database, run_id, steps
-        self._peak_memory, self._say = peak_memory, say
+        self._peak_memory, self.say = peak_memory, say
         self._process: Process = clock.this_process()
         self._interval = max(1, -(-steps // POINTS))
         self._lock = threading.Lock()
@@ -99,13 +99,13 @@ class RecordMonitor:
                 self._measured.metrics += self._points(step)
         if now - self._said > _SAID_EVERY_S or step == self._steps:
             self._said = now
-            self._say(f"step {step}/{self._steps}  loss {loss:.4f}  {1000 * (took or 0):.0f} ms")
+            self.say(f"step {step}/{self._steps}  loss {loss:.4f}  {1000 * (took or 0):.0f} ms")
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """See ``pipeline.training.setup.Monitor``."""
         with self._lock:
             self._measured.metrics += [("dev/loss", step, evaluation.loss), ("dev/accuracy", step, evaluation.accuracy)]
-        self._say(f"step {step}/{self._steps}  dev loss {evaluation.loss:.4f}  dev accuracy {evaluation.accuracy:.4f}")
+        self.say(f"step {step}/{self._steps}  dev loss {evaluation.loss:.4f}  dev accuracy {evaluation.accuracy:.4f}")
         # An evaluation is no part of the next step's time.
         if self._last is not None:
             self._last = clock.monotonic()

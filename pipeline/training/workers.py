@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "pipeline.training.worker")
 _CRASHES = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
 }  # fmt: skip
-_STOPPED_CODE = 130
+STOPPED_CODE = 130
 _LINES = 20
 _BYTES = 8000
 
@@ -137,7 +137,7 @@ def verdict(code: int, error: str, *, asked: bool) -> tuple[str, str | None]:
             return "interrupted", None
         why = " (by a person, or by the system because memory ran out)" if -code == signal.SIGKILL else ""
         return "interrupted", f"Its process was ended from outside by {_signal_name(-code)}{why}."
-    if code == _STOPPED_CODE:
+    if code == STOPPED_CODE:
         return "interrupted", None if asked else "Its process was interrupted."
     if code == StorageError.exit_code:
         # What kept it from writing its checkpoint, perhaps, kept it from writing that into the record.
