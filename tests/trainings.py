@@ -185,6 +185,20 @@ def model_digest(root: Path, run_id: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def n_logged(root: Path, run_id: int) -> int:
+    """How many steps of a zo run are on the disk: what follows the header, 16 bytes for each."""
+    path = directory(root, run_id) / "checkpoint" / "steps-000000000.log"
+    content = path.read_bytes() if path.exists() else b""
+    header = 16 + int.from_bytes(content[8:12], "little")
+    return max(0, len(content) - header) // 16
+
+
+def n_saved(root: Path, run_id: int) -> int:
+    """The step of the newest checkpoint of a first-order run."""
+    found = (directory(root, run_id) / "checkpoint").glob("checkpoint-*/complete.json")
+    return max((int(path.parent.name.rpartition("-")[2]) for path in found), default=0)
+
+
 def predictions(root: Path, run_id: int, stage: str) -> list[dict[str, Any]]:
     """What a run answered, by the position of the record."""
     names = ("position", "label", "predicted", "correct", "scores")

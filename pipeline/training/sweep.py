@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.training import workers
 from pipeline.training.interrupts import Interrupts
+from pipeline.training.record_monitor import FULL_PATIENCE_S
 from pipeline.training.threads import threads_of, usable_cores
 from pipeline.training.workers import Worker, device_name
 from tracker import clock
@@ -76,8 +77,8 @@ def work(
     Workers of an earlier supervisor that still live are waited for. After a failure nothing new is started, unless the
     sweep continues on errors. Once ``interrupts`` has counted one, workers are asked to save their checkpoints and end;
     at two they are killed. Raises Conflict where another process works on it, StorageError where the record cannot be
-    used for ``PATIENCE_S``; workers go on then, and the next supervisor finds them. Where its disk is full and no worker
-    is left, a worker's ``FULL_PATIENCE_S`` is enough.
+    used for ``PATIENCE_S``, or, its disk full and no worker left, for ``FULL_PATIENCE_S``; workers go on then, and the
+    next supervisor finds them.
     """
     with open_database(workspace) as database:
         training.settle(database)

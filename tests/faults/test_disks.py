@@ -17,10 +17,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import perspectives
+from pipeline.training import record_monitor, workers
+from tests import perspectives, trainings
 from tests.faults.surroundings import fill, is_told, mounted, within_own_mounts
 from tests.llm_server import running_server
 from tests.workspaces import (
@@ -37,6 +39,9 @@ from tests.workspaces import (
     write_recording,
     write_records,
 )
+from tracker.paths import Workspace
+from tracker.record import training
+from tracker.record.database import open_database
 
 COUNT = 40
 LEFT = 600_000
@@ -267,6 +272,42 @@ def test_whatever_does_not_fit_is_made_the_same_once_there_is_room(
         wrong = [line for line in call(root, "verify", environ=environ).out.splitlines() if line[:1] == "❌"]
         assert [line for line in wrong if "MLflow outbox" not in line] == []
     assert refused
+
+
+@pytest.mark.parametrize("method", ["zo", "fo_lora"])
+def test_a_full_disk_ends_a_training_which_goes_on_where_it_was(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_monitor, "FULL_PATIENCE_S", 1.0)
+    given: dict[str, Any] = {"method": method, "hyperparameters__steps": 60, "hyperparameters__eval_steps": 20}
+    (quiet,) = trainings.trained(trainings.new_root(tmp_path / "quiet"), **given)
+    with mounted(tmp_path / "disk", "24m") as disk:
+        root = trainings.new_root(disk / "workspace")
+        (run_id,) = trainings.registered(root, **given)
+        last = trainings.n_logged if method == "zo" else trainings.n_saved
+
+        def fill_once_there_is_a_checkpoint() -> None:
+            trainings.until(lambda: last(root, run_id))
+            # The training writes as well: both may find it full.
+            with contextlib.suppress(OSError):
+                fill(disk, 0)
+
+        filling = threading.Thread(target=fill_once_there_is_a_checkpoint)
+        filling.start()
+        left = trainings.work(root, run_id)
+        filling.join()
+        assert (left.code, "Free some disk space" in left.err) == (11, True), left
+        assert last(root, run_id)
+        (disk / "filler").unlink()
+        # As whoever started the worker does where it could not itself.
+        status, error = workers.verdict(left.code, left.err, asked=False)
+        with open_database(Workspace(root, environ={})) as database:
+            training.end_run(database, run_id, status, {}, error=error)
+        again = trainings.work(root, run_id)
+        assert again.code == 0, again.err
+        assert trainings.run(root, run_id)["n_resumed"] == 1
+        expected = trainings.predictions(tmp_path / "quiet", quiet, "trained")
+        assert trainings.predictions(root, run_id, "trained") == expected
 
 
 def test_an_ordinary_user_sees_the_same() -> None:

@@ -14,7 +14,19 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.trainings import config, curve, directory, model_digest, new_root, predictions, run, trained, until, work
+from tests.trainings import (
+    config,
+    curve,
+    model_digest,
+    n_logged,
+    n_saved,
+    new_root,
+    predictions,
+    run,
+    trained,
+    until,
+    work,
+)
 from tests.workspaces import Done, call, finish, rows, start, write_config
 
 # Processes of their own take seconds to begin, and more where many tests run at once.
@@ -46,20 +58,6 @@ def undisturbed(root: Path, method: str) -> int:
     (run_id,) = trained(root, **settings(method, "quiet"))
     write_config(root, config(**settings(method, "trial")), "config.yaml")
     return run_id
-
-
-def n_logged(root: Path, run_id: int) -> int:
-    """How many steps of a zo run are on the disk: what follows the header, 16 bytes for each."""
-    path = directory(root, run_id) / "checkpoint" / "steps-000000000.log"
-    content = path.read_bytes() if path.exists() else b""
-    header = 16 + int.from_bytes(content[8:12], "little")
-    return max(0, len(content) - header) // 16
-
-
-def n_saved(root: Path, run_id: int) -> int:
-    """The step of the newest checkpoint of a first-order run."""
-    found = (directory(root, run_id) / "checkpoint").glob("checkpoint-*/complete.json")
-    return max((int(path.parent.name.rpartition("-")[2]) for path in found), default=0)
 
 
 def worker_pid(root: Path, run_id: int) -> int:

@@ -269,6 +269,22 @@ def test_patience_has_an_end_and_is_for_a_locked_record_alone(ticking: list[floa
     assert len(tried) == 4
 
 
+@pytest.mark.parametrize(("after", "tries"), [(None, 2), (Conflict("taken"), 2), (StorageError("full"), 1)])
+def test_a_full_disk_is_waited_for_once_and_not_for_long(
+    after: Exception | None, tries: int, ticking: list[float]
+) -> None:
+    tried = []
+
+    def write() -> None:
+        tried.append(ticking[0])
+        ticking[0] += record_monitor.FULL_PATIENCE_S / 2 + 1
+        raise StorageError("full", is_full=True)
+
+    with pytest.raises(StorageError, match="full"):
+        patiently(write, after=after)
+    assert len(tried) == tries
+
+
 def test_it_says_how_far_it_is(tmp_path: Path, ticking: list[float]) -> None:
     found = bench(tmp_path, 4)
     with found.monitored() as monitor:

@@ -36,6 +36,7 @@ from tracker.paths import Workspace
         (-signal.SIGABRT, True, "failed", "The last line.\nIts process was ended by SIGABRT without"),
         (1, False, "failed", "The last line.\nIts process ended with exit code 1 without recording why."),
         (0, False, "failed", "exit code 0 without recording why."),
+        (11, False, "interrupted", "The last line."),
     ],
 )
 def test_who_is_ended_from_outside_can_go_on(code: int, asked: bool, status: str, said: str | None) -> None:
