@@ -7,14 +7,17 @@ calls are those of a library between the command and the C library, `failing.c`.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.faults.failing import failing
 from tests.faults.surroundings import is_told, started
-from tests.workspaces import Done, call, config, finish, new_root, rows, tree, write_config
+from tests.workspaces import REPOSITORY, Done, call, config, finish, new_root, rows, tree, write_config
 
 COUNT = 30
 GENERATE = ("generate", "copa.yaml", "--no-mlflow")
@@ -38,6 +41,23 @@ CASES: dict[str, tuple[tuple[str, ...], str, str, tuple[int, ...], int]] = {
 """The command, which of its calls fail on files of which path, after how many that go well, and how."""
 ALL = [(name, after) for name, (_, _, _, afters, _) in CASES.items() for after in afters]
 SHORT = {("tree written", 2), ("log written", 9), ("database read", 12), ("source read", 0), ("archive synced", 0)}
+
+
+THREE = """
+import sys
+from pathlib import Path
+from tracker.errors import StorageError
+from tracker.paths import Workspace
+from tracker.views.plan import Changes
+from tracker.views.tree import writing
+
+try:
+    with writing(Workspace(Path(sys.argv[1]), environ={}), ahead=3) as tree:
+        for home in ("_shared/Copa/a", "_shared/Copa/b", "_shared/Copa/c"):
+            tree.apply(Changes(directories=(home,)), {f"{home}/Copa/copa_train.jsonl": b"{}\\n"})
+except StorageError as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +116,21 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(made: Path, tmp_path: Path
     # Each answer was paid for once, whichever commit it was that failed.
     paid = rows(root, "SELECT COUNT(*), COUNT(DISTINCT request_key) FROM attempt WHERE failure IS NULL")[0]
     assert paid[0] == paid[1]
+
+
+@pytest.mark.parametrize("synced", [0, 5, 8])
+def test_nothing_bears_its_name_before_all_of_it_is_on_the_disk(synced: int, tmp_path: Path) -> None:
+    # Three directories written together, each with one in it and a file: nine syncs before the first is seen.
+    environ = {**os.environ, **failing("fsync", "_shared/Copa/.synthtrack-tmp", after=synced)}
+    command = [sys.executable, "-c", THREE, str(tmp_path)]
+    done = subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert "Input/output error" in done.stdout
+    assert [*(tmp_path / "Data_v2/synthetic/_shared/Copa").iterdir()] == []
+
+
+def test_a_name_is_there_once_all_of_it_is_on_the_disk(tmp_path: Path) -> None:
+    environ = {**os.environ, **failing("fsync", "_shared/Copa/.synthtrack-tmp", after=9)}
+    command = [sys.executable, "-c", THREE, str(tmp_path)]
+    done = subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+    assert sorted(path.name for path in (tmp_path / "Data_v2/synthetic/_shared/Copa").iterdir()) == ["a", "b", "c"]
