@@ -5,42 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
-from pipeline.chats.chat_offline import OFFLINE_MODEL
-from pipeline.prompts import format_examples
+from pipeline.providers import address_problem
 from pipeline.two_stage import TWO_STAGE
-from tracker.errors import ConfigError, Problem
-from tracker.fingerprint import Identity, Json, identify
+from tracker.fingerprint import Json
 from tracker.paths import name_problem
-from tracker.spec import Real, Spec, Whole, identity, key_of, marks, name_parts, public, setting, settings
-
-PROVIDERS: Mapping[str, Mapping[str, str]] = {
-    "openai": {"api_key_env": "OPENAI_API_KEY", "base_url_env": "OPENAI_BASE_URL", "url": "https://api.openai.com/v1"},
-    "together": {
-        "api_key_env": "TOGETHER_API_KEY",
-        "base_url_env": "TOGETHER_BASE_URL",
-        "url": "https://api.together.xyz/v1",
-    },
-    "offline": {"api_key_env": "", "base_url_env": "", "url": "offline"},
-}
-_ONLY_TWO_STAGE = ("review_size", "few_shot_range", "test_range")
-_CHECKPOINTS = frozenset(
-    {
-        "generation.review_size",
-        "validation.few_shot_range",
-        "validation.test_range",
-        "validation.required_accuracy",
-    }
-)
-_OPENAI_MODEL = re.compile(r"(gpt-|o1|o3|o4|chatgpt-|text-davinci-|davinci-)")
-
-
-def detect_provider(model: str) -> str:
-    """The provider that serves ``model``, by its name: OpenAI's prefixes, everything else is Together's."""
-    return "openai" if _OPENAI_MODEL.match(model) else "together"
+from tracker.spec import Real, Spec, Whole, key_of, marks, setting
 
 
 def _directory_name(name: str) -> str:
@@ -52,21 +24,6 @@ def _directory_name(name: str) -> str:
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _address_problem(url: str) -> str | None:
-    # It becomes part of the identity, so it is stored and shown.
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        return f"is no URL: {error}"
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        return "must begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "holds a user or password, which would be stored; use api_key_env"
-    if parts.query or parts.fragment:
-        return "has a query or fragment, which would be stored and is not sent"
-    return None
 
 
 def _sample_range(value: object) -> object:
@@ -192,7 +149,7 @@ class AskedSpec(Spec):
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:
-        problem = None if self.base_url is None else _address_problem(self.base_url)
+        problem = None if self.base_url is None else address_problem(self.base_url)
         if problem is not None:
             raise ValueError(f"base_url {problem}")
         return self
@@ -250,131 +207,6 @@ class GenerationConfig(Spec):
         if self.generation.strategy == TWO_STAGE and self.validation is None:
             raise ValueError("strategy two_stage needs a judge: add a validation section")
         return self
-
-
-READING = 1
-"""Part of the identity: to be raised when other data would be made of the same answers (cleaning, reading verdicts)."""
-
-_REACH = ("endpoint", "base_url")
-_KEY = ("api_key_env", "api_key")
-PACE = ("timeout", "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries")
-
-
-def resolve(config: GenerationConfig, environ: Mapping[str, str]) -> GenerationConfig:
-    """``config`` with provider, endpoint, address and key variable of both models filled in.
-
-    A judge that does not say how it is reached is reached like the generator, if that has the same provider.
-    Raises ConfigError where a variable holds an address that cannot be used.
-    """
-    generation = resolve_model(config.generation, environ)
-    judge = config.validation
-    if judge is not None:
-        given = judge.model_fields_set
-        provider = judge.provider or (
-            generation.provider if config.generation.provider else detect_provider(judge.model)
-        )
-        inherited: dict[str, Any] = {}
-        elsewhere = judge.base_url is not None or judge.endpoint not in {None, generation.endpoint}
-        if provider == generation.provider and not elsewhere:
-            names = [*_REACH, *PACE]
-            names += ["price"] if judge.model == generation.model else []
-            names += [] if given & set(_KEY) else _KEY
-            inherited = {name: getattr(generation, name) for name in names if name not in given}
-        judge = resolve_model(judge.model_copy(update={**inherited, "provider": provider}), environ)
-    return config.model_copy(update={"generation": generation, "validation": judge})
-
-
-def resolve_model(spec: Any, environ: Mapping[str, str]) -> Any:
-    """The ModelSpec ``spec`` with provider, endpoint, address and key variable filled in. Raises ConfigError."""
-    provider = spec.provider or detect_provider(spec.model)
-    if provider == "offline":
-        return _resolve_offline(spec)
-    known = PROVIDERS[provider]
-    base_url = spec.base_url
-    if base_url is None and environ.get(known["base_url_env"]):
-        variable = known["base_url_env"]
-        base_url = environ[variable]
-        problem = _address_problem(base_url)
-        if problem is not None:
-            raise ConfigError("The address of an endpoint cannot be used.", [Problem(variable, problem)])
-    return spec.model_copy(
-        update={
-            "provider": provider,
-            "base_url": base_url,
-            "endpoint": spec.endpoint or (base_url or known["url"]).rstrip("/"),
-            "api_key_env": spec.api_key_env or known["api_key_env"],
-        }
-    )
-
-
-def _resolve_offline(spec: Any) -> Any:
-    """Rules that went under the name of a model or a service would be taken for its answers."""
-    problems = []
-    if spec.model != OFFLINE_MODEL:
-        problems.append(Problem(f"model: {spec.model}", f"the rules are called {OFFLINE_MODEL}"))
-    asked = spec.base_url or spec.endpoint
-    if asked not in {None, PROVIDERS["offline"]["url"]}:
-        problems.append(Problem(f"endpoint: {asked}", "the rules are asked nowhere"))
-    if problems:
-        what = "Provider offline answers by rules; it is no LLM and cannot stand for one."
-        raise ConfigError(what, problems, hint=f"Set model: {OFFLINE_MODEL}, without endpoint and base_url.")
-    return spec.model_copy(update={"provider": "offline", "endpoint": PROVIDERS["offline"]["url"], "api_key_env": ""})
-
-
-def experiment_identity(
-    config: GenerationConfig, *, dataset: str, source_digest: str, record_limit: int | None, draw: int
-) -> Identity:
-    """What makes a shared experiment itself; ``config`` is resolved, ``source_digest`` stands for all source splits."""
-    return identify(
-        "shared_experiment",
-        {
-            "dataset": {"name": dataset, "source": source_digest, **identity(config.dataset)},
-            "generation": _model_identity(config.generation, config.generation.strategy),
-            "validation": None
-            if config.validation is None
-            else _model_identity(config.validation, config.generation.strategy),
-            "reading": READING,
-            "record_limit": record_limit,
-            "draw": draw,
-        },
-    )
-
-
-def _model_identity(model: ModelSpec, strategy: str) -> dict[str, Json]:
-    # Examples count as the text that is sent: the order of an example's keys is in it, canonical JSON sorts them.
-    found = {**identity(model), "few_shot_examples": format_examples(model.few_shot_examples)}
-    if strategy != TWO_STAGE:
-        for name in _ONLY_TWO_STAGE:
-            found.pop(name, None)
-    return found
-
-
-def semantic_name(config: GenerationConfig, *, record_limit: int | None, draw: int) -> str:
-    """``temp07_topp10_gpt4o``, and what else sets this experiment apart at a glance."""
-    parts = list(name_parts(config.generation))
-    if record_limit is not None:
-        parts.append(f"first{record_limit}")
-    if draw:
-        parts.append(f"draw{draw}")
-    return "_".join(parts)
-
-
-def recorded_settings(config: GenerationConfig) -> dict[str, Json]:
-    """Every setting of ``config`` but the secrets under its dotted name; without those of the other strategy."""
-    return {name: value for name, value in settings(config).items() if name not in _without_effect(config)}
-
-
-def recorded_config(config: GenerationConfig) -> dict[str, Json]:
-    """``config`` as YAML has it, without secrets and without the settings of the other strategy."""
-    found = public(config)
-    for name in _without_effect(config):
-        section, _, key = name.partition(".")
-        found.get(section, {}).pop(key, None)
-    return found
-
-
-def _without_effect(config: GenerationConfig) -> frozenset[str]:
-    return frozenset() if config.generation.strategy == TWO_STAGE else _CHECKPOINTS
 
 
 def deprecations(spec: Spec, prefix: str = "") -> list[str]:

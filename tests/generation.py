@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.generation.plan import Plan, make_plan
+from pipeline.providers import resolve
 from pipeline.sources.records import Source, read_source
-from pipeline.specs import GenerationConfig, resolve
+from pipeline.specs import GenerationConfig
 from tracker.configs import Document, override, validate
 
 RECORDS = [

@@ -17,8 +17,9 @@ from cli.main import COMMANDS
 from pipeline.generation.plan import make_plan
 from pipeline.perspectives.specs import PerspectivesConfig
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
+from pipeline.providers import resolve
 from pipeline.sources.records import Source
-from pipeline.specs import GenerationConfig, resolve
+from pipeline.specs import GenerationConfig
 from pipeline.training.specs import grid
 from tests.llm_server import Server, running_server
 from tests.recording import SAMPLE, record_sample

@@ -127,7 +127,8 @@ def _dry_run(place: Workspace, row: Row, model: ModelSpec, chosen: dict[str, Any
 def _model(place: Workspace, chosen: dict[str, Any]) -> ModelSpec:
     """The model that the options name, as it is reached here. Raises ConfigError and UsageError."""
     from pipeline.pools.validation_plan import MAX_TOKENS, TEMPERATURE
-    from pipeline.specs import ModelSpec, resolve_model
+    from pipeline.providers import resolve_model
+    from pipeline.specs import ModelSpec
     from tracker.configs import Document, validate
 
     given = {name: chosen[name] for name in _AS_THEY_ARE if chosen[name] is not None}

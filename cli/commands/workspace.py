@@ -98,7 +98,7 @@ def _row(place: Place, usable: str) -> dict[str, str]:
 
 def _providers(workspace: Workspace) -> Iterator[tuple[Place, str]]:
     """The variables by which providers are reached, each with whether it is usable; never the value of a key."""
-    from pipeline.specs import PROVIDERS
+    from pipeline.providers import PROVIDERS
 
     for name, known in PROVIDERS.items():
         variable = known["base_url_env"]

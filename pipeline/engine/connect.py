@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.chats.chat import Chat
 from pipeline.engine.endpoint import Endpoint, Limits
-from pipeline.specs import PROVIDERS, ModelSpec
+from pipeline.providers import PROVIDERS
+from pipeline.specs import ModelSpec
 from tracker.errors import MissingKey
 
 Learned = Mapping[tuple[str, str], int]

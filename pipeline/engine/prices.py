@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pipeline.specs import PROVIDERS, ModelSpec
+from pipeline.providers import PROVIDERS
+from pipeline.specs import ModelSpec
 from tracker.fingerprint import Json
 
 

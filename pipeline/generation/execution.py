@@ -12,11 +12,12 @@ from typing import TypeVar
 from pipeline.engine.asking import taken_over
 from pipeline.engine.connect import api_key
 from pipeline.engine.prices import price_of
+from pipeline.generation.identity import recorded_config, recorded_settings
 from pipeline.generation.job import Job
 from pipeline.generation.plan import Plan
 from pipeline.generation.run import Run
 from pipeline.sources.records import Source
-from pipeline.specs import ModelSpec, recorded_config, recorded_settings
+from pipeline.specs import ModelSpec
 from pipeline.versions import versions
 from tracker import clock
 from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem

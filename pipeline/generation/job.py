@@ -12,18 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.generation.plan import Plan, make_plan
+from pipeline.providers import PACE, detect_provider, resolve
 from pipeline.sources.records import Source, read_source
 from pipeline.sources.stored_source import source_of, stored_source
-from pipeline.specs import (
-    PACE,
-    GenerationConfig,
-    GenerationSpec,
-    ModelSpec,
-    ValidationSpec,
-    deprecations,
-    detect_provider,
-    resolve,
-)
+from pipeline.specs import GenerationConfig, GenerationSpec, ModelSpec, ValidationSpec, deprecations
 from tracker import clock, configs
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem

@@ -10,9 +10,10 @@ from itertools import combinations
 
 from pipeline import prompts
 from pipeline.chats.chat import ChatRequest, Message
+from pipeline.generation.identity import experiment_identity, semantic_name
 from pipeline.prompts import Template, TemplateError
 from pipeline.sources.records import Source
-from pipeline.specs import GenerationConfig, ModelSpec, experiment_identity, semantic_name
+from pipeline.specs import GenerationConfig, ModelSpec
 from pipeline.two_stage import TWO_STAGE, numbers, positions
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem

@@ -14,9 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.generation.identity import recorded_settings
 from pipeline.generation.job import Job, Options, prepare
 from pipeline.generation.preview import Preview, preview
-from pipeline.specs import GenerationSpec, ValidationSpec, recorded_settings
+from pipeline.specs import GenerationSpec, ValidationSpec
 from tracker import configs
 from tracker.errors import ConfigError, Problem
 from tracker.fingerprint import Json

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.generation.job import nested
 from pipeline.generation.plan import SAMPLING
-from pipeline.specs import GenerationConfig, ModelSpec, resolve
+from pipeline.providers import resolve
+from pipeline.specs import GenerationConfig, ModelSpec
 from pipeline.two_stage import ANNOTATION, REVIEW, State
 from tracker import configs, spec
 from tracker.errors import WrongStep

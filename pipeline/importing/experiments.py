@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.generation.identity import recorded_config, recorded_settings
 from pipeline.generation.plan import Plan
 from pipeline.importing.files import DATA_BYTES, SETTINGS, Directory, Kept, open_file
 from pipeline.importing.keys import lines_with_keys
@@ -17,7 +18,7 @@ from pipeline.importing.records import Matched, Records, match, read_records
 from pipeline.importing.settings import OldSettings
 from pipeline.importing.tree import Found
 from pipeline.sources.records import Source
-from pipeline.specs import GenerationSpec, ValidationSpec, recorded_config, recorded_settings
+from pipeline.specs import GenerationSpec, ValidationSpec
 from tracker import clock
 from tracker.fingerprint import Identity, Json, identify
 from tracker.spec import key_of, marks

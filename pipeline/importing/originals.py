@@ -12,8 +12,9 @@ from pipeline.importing.files import Kept
 from pipeline.importing.records import read_records
 from pipeline.importing.settings import OldSettings
 from pipeline.importing.tree import RECORDS, Found, OldTree, is_directory
+from pipeline.providers import resolve
 from pipeline.sources.records import Source, Split, read_source
-from pipeline.specs import DatasetSpec, ExperimentSpec, GenerationConfig, resolve
+from pipeline.specs import DatasetSpec, ExperimentSpec, GenerationConfig
 from tracker.configs import Document, validate
 from tracker.errors import ConfigError, DataError
 from tracker.fingerprint import Json

@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from pipeline.chats.chat_offline import OFFLINE_MODEL
-from pipeline.specs import AskedSpec, DirectoryName, Label, ModelSpec, Provider, resolve_model
+from pipeline.providers import resolve_model
+from pipeline.specs import AskedSpec, DirectoryName, Label, ModelSpec, Provider
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import Problem

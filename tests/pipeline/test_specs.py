@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from pipeline.generation.identity import experiment_identity, semantic_name
+from pipeline.providers import detect_provider, resolve
 from pipeline.sources.records import read_source
 from pipeline.specs import (
     DatasetSpec,
@@ -19,10 +21,6 @@ from pipeline.specs import (
     PriceSpec,
     ValidationSpec,
     deprecations,
-    detect_provider,
-    experiment_identity,
-    resolve,
-    semantic_name,
 )
 from tests.generation import CONFIG, RECORDS, config, plan, source
 from tracker import configs

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.generation import template
-from pipeline.specs import GenerationConfig, resolve
+from pipeline.providers import resolve
+from pipeline.specs import GenerationConfig
 from pipeline.two_stage import ANNOTATION, REVIEW, State, load
 from tests.generation import CONFIG, config
 from tests.two_stage import OFFLINE, annotated, drafted, generated, reviewed

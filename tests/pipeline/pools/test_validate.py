@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracker.listings.validation_results import Accuracy
 
 from pipeline.pools import grading
 from pipeline.pools.build import build, prepare
@@ -21,7 +20,8 @@ from pipeline.pools.preprocess import preprocess
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.pools.validate import Validation, validate
 from pipeline.pools.validation_plan import sampled
-from pipeline.specs import ModelSpec, resolve_model
+from pipeline.providers import resolve_model
+from pipeline.specs import ModelSpec
 from tests.databases import rows
 from tests.llm_server import Server, running_server
 from tests.pipeline.pools.confinement import needs_confinement
@@ -29,6 +29,7 @@ from tests.workspaces import write_lines
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import BudgetReached, ConfigError, Conflict, Interrupted, MissingKey, ProviderError
+from tracker.listings.validation_results import Accuracy
 from tracker.paths import Workspace
 from tracker.record.catalogue import Row
 
