@@ -165,7 +165,7 @@ def logged_to_mlflow(workspace: Workspace, *, leave: bool, waits: bool = False) 
     if leave:
         yield
         return
-    loading = threading.Timer(_LASTS_S, _load_mlflow)
+    loading = threading.Timer(_LASTS_S, _get_ready, [workspace])
     loading.daemon = True
     if waits:
         loading.start()
@@ -176,12 +176,12 @@ def logged_to_mlflow(workspace: Workspace, *, leave: bool, waits: bool = False) 
         log_to_mlflow(workspace)
 
 
-def _load_mlflow() -> None:
-    from tracker.mlflow_runs.mlflow_store import load
+def _get_ready(workspace: Workspace) -> None:
+    from tracker.mlflow_runs.mlflow_store import get_ready
 
     # What fails here fails again where it is needed, and is said there.
     with suppress(Exception):
-        load()
+        get_ready(workspace)
 
 
 def log_to_mlflow(workspace: Workspace) -> None:

@@ -243,10 +243,18 @@ def _every_run(client: MlflowClient) -> Iterator[tuple[str, dict[str, str], bool
             return
 
 
-def load() -> None:
-    """Imports MLflow, which takes seconds, for whoever has a thread to spare before it is needed."""
-    _be_quiet()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  to have it loaded is all that is wanted
+def get_ready(workspace: Workspace) -> None:
+    """Loads what logging a run needs and opens the workspace's own store, made where there is none.
+
+    That takes seconds, for whoever has a thread to spare before a run is to be logged; no server is asked. Raises what
+    MLflow raises.
+    """
+    if is_ours(workspace):
+        _client(workspace)
+    else:
+        _be_quiet()
+        import mlflow  # noqa: F401  to have it loaded is all that is wanted
+    import matplotlib.backends.backend_agg  # noqa: F401  the same
 
 
 def _be_quiet() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tracker.fingerprint import bytes_digest
 from tracker.mlflow_runs import generation_report, sweep_report, training_report
 from tracker.mlflow_runs.mlflow_log import Drained, drain
 from tracker.mlflow_runs.mlflow_run import milliseconds
-from tracker.mlflow_runs.mlflow_store import experiment_ids
+from tracker.mlflow_runs.mlflow_store import experiment_ids, get_ready
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 from tracker.record import training
 from tracker.record.catalogue import reading
@@ -42,7 +43,7 @@ DRAIN = """
 import sys
 from pathlib import Path
 from tracker.mlflow_runs.mlflow_log import drain
-from tracker.mlflow_runs.mlflow_store import experiment_ids
+from tracker.mlflow_runs.mlflow_store import experiment_ids, get_ready
 from tracker.paths import Workspace
 workspace = Workspace(Path(sys.argv[1]), environ={})
 if sys.argv[2:]:
@@ -350,6 +351,25 @@ def test_a_new_store_waits_for_the_disk_once_it_is_whole(tmp_path: Path) -> None
         event.remove(Engine, "before_cursor_execute", look)
     assert found[".mlflow.db.new"] == {OFF}
     assert OFF not in found["mlflow.db"]
+
+
+def test_a_store_may_be_made_ready_while_another_thread_drains(tmp_path: Path) -> None:
+    workspace = workspace_at(tmp_path)
+    made = add_run(workspace)
+    with ThreadPoolExecutor() as threads:
+        ready, drained = threads.submit(get_ready, workspace), threads.submit(drain, workspace)
+        ready.result()
+        assert drained.result() == Drained(logged=1)
+    assert len(runs_of(client_of(workspace), made)) == len(all_runs(client_of(workspace))) == 1
+
+
+def test_whoever_makes_ready_for_a_server_asks_it_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        get_ready(Workspace(tmp_path, environ={MLFLOW_URI_VARIABLE: uri}))
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_drain_that_died_in_the_middle_of_a_run_is_completed(fresh: Workspace) -> None:
