@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.chats import chat_wire as wire
 from pipeline.chats.chat import Answer, ChatRequest
 from tracker import clock
+from tracker.errors import ProviderError
 
 
 class SDKChat:
@@ -49,11 +50,26 @@ class SDKChat:
         # Never without an address: the SDK would read the environment, and the endpoint is part of an experiment's
         # identity.
         self._client = client(api_key=self._key, base_url=address, http_client=self._http)
-        headers = {**self._client.default_headers, **self._client.auth_headers}
-        told = http.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
         # The same for every request, so made once: the SDK's own way there costs twice the CPU of all the rest, and
         # chat.completions.create, which makes objects of answers as well, three times.
-        self._post = partial(http.Request, "POST", http.URL(f"{address}/chat/completions"), headers=told)
+        self._post = partial(
+            http.Request, "POST", http.URL(f"{address}/chat/completions"), headers=self._headers(http.Headers)
+        )
+
+    def _headers(self, headers: type[Any]) -> Any:
+        # The transport's own tell which encodings it can read: aiohttp would name those that it could.
+        found = headers(self._http.headers)
+        # In the SDK's order, and one by one: those that the environment asks for come last, however they are spelled.
+        for name, value in [*self._client.auth_headers.items(), *self._client.default_headers.items()]:
+            if not isinstance(value, str):
+                continue  # the SDK's mark of one that is left out
+            if not (value.isascii() and value.isprintable()):
+                raise ProviderError(
+                    f"The header {name!r} holds characters that no header can carry.",
+                    hint="Correct the environment variable that it comes from, such as OPENAI_ORG_ID.",
+                )
+            found[name] = value
+        return found
 
     async def complete(self, request: ChatRequest, *, timeout: float) -> Answer:
         """One attempt within ``timeout`` seconds, which covers the whole exchange. Raises ChatError."""

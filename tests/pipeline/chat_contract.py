@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from email.message import Message as Headers
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
+import aiohttp
 import pytest
+from aiohttp import hdrs
 
 from pipeline.chats.chat import Answer, Chat, ChatError, ChatRequest, Failure, Message
 from tests.llm_server import body_key, running_server
@@ -31,8 +37,34 @@ def body_of(text: str, **more: Json) -> dict[str, Json]:
     return {"model": "test-model", "messages": messages, **more}
 
 
+@contextlib.contextmanager
+def _listening() -> Iterator[tuple[str, list[Headers]]]:
+    """A server that answers everything; its base_url, and the headers that it received."""
+    received: list[Headers] = []
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.headers)
+            self.rfile.read(int(self.headers["content-length"]))
+            body = b'{"choices": [{"message": {"content": "yes"}}]}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1", received
+        server.shutdown()
+
+
 class ChatContract:
     make: MakesChat
+    variables: str
+    """What the environment variables of the SDK begin with."""
 
     def ask(
         self,
@@ -78,6 +110,32 @@ class ChatContract:
             answered = server.stats()["answered"]
         sent = body_of("x", temperature=0.7, max_tokens=9, seed=3, stop=["a"], presence_penalty=0.5)
         assert answered == {body_key(sent): 1}
+
+    def test_headers_that_the_environment_asks_for_take_the_place_of_others(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wanted = {"authorization": "Bearer of-the-gateway", "user-agent": "ours", "x-team": "one"}
+        monkeypatch.setenv(f"{self.variables}_CUSTOM_HEADERS", "\n".join(f"{k}: {v}" for k, v in wanted.items()))
+        with _listening() as (base_url, received):
+            [answer] = self.ask(base_url, [asking("x")])
+        assert isinstance(answer, Answer)
+        [headers] = received
+        assert {name: headers.get_all(name) for name in wanted} == {name: [value] for name, value in wanted.items()}
+        assert headers["content-type"] == "application/json"
+
+    def test_no_encoding_is_accepted_that_the_transport_cannot_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # What aiohttp would say by itself where it, and not the transport over it, can read one more.
+        monkeypatch.setitem(aiohttp.client_reqrep.ClientRequest.DEFAULT_HEADERS, hdrs.ACCEPT_ENCODING, "zstd")
+        with _listening() as (base_url, received):
+            self.ask(base_url, [asking("x")])
+        assert "gzip" in received[0]["accept-encoding"]
+        assert "zstd" not in received[0]["accept-encoding"]
+
+    def test_a_header_that_cannot_be_sent_is_said_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for value in ("b\u00fcro", "a\tb"):
+            monkeypatch.setenv(f"{self.variables}_CUSTOM_HEADERS", f"X-Team: {value}")
+            with pytest.raises(ProviderError, match="'X-Team' holds characters that no header can carry"):
+                type(self).make(api_key="test-key", base_url="http://127.0.0.1:1/v1", connections=1)
 
     @pytest.mark.parametrize(
         ("fault", "failure", "retry_after", "said"),

@@ -11,6 +11,7 @@ from tests.pipeline.chat_contract import ChatContract
 
 
 class TestOpenAIChat(ChatContract):
+    variables = "OPENAI"
     make = OpenAIChat
 
     def test_the_environment_does_not_choose_the_endpoint(self, monkeypatch: pytest.MonkeyPatch) -> None:
