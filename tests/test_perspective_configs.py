@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.sources.records import read_json
+from pipeline.sources.lines import read_json
 from tests.workspaces import REPOSITORY
 from tracker import configs
 

@@ -47,7 +47,7 @@ class Given:
 
 def parsed(line: str) -> dict[str, Json]:
     """The object in a line. Raises ValueError."""
-    from pipeline.sources.records import read_json
+    from pipeline.sources.lines import read_json
 
     try:
         row = read_json(line)

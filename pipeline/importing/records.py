@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.importing.files import DATA_BYTES, Kept
-from pipeline.sources.records import read_json
+from pipeline.sources.lines import read_json
 from tracker.fingerprint import Json
 
 _SHOWN = 5

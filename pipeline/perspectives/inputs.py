@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources.records import Source, Split, read_json, read_lines
-from pipeline.sources.records import is_file as is_there
+from pipeline.sources.lines import is_file as is_there
+from pipeline.sources.lines import read_json, read_lines
+from pipeline.sources.records import Source, Split
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import Json, bytes_digest
 

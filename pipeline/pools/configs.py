@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.pools.specs import BenchmarksConfig, PoolConfig
-from pipeline.sources.records import is_file
+from pipeline.sources.lines import is_file
 from tracker import configs
 from tracker.configs import Document
 from tracker.errors import ConfigError, Problem, UnknownReference

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.pools.difficulty import Scorer
-from pipeline.sources.records import is_file
+from pipeline.sources.lines import is_file
 from tracker.errors import ConfigError, Problem
 
 

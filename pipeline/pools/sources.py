@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.pools.difficulty import Record
 from pipeline.pools.specs import HUB, LOCAL, BenchmarkSpec
 from pipeline.sources import hub
-from pipeline.sources.records import is_file, read_json, read_lines
+from pipeline.sources.lines import is_file, read_json, read_lines
 from tracker.errors import DataError, Problem
 from tracker.record.pool_files import source_digest
 

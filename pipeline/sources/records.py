@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.sources import hub
+from pipeline.sources.lines import dump, is_file, read_json, read_lines, unreadable
 from pipeline.specs import DatasetSpec
 from tracker.errors import DataError, Problem
 from tracker.fingerprint import Json, bytes_digest, canonical_json, identify
@@ -127,43 +126,6 @@ def _check_names(splits: Sequence[Split], where: str) -> None:
         )
 
 
-Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
-"""What makes an object of its pairs, where the last of two equal keys is not to win."""
-
-
-def read_lines(path: Path, pairs: Pairs | None = None) -> Iterator[str]:
-    """The records of a file as JSON texts: those of a JSONL file as they stand."""
-    try:
-        if path.name.endswith(".parquet"):
-            yield from (_dump(record) for record in _parquet(path))
-            return
-        content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-    # TypeError: a parquet file can hold dates, bytes and decimals, which JSON cannot.
-    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
-        raise _unreadable(path, str(error).partition("\n")[0]) from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            "The input data is not UTF-8.",
-            [Problem(f"{path}:{line}", f"byte {content[error.start]:#04x}")],
-            hint="Convert it, for example with: iconv -f LATIN1 -t UTF-8",
-        ) from error
-    del content
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        # Not splitlines: U+2028 and its like are legal inside JSON strings.
-        yield from (line.rstrip("\r") for line in text.split("\n"))
-        return
-    try:
-        data = read_json(text, pairs)
-    except ValueError as error:
-        raise _unreadable(path, f"not JSON: {error}") from error
-    if not isinstance(data, list):
-        raise _unreadable(path, "a .json file holds one list of records")
-    yield from (_dump(record) for record in data)
-
-
 def checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | None) -> tuple[str, ...]:
     """The records among ``lines``, reduced to the fields that are kept. Raises DataError with every bad line."""
     problems: list[Problem] = []
@@ -195,7 +157,7 @@ def checked(lines: Iterable[str], where: str, field: str, kept: Sequence[str] | 
     if kept is None:
         return tuple(good)
     return tuple(
-        _dump({name: value for name, value in json.loads(line).items() if name in kept}) for line in good
+        dump({name: value for name, value in json.loads(line).items() if name in kept}) for line in good
     )  # in the order of the file, as every field that is not rephrased stays
 
 
@@ -227,32 +189,6 @@ def _line_problem(
     return None
 
 
-def read_json(text: str, pairs: Pairs | None = None) -> Any:
-    """What ``text`` stands for. Raises ValueError, also for what Python reads and neither JSON nor a database holds."""
-    try:
-        decoder = _DECODER if pairs is None else json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=pairs)
-        value = decoder.decode(text)
-        text.encode()
-        if _MAY_BE_MORE.search(text) or text.count("{") + text.count("[") > _DEPTH:
-            canonical_json(value).encode()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair, which is no text") from None
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-# Only these can bring what canonical JSON refuses, and writing it takes longer than reading: an escape half a surrogate
-# pair, an exponent or very many digits a number without end, many brackets too many levels.
-_MAY_BE_MORE = re.compile(r"\\u|\d[eE]|\d{300}")
-_DEPTH = 100
-
-
 def _field_problem(record: dict[str, Json], needed: Sequence[str]) -> str | None:
     missing = [name for name in needed if name not in record]
     if missing:
@@ -272,7 +208,7 @@ def _holds_nul(value: Json) -> bool:
 
 def _check_file(path: Path) -> None:
     if not path.name.endswith(_SUFFIXES):
-        raise _unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
+        raise unreadable(path, f"expected a file that ends in {', '.join(_SUFFIXES)}")
     if not is_file(path):
         raise DataError(
             "The input data is missing.",
@@ -281,32 +217,9 @@ def _check_file(path: Path) -> None:
         )
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a file that may be looked at."""
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long, a directory that may not be looked into
-        return False
-
-
-def _unreadable(path: Path, what: str) -> DataError:
-    return DataError("The input data cannot be read.", [Problem(str(path), what)])
-
-
 def _parts(path: Path) -> tuple[str, str]:
     suffix = next(suffix for suffix in _SUFFIXES if path.name.endswith(suffix))
     return path.name.removesuffix(suffix), suffix
-
-
-def _dump(record: Any) -> str:
-    return json.dumps(record, ensure_ascii=False)
-
-
-def _parquet(path: Path) -> Iterator[Any]:
-    import pyarrow.parquet
-
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
 
 
 def _from_hub(dataset: DatasetSpec, field: str) -> Source:
@@ -342,11 +255,11 @@ def source_of_splits(dataset: DatasetSpec, records: dict[str, list[Any]], field:
     name, task_name = hub_names(dataset)
     if TRAIN not in records:
         raise DataError("The data set has no train split.", [Problem(str(dataset.hub), "no train split")])
-    lines = checked(map(_dump, records[TRAIN]), str(dataset.hub), field, dataset.fields)
+    lines = checked(map(dump, records[TRAIN]), str(dataset.hub), field, dataset.fields)
     splits = [_rephrased_split(lines, f"{task_name}_train.jsonl")]
     for split in SPLITS[1:]:
         if split in records:
-            content = "".join(f"{_dump(record)}\n" for record in records[split]).encode()
+            content = "".join(f"{dump(record)}\n" for record in records[split]).encode()
             filename = f"{task_name}_{split}.jsonl"
             splits.append(
                 Split(

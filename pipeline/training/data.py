@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources.records import read_lines
+from pipeline.sources.lines import read_lines
 from pipeline.training.specs import DataSpec
 from pipeline.training.tasks import Record, Task, check
 from tracker.errors import ConfigError, Corrupt, DataError, Problem, UnknownReference, WrongStep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.sources.records import read_lines
+from pipeline.sources.lines import read_lines
 from pipeline.training import splits
 from pipeline.training.data import DataSet, read
 from pipeline.training.specs import TrainingConfig

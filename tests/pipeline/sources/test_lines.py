@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.records import read_json
+from pipeline.sources.lines import read_json
 from tracker.fingerprint import canonical_json
 
 DEEP = "[" * 700 + "]" * 700
