@@ -6,6 +6,7 @@ Exit codes: 0 complete, 130 stopped (``synthtrack training resume`` goes on with
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -77,10 +78,13 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
     work = Work(workspace, database, row, config, directory, device, monitor)
     before = row["duration_s"] or 0.0
 
-    def end(status: str, columns: Mapping[str, Any], error: str | None = None) -> bool:
+    def end(
+        status: str, columns: Mapping[str, Any], error: str | None = None, *, after: BaseException | None = None
+    ) -> bool:
         took = {"duration_s": before + clock.monotonic() - began, "peak_memory_bytes": _peak(device)()}
         return patiently(
-            lambda: training.end_run(database, run_id, status, {**columns, **took}, error=error, process=me)
+            lambda: training.end_run(database, run_id, status, {**columns, **took}, error=error, process=me),
+            after=after,
         )
 
     try:
@@ -95,7 +99,7 @@ def _run(workspace: Workspace, database: Database, run_id: int) -> int:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error))
         last = "\n".join(text.strip().splitlines()[-_ERROR_LINES:])
         status = training.INTERRUPTED if _may_go_on(error, work) else training.FAILED
-        if end(status, {}, last) and status == training.FAILED:
+        if end(status, {}, last, after=error) and status == training.FAILED:
             _clean(work)
         raise
     if not end(training.COMPLETE, columns):
@@ -165,7 +169,9 @@ def _peak(device: str) -> Callable[[], int]:
 
 
 def _say(text: str, to: Any = None) -> None:
-    print(text, file=to or sys.stdout, flush=True)
+    # A line that finds no room on a full disk is no reason to end a training.
+    with contextlib.suppress(OSError):
+        print(text, file=to or sys.stdout, flush=True)
 
 
 if __name__ == "__main__":
