@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.generation.execution import register
 from pipeline.generation.job import has_record
 from pipeline.importing.experiments import Prepared, prepare
 from pipeline.importing.files import Kept, read_directory
+from pipeline.importing.forecast import Forecast
 from pipeline.importing.keys import lines_with_keys
 from pipeline.importing.originals import Originals
 from pipeline.importing.report import DataFound, Report
@@ -35,8 +35,6 @@ from tracker.record.imported import (
     TAKEN,
     UNFINISHED,
     Put,
-    is_again,
-    outcome_of,
 )
 from tracker.views import synthetic_view
 
@@ -45,10 +43,6 @@ if TYPE_CHECKING:
     from tracker.record.imports import WantedBatch
 
 LITERAL_KEY, OLD_FINGERPRINT, SETTINGS = "literal key", "fingerprint", "settings"
-_RECORDED = """
-    SELECT e.id, e.fingerprint, e.name, e.status, e.data_digest, e.import_run_id, e.directory, e.dataset,
-           e.semantic_name, COALESCE(e.legacy_fingerprint, '') AS legacy, e.settings
-    FROM shared_experiment e"""
 _DAY = re.compile(r"(?<!\d)(?:19|20)\d{6}(?!\d)")
 Progress = Callable[[int, int], None]
 
@@ -63,14 +57,14 @@ class TreeImport:
     copy: bool = False
     database: Database | None = None
     import_run_id: int | None = None
-    reader: Reader | None = None
     own: Mapping[tuple[str, str], Row] = field(default_factory=dict)
     """Experiments whose directories the view writes, by data set and name."""
-    ahead: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Without a database: what would be in the record by then."""
+    reader: Reader | None = None
+    """Of the record that there is, where nothing is written."""
     ids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.forecast = Forecast(self.workspace.root, self.reader)
         self.originals = Originals(self.workspace, self.tree)
         self.paths = DataPaths(self.workspace, self.tree)
 
@@ -122,7 +116,7 @@ class TreeImport:
         old = settings.recorded.get(FINGERPRINT) or next(iter(settings.recorded.values()), None)
         directory = None if self.copy else self._place(prepared.found)
         if self.database is None:
-            return self._foreseen(prepared, old, directory)
+            return self.forecast.put(prepared, old, directory)
         from tracker.record.imports import WantedImport, put
 
         assert self.import_run_id is not None
@@ -173,62 +167,6 @@ class TreeImport:
         )  # fmt: skip
         self.paths.add(found.directory, found.batches, data)
 
-    def _foreseen(self, prepared: Prepared, old: str | None, directory: str | None) -> Put:
-        """What ``put`` would do."""
-        fingerprint, wanted, digest = prepared.identity.fingerprint, prepared.found.name, prepared.train.digest
-        found = self.ahead.get(fingerprint) or self._known(prepared, old or "")
-        batches = tuple(prepared.found.batches)
-        if found is None:
-            name = self._free_name(prepared.dataset, wanted)
-            self.ahead[fingerprint] = {
-                "id": 0, "fingerprint": fingerprint, "name": name, "status": "complete", "data_digest": digest,
-                "import_run_id": 0, "directory": directory, "batches": {*batches}, "dataset": prepared.dataset,
-                "semantic_name": wanted, "legacy": old or "", "settings": prepared.columns["settings"],
-            }  # fmt: skip
-            return Put(TAKEN, 0, fingerprint, name, batches)
-        root = self.workspace.root
-        outcome = outcome_of(root, found, digest, directory)
-        joined = tuple(batch for batch in batches if batch not in found["batches"])
-        if outcome in {KNOWN, MOVED, COPIED}:
-            moved = {} if outcome == KNOWN else {"directory": directory}
-            self.ahead[found["fingerprint"]] = found | moved | {"batches": {*found["batches"], *joined}}
-        return Put(outcome, found["id"], found["fingerprint"], found["name"], joined)
-
-    def _known(self, prepared: Prepared, old: str) -> Row | None:
-        fingerprint, dataset = prepared.identity.fingerprint, prepared.dataset
-        rows = self._recorded("e.fingerprint = :fingerprint", fingerprint=fingerprint)
-        if rows:
-            return rows[0]
-        same = {
-            "dataset": dataset, "semantic_name": prepared.found.name, "data_digest": prepared.train.digest,
-            "legacy": old,
-        }  # fmt: skip
-        rows = self._recorded(
-            """e.dataset = :dataset AND e.semantic_name = :semantic_name AND e.data_digest = :data_digest
-               AND e.import_run_id > 0 AND COALESCE(e.legacy_fingerprint, '') = :legacy""",
-            **same,
-        )
-        rows = [self.ahead.get(row["fingerprint"], row) for row in rows]
-        rows += [row for row in self.ahead.values() if same.items() <= row.items()]
-        return next((row for row in rows if is_again(row, prepared.known)), None)
-
-    def _free_name(self, dataset: str, wanted: str) -> str:
-        """The name that an experiment would get."""
-        numbered = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
-        ahead = {row["name"] for row in self.ahead.values() if row["dataset"] == dataset}
-        taken = "e.dataset = :dataset AND e.name = :name"
-        free = (each for each in numbered if each not in ahead)
-        return next(each for each in free if not self._recorded(taken, dataset=dataset, name=each))
-
-    def _recorded(self, where: str, **values: str) -> list[Row]:
-        """Experiments of the record with the names of their batches."""
-        if self.reader is None:
-            return []
-        found = self.reader.rows(f"{_RECORDED} WHERE {where} ORDER BY e.id", **values)
-        held = """SELECT b.name FROM batch_membership m JOIN batch b ON b.id = m.batch_id
-                  WHERE m.shared_experiment_id = :id"""
-        return [row | {"batches": {each["name"] for each in self.reader.rows(held, id=row["id"])}} for row in found]
-
     def _remember(self, prepared: Prepared, done: Put) -> None:
         found = prepared.found
         data = DataFound(
@@ -274,7 +212,7 @@ def import_tree(
     report = Report()
     tree = scan(Path(os.path.abspath(top)), report)  # noqa: PTH100  resolve() would follow links
     if dry_run:
-        _foresee(TreeImport(workspace, tree, report, copy), progress)
+        _foresee(workspace, tree, report, copy=copy, progress=progress)
         return report
     from tracker.record import imports
     from tracker.record.database import open_database
@@ -342,15 +280,14 @@ def _take_all(job: TreeImport, progress: Progress) -> None:
         take_results(job.workspace, job.database, job.tree.results, job.paths.resolve, job.import_run_id, job.report)
 
 
-def _foresee(job: TreeImport, progress: Progress) -> None:
-    workspace = job.workspace
+def _foresee(workspace: Workspace, tree: OldTree, report: Report, *, copy: bool, progress: Progress) -> None:
     # A reader would bring an older database up to date, and nothing at all is to be written.
     older = workspace.database_url is None and has_record(workspace) and sqlite_version(workspace) < SCHEMA_VERSION
     if not has_record(workspace) or older:
-        _take_all(job, progress)
+        _take_all(TreeImport(workspace, tree, report, copy), progress)
         return
     with reading(workspace) as reader:
-        job.reader, job.own = reader, _own_experiments(reader)
+        job = TreeImport(workspace, tree, report, copy, own=_own_experiments(reader), reader=reader)
         _take_all(job, progress)
 
 
