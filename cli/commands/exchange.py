@@ -51,7 +51,8 @@ def import_archive(
     """Takes an archive into the record, writes its data into the tree and its results below ``results_dir``.
 
     ``max_bytes`` is what it may unpack to, however small it is. Raises DataError and SchemaError for an archive that is
-    refused, Conflict and Corrupt where the record says otherwise, StorageError.
+    refused, Conflict and Corrupt where the record says otherwise, StorageError, also where only the tree, which the
+    record can make at any time, finds no room.
     """
     from cli.progress import command_line, log_to_mlflow
     from tracker.archives.archive_check import Limits
@@ -74,9 +75,9 @@ def import_archive(
         _show(path, taken, dry_run=dry_run)
     if not dry_run:
         with reading(workspace) as reader:
-            bring_up_to_date(workspace, reader, taken.ids["shared_experiment"])
-            bring_files_up_to_date(workspace, reader, taken.ids["agent_dataset"])
-            bring_pools_up_to_date(workspace, reader, taken.ids["task_pool"], full=True)
+            bring_up_to_date(workspace, reader, taken.ids["shared_experiment"], required=True)
+            bring_files_up_to_date(workspace, reader, taken.ids["agent_dataset"], required=True)
+            bring_pools_up_to_date(workspace, reader, taken.ids["task_pool"], full=True, required=True)
         log_to_mlflow(workspace)
 
 

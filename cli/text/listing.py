@@ -54,36 +54,46 @@ def reuse(*, reused: bool, original_batch: str) -> str:
     return f"⚡ Data reuse: Yes (original batch: {original_batch})" if reused else "⚡ Data reuse: No (newly generated)"
 
 
-def bring_up_to_date(workspace: Workspace, reader: Reader, experiment_ids: Iterable[int]) -> None:
-    """Makes the part of the directory tree that was just printed what the record says."""
+def bring_up_to_date(
+    workspace: Workspace, reader: Reader, experiment_ids: Iterable[int], *, required: bool = False
+) -> None:
+    """Makes the part of the directory tree that was just printed what the record says.
+
+    Where it cannot be written, that is noted, or, where it is ``required``, raised as StorageError.
+    """
     ids = list(experiment_ids)
     if ids:
         from tracker.views.synthetic_view import refresh
 
-        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory tree")
+        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory tree", required)
 
 
-def bring_files_up_to_date(workspace: Workspace, reader: Reader, dataset_ids: Iterable[int]) -> None:
-    """Makes the files of the agent data sets that were just printed what the record says."""
+def bring_files_up_to_date(
+    workspace: Workspace, reader: Reader, dataset_ids: Iterable[int], *, required: bool = False
+) -> None:
+    """Makes the files of the agent data sets that were just printed what the record says; see ``bring_up_to_date``."""
     ids = list(dataset_ids)
     if ids:
         from tracker.views.agent_view import refresh
 
-        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory of agent data sets")
+        _report(lambda: refresh(workspace, reader, ids, patience_s=0), "directory of agent data sets", required)
 
 
 def bring_pools_up_to_date(
-    workspace: Workspace, reader: Reader, pool_ids: Iterable[int], *, full: bool = False
+    workspace: Workspace, reader: Reader, pool_ids: Iterable[int], *, full: bool = False, required: bool = False
 ) -> None:
-    """Makes the files of the pools that were just printed (``full``: and of all benchmarks) what the record says."""
+    """Makes the files of the pools that were just printed (``full``: and of all benchmarks) what the record says.
+
+    See ``bring_up_to_date``.
+    """
     ids = list(pool_ids)
     if ids:
         from tracker.views.pool_view import refresh
 
-        _report(lambda: refresh(workspace, reader, ids, full=full, patience_s=0), "directory of pools")
+        _report(lambda: refresh(workspace, reader, ids, full=full, patience_s=0), "directory of pools", required)
 
 
-def _report(refresh: Callable[[], Changes], what: str) -> None:
+def _report(refresh: Callable[[], Changes], what: str, required: bool) -> None:
     try:
         changes = refresh()
         for moved in changes.aside:
@@ -92,5 +102,7 @@ def _report(refresh: Callable[[], Changes], what: str) -> None:
         note(f"Note: part of the {what} was not brought up to date: {error}")
         note("`synthtrack view check` lists all differences.")
     except (StorageError, Conflict) as error:
+        if required and isinstance(error, StorageError):
+            raise
         # The answer stands; whoever reads a tree that is not theirs can do no more about it than know.
         note(f"Note: the {what} was not brought up to date: {error}")
