@@ -17,6 +17,14 @@ R = TypeVar("R")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 # --force is what some of these commands called it first.
 overwrite = click.option("--overwrite", "--force", is_flag=True, help="Replace a file that is there already.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Show what would be done and what it would cost; no call is made."
+)
+fresh = click.option("--fresh", is_flag=True, help="Another draw of the same settings, asked and paid for anew.")
+wait = click.option(
+    "--wait", is_flag=True, help="Where another process makes this now, wait for it and share its data."
+)
+no_mlflow = click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
 
 
 def checked_range(_: click.Context, __: click.Parameter, given: str | None) -> str | None:

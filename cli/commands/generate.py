@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="A trial of the first N records, its own data set."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done and what it would cost; no call is made.")
-@click.option("--fresh", is_flag=True, help="Another draw of the same settings, asked and paid for anew.")
-@click.option("--wait", is_flag=True, help="Where another process makes this now, wait for it and share its data.")
+@options.dry_run
+@options.fresh
+@options.wait
 @click.option("--accept-partial", is_flag=True, help="Keep the original where a record fails for good.")
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Never let the batch cost more than this."
 )
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def generate(

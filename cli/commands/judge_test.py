@@ -25,7 +25,7 @@ _WORDS = {"same": "same", "not_the_same": "not the same", "unclear": "unclear"}
 @click.option("--config", type=click.Path(path_type=Path), help="Try the judge of this config instead.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Try it with another setting.")
 @click.option("--list", "list_only", is_flag=True, help="Show every test so far; no call is made.")
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def judge_test(

@@ -95,14 +95,14 @@ for _command in (list_datasets, show_dataset, compare_datasets, delete_agents):
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as model_config.temperature=1."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be done and what it would cost; no call is made.")
-@click.option("--fresh", is_flag=True, help="Another draw of the same settings, asked and paid for anew.")
-@click.option("--wait", is_flag=True, help="Where another process makes this now, wait for it and share its data.")
+@options.dry_run
+@options.fresh
+@options.wait
 @click.option("--accept-partial", is_flag=True, help="Write the file with null where a response fails for good.")
 @click.option(
     "--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Never let the data set cost more than this."
 )
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def run(

@@ -104,7 +104,7 @@ def preprocess(
     help="Whether tasks may repeat.",
 )
 @click.option("--strict", is_flag=True, help="Exit code 1 where tasks were missing, or --all left out a pool.")
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def build(

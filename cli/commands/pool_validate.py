@@ -55,7 +55,7 @@ def temperature_of(_: click.Context, __: click.Parameter, given: str | None) -> 
 @click.option("--price-output", type=float, metavar="USD", help="For a million completion tokens, likewise.")
 @click.option("--wait", is_flag=True, help="Where another process asks the same now, wait for its answers.")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked and what it would cost; no call is made.")
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def validate_pool(

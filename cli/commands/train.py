@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--skip-done", is_flag=True, help="Leave out the points that were trained to the end before.")
 @click.option("--fresh", is_flag=True, help="Begin anew, also where an unfinished sweep of this config could go on.")
 @click.option("--background", is_flag=True, help="Train in the background, as wait_for_completion: false does.")
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@options.no_mlflow
 @options.as_json
 @options.workspace
 def train(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli.options import as_json, workspace
+from cli.options import as_json, no_mlflow, workspace
 from cli.render import note, show, show_json
 from tracker.errors import Conflict
 from tracker.paths import Workspace
@@ -97,7 +97,7 @@ def stop(place: Workspace, *, ref: str | None, now: bool) -> None:
 @training.command()
 @click.argument("ref", required=False)
 @click.option("--background", is_flag=True, help="Do not wait: a supervisor goes on that survives this terminal.")
-@click.option("--no-mlflow", is_flag=True, help="Leave logging to MLflow for `synthtrack mlflow sync`.")
+@no_mlflow
 @workspace
 def resume(place: Workspace, *, ref: str | None, background: bool, no_mlflow: bool) -> None:
     """Go on with the sweep or run REF where it stopped; without REF with the newest sweep that is not finished."""
