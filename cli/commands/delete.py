@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.render import counted, harmless, note, show, show_json, usd
+from cli.render import harmless, note, show, show_json
+from cli.text.deletion_text import described, in_short, plain
 from tracker.errors import ConfigError, Interrupted, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, reading
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 Subject = tuple[str, int]
 """A kind of tracker.deletion, and the id of the row."""
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _OPTIONS = (
@@ -99,46 +99,6 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Interrupted("Nothing was changed.")
 
 
-def described(contents: Contents, title: str) -> Iterator[str]:
-    """What goes, in lines: rows by table, files, links, MLflow runs, and what stays in the ledger."""
-    from tracker.deleting.deletion import WORDS
-
-    plan = contents.plan
-    fingerprint = f" ({plan.fingerprint})" if plan.fingerprint else ""
-    yield f"{title}: {WORDS[plan.kind]} {harmless(plan.name)}{fingerprint}"
-    tables = ", ".join(f"{number:,} {name}" for name, number in contents.rows.items())
-    yield f"   {counted(contents.n_rows, 'row')}{f': {tables}' if tables else ''}"
-    for path in plan.paths:
-        yield f"   📁 {harmless(path)}"
-    if plan.paths:
-        yield f"   {size(contents.n_bytes)} of files"
-    if plan.links:
-        yield f"   {counted(len(plan.links), 'link')}; the data behind them stays"
-    if plan.mlflow_runs:
-        yield f"   {counted(len(plan.mlflow_runs), 'MLflow run')}"
-    if plan.spent:
-        parts = [f"{usd(amount)} in batch {batch}" for batch, amount in plan.spent]
-        yield f"   What was paid for it ({', '.join(parts)}) stays in the ledger: nothing of it is paid again."
-
-
-def size(n_bytes: int) -> str:
-    """``12.3 MB``."""
-    amount, unit = float(n_bytes), 0
-    while amount >= 1000 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else counted(n_bytes, "byte")
-
-
-def plain(contents: Contents) -> dict[str, Any]:
-    """``contents`` for JSON."""
-    plan = contents.plan
-    return {
-        "kind": plan.kind, "name": plan.name, "fingerprint": plan.fingerprint, "rows": contents.rows,
-        "n_rows": contents.n_rows, "n_bytes": contents.n_bytes, "paths": list(plan.paths), "n_links": len(plan.links),
-        "mlflow_runs": list(plan.mlflow_runs), "spent_usd": dict(plan.spent),
-    }  # fmt: skip
-
-
 def _show(contents: Sequence[Contents], done: Sequence[Deleted], *, as_json: bool) -> None:
     if as_json:
         entries: list[dict[str, Any]] = [{"entry": each.entry, "id": each.uuid} for each in done]
@@ -152,16 +112,7 @@ def _show(contents: Sequence[Contents], done: Sequence[Deleted], *, as_json: boo
             show("\n".join(described(each, "Would be deleted")))
             continue
         plan = each.plan
-        show(f"🗑️  {WORDS[plan.kind].capitalize()} {harmless(plan.name)} is in the trash: {_numbers(each)}.")
+        show(f"🗑️  {WORDS[plan.kind].capitalize()} {harmless(plan.name)} is in the trash: {in_short(each)}.")
         show(f"   💾 `synthtrack restore {done[at].uuid[:8]}` brings it back.")
     if not done:
         show("Nothing was changed (--dry-run).")
-
-
-def _numbers(contents: Contents) -> str:
-    plan = contents.plan
-    parts = [counted(contents.n_rows, "row")]
-    parts += [size(contents.n_bytes)] if plan.paths else []
-    parts += [counted(len(plan.links), "link")] if plan.links else []
-    parts += [counted(len(plan.mlflow_runs), "MLflow run")] if plan.mlflow_runs else []
-    return ", ".join(parts)

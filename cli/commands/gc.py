@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options, render
-from cli.commands.delete import confirm, described, plain, size, tell_mlflow, yes_option
+from cli.commands.delete import confirm, tell_mlflow, yes_option
 from cli.commands.trash import older_than
+from cli.text.deletion_text import size
+from cli.text.gc_text import Unneeded, lines, plain
 from tracker.errors import Conflict
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 
 if TYPE_CHECKING:
     from tracker.deleting.garbage import Found
-    from tracker.deleting.trash import Contents, Deleted
+    from tracker.deleting.trash import Deleted
     from tracker.mlflow_runs.mlflow_store import Leftovers
-
-_NOTHING = "Nothing to clear away."
 
 
 @click.command()
@@ -52,49 +52,42 @@ def gc(
     restore` brings them back. In MLflow's own store, runs that the record does not know are put out of sight, and
     deleted runs older than AGE are removed with their files. What killed processes left is removed.
     """
-    from tracker.deleting import garbage, trash
+    from tracker.deleting import trash
 
-    with reading(workspace) as reader:
-        found = list(garbage.unneeded(reader, workspace))
-        contents = [trash.preview(reader, workspace, each.plan) for each in found]
-    parts = garbage.abandoned(workspace)
-    old = garbage.old_copies(workspace, older_than) if copies else []
-    leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=True)
-    lines = _lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)
-    if not dry_run and not yes and (lines != [_NOTHING] or empty_trash):
-        render.note("\n".join(lines))
+    there = _unneeded(workspace, older_than, copies=copies, no_mlflow=no_mlflow)
+    if not dry_run and not yes and (there or empty_trash):
+        render.note("\n".join(lines(workspace, there)))
         confirm("Clear this away?", yes=yes)
     done: list[Deleted] = []
     if not dry_run:
         trash.settle_all(workspace)
-        gone = _delete(workspace, found, no_mlflow=no_mlflow)
-        found, done = [one for one, _ in gone], [each for _, each in gone]
-        contents = [each.contents for each in done]
-        _remove(parts, old)
-        leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=False)
+        gone = _delete(workspace, [one for one, _ in there.data], no_mlflow=no_mlflow)
+        done = [each for _, each in gone]
+        there.data = [(one, each.contents) for one, each in gone]
+        _remove(there.parts, there.copies)
+        there.leftovers = None if no_mlflow else _clear(workspace, older_than, dry_run=False)
     emptied = _empty(workspace, older_than, dry_run=dry_run) if empty_trash else None
     if as_json:
-        rows = [plain(each) | {"why": one.why} for each, one in zip(contents, found, strict=True)]
-        render.show_json(
-            {
-                "dry_run": dry_run, "deleted": rows, "entries": [each.entry for each in done],
-                "parts": [workspace.relative(each) for each in parts],
-                "copies": [workspace.relative(each) for each in old],
-                "mlflow": None if leftovers is None else {
-                    "unknown": leftovers.unknown, "purged": leftovers.purged, "error": leftovers.error,
-                    "directories": [workspace.relative(each) for each in leftovers.directories],
-                },
-                "emptied": emptied,
-            }
-        )  # fmt: skip
+        about = plain(workspace, there, [each.entry for each in done])
+        render.show_json({"dry_run": dry_run, **about, "emptied": emptied})
         return
-    render.show("\n".join(_lines(workspace, list(zip(found, contents, strict=True)), parts, old, leftovers)))
+    render.show("\n".join(lines(workspace, there)))
     if emptied is not None:
         render.show(f"Trash: {len(emptied['entries']) + len(emptied['strays']):,} gone, {size(emptied['n_bytes'])}.")
     if dry_run:
         render.show("Nothing was changed (--dry-run).")
     elif done:
         render.show("💾 `synthtrack trash list` shows what can be restored.")
+
+
+def _unneeded(workspace: Workspace, age: timedelta, *, copies: bool, no_mlflow: bool) -> Unneeded:
+    from tracker.deleting import garbage, trash
+
+    with reading(workspace) as reader:
+        data = [(each, trash.preview(reader, workspace, each.plan)) for each in garbage.unneeded(reader, workspace)]
+    old = garbage.old_copies(workspace, age) if copies else []
+    leftovers = None if no_mlflow else _clear(workspace, age, dry_run=True)
+    return Unneeded(data, garbage.abandoned(workspace), old, leftovers)
 
 
 def _delete(workspace: Workspace, found: Sequence[Found], *, no_mlflow: bool) -> list[tuple[Found, Deleted]]:
@@ -140,26 +133,3 @@ def _empty(workspace: Workspace, age: timedelta, *, dry_run: bool) -> dict[str, 
 
     with open_database(workspace) as database:
         return asdict(empty(workspace, database, age, dry_run=dry_run))
-
-
-def _lines(
-    workspace: Workspace,
-    found: Sequence[tuple[Found, Contents]],
-    parts: Sequence[Path],
-    copies: Sequence[Path],
-    leftovers: Leftovers | None,
-) -> list[str]:
-    lines = []
-    for one, each in found:
-        lines += [*described(each, "To the trash"), f"   Because {one.why}."]
-    for title, paths in (("Left by killed processes", parts), ("Copies of the database", copies)):
-        lines += [f"{title}:", *(f"   {render.harmless(workspace.relative(path))}" for path in paths)] if paths else []
-    if leftovers is not None and leftovers.error is not None:
-        lines.append(f"⚠️  MLflow: {leftovers.error.splitlines()[0]}")
-    elif leftovers is not None and (leftovers.unknown or leftovers.purged or leftovers.directories):
-        lines.append(
-            f"MLflow: {render.counted(len(leftovers.unknown), 'run')} that the record does not know, "
-            f"{render.counted(len(leftovers.purged), 'deleted run')} for good, "
-            f"{render.counted(len(leftovers.directories), 'directory', 'directories')} of files"
-        )
-    return lines or [_NOTHING]

@@ -9,7 +9,8 @@ from datetime import timedelta
 import click
 
 from cli import options, render
-from cli.commands.delete import confirm, size, yes_option
+from cli.commands.delete import confirm, yes_option
+from cli.text.deletion_text import size
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
 
