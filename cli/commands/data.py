@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from cli.output_file import write_output
 from cli.render import counted, note, show, show_json
 from pipeline.sources.fetch import ORIGINS, SPLIT, SUFFIXES, fetch, filename
 from tracker.errors import Conflict, StorageError
-from tracker.fingerprint import bytes_digest
+from tracker.fingerprint import Json, bytes_digest
 from tracker.paths import Workspace, expanded
 
 
@@ -61,32 +62,27 @@ def fetch_data(
     )
     content = found.lines if path.suffix == ".jsonl" else found.content
     written = _write(path, content, overwrite=overwrite)
-    digest = bytes_digest([content])
-    following = _following(place, name, path, size)
+    drawn = {
+        "dataset": name, "split": split, "seed": seed, "path": place.relative(path), "written": written,
+        "n_records": len(found.pairs), "n_available": found.n_available, "n_left_out": found.n_left_out,
+        "sha256": bytes_digest([content]), "next_command": _following(place, name, path, size),
+    }  # fmt: skip
     if as_json:
-        show_json(
-            {
-                "dataset": name,
-                "split": split,
-                "seed": seed,
-                "path": place.relative(path),
-                "written": written,
-                "n_records": len(found.pairs),
-                "n_available": found.n_available,
-                "n_left_out": found.n_left_out,
-                "sha256": digest,
-                "next_command": following,
-            }
-        )
-        return
-    if written:
-        show(f"✅ {counted(size, 'record')} of {found.n_available:,} written: {place.relative(path)}")
+        show_json(drawn)
     else:
-        show(f"⚡ There already, with the same {counted(size, 'record')}: {place.relative(path)}")
-    if found.n_left_out:
-        show(f"   {counted(found.n_left_out, 'record')} without text left out")
-    show(f"   SHA-256: {digest}")
-    show(f"💾 Next: {following}")
+        show("\n".join(_told(drawn)))
+
+
+def _told(drawn: dict[str, Json]) -> Iterator[str]:
+    records = counted(drawn["n_records"], "record")
+    if drawn["written"]:
+        yield f"✅ {records} of {drawn['n_available']:,} written: {drawn['path']}"
+    else:
+        yield f"⚡ There already, with the same {records}: {drawn['path']}"
+    if drawn["n_left_out"]:
+        yield f"   {counted(drawn['n_left_out'], 'record')} without text left out"
+    yield f"   SHA-256: {drawn['sha256']}"
+    yield f"💾 Next: {drawn['next_command']}"
 
 
 def _write(path: Path, content: bytes, *, overwrite: bool) -> bool:

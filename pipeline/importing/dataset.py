@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.generation.execution import register
 from pipeline.importing.experiments import file_row, of_files, samples_of, unknown_columns
 from pipeline.importing.files import DATA_BYTES, SPLITS, Kept, open_file
 from pipeline.importing.originals import splits_alone
-from pipeline.importing.records import Matched, match, read_records
+from pipeline.importing.records import Matched, Records, match, read_records
 from pipeline.importing.report import Report
 from pipeline.importing.run import batch_for
 from pipeline.importing.tree import EXPERIMENT, RECORDS, printable
@@ -23,6 +23,7 @@ from tracker import clock
 from tracker.errors import ConfigError, DataError, Problem
 from tracker.paths import Workspace, name_problem
 from tracker.record.catalogue import reading
+from tracker.record.columns import to_json
 from tracker.record.imported import TAKEN
 from tracker.views import synthetic_view
 
@@ -54,30 +55,17 @@ def import_dataset(
     """
     data = _read(workspace, given)
     _check_names(about, data)
-    records = read_records(data["train"])
-    if records.problems:
-        problems = [Problem(f"{data['train'].name}:{each.partition(': ')[0]}", each.partition(": ")[2])
-                    for each in records.problems[:_SHOWN]]  # fmt: skip
-        raise DataError("The data cannot be imported.", problems)
-    if not records.n_lines:
-        raise DataError("The data cannot be imported.", [Problem(data["train"].name, "no records in it")])
+    records = _usable(data["train"])
     report = Report()
     identity = of_files(about.dataset, data)
-    task_name = _task_name(data["train"], about)
     source, matched = _source(about, data, original, report)
-    source = source or splits_alone(about.dataset, task_name, data)
+    source = source or splits_alone(about.dataset, _task_name(data["train"], about), data)
     now = clock.to_text(clock.now())
-    accepted = 0 if matched is None else sum(made != text for text, made in matched.pairs)
+    n_changed = 0 if matched is None else sum(made != text for text, made in matched.pairs)
     columns = {
-        **unknown_columns(), "status": "complete", "purpose": about.purpose, "description": about.description,
-        "created_at": now, "completed_at": now, "data_digest": data["train"].digest, "n_records": records.n_lines,
-        "n_accepted": accepted, "n_rejected": 0 if matched is None else len(matched.pairs) - accepted,
+        **_columns(about, matched, n_changed), "created_at": now, "completed_at": now,
+        "data_digest": data["train"].digest, "n_records": records.n_lines,
     }  # fmt: skip
-    known = {name: value for name in ("model", "temperature") if (value := getattr(about, name)) is not None}
-    columns |= known
-    columns["settings"] = json.dumps({f"generation.{name}": value for name, value in known.items()})
-    columns["config"] = json.dumps({"generation": known} if known else {})
-    columns |= {} if matched is None else {"field_to_rephrase": matched.field}
     from tracker.record import imports
     from tracker.record.database import open_database
 
@@ -93,7 +81,7 @@ def import_dataset(
         reference = f"{about.dataset}/{done.name} ({done.fingerprint})"
         if done.outcome == TAKEN:
             said = f"{records.n_lines:,} records"
-            said += "" if matched is None else f", {accepted:,} of them with another {matched.field} than the original"
+            said += "" if matched is None else f", {n_changed:,} of them with another {matched.field} than the original"
             report.taken(EXPERIMENT, reference, said)
         else:
             joined = f"; new in {', '.join(done.joined)}" if done.joined else ""
@@ -103,6 +91,29 @@ def import_dataset(
     with reading(workspace) as reader:
         synthetic_view.refresh(workspace, reader, [done.experiment_id])
     return report, done.experiment_id
+
+
+def _usable(train: Kept) -> Records:
+    records = read_records(train)
+    if records.problems:
+        problems = [Problem(f"{train.name}:{each.partition(': ')[0]}", each.partition(": ")[2])
+                    for each in records.problems[:_SHOWN]]  # fmt: skip
+        raise DataError("The data cannot be imported.", problems)
+    if not records.n_lines:
+        raise DataError("The data cannot be imported.", [Problem(train.name, "no records in it")])
+    return records
+
+
+def _columns(about: About, matched: Matched | None, n_changed: int) -> dict[str, Any]:
+    """The columns of the experiment that say how it was made, as far as that is known."""
+    known = {name: value for name in ("model", "temperature") if (value := getattr(about, name)) is not None}
+    columns = {
+        **unknown_columns(), **known, "status": "complete", "purpose": about.purpose, "description": about.description,
+        "n_accepted": n_changed, "n_rejected": 0 if matched is None else len(matched.pairs) - n_changed,
+        "settings": to_json({f"generation.{name}": value for name, value in known.items()}),
+        "config": to_json({"generation": known} if known else {}),
+    }  # fmt: skip
+    return columns if matched is None else columns | {"field_to_rephrase": matched.field}
 
 
 def _read(workspace: Workspace, given: Sequence[str]) -> dict[str, Kept]:
