@@ -30,6 +30,7 @@ _LONGEST_MESSAGE = 500
 _SHORTEST_KEY = 8
 """A shorter key is none, and would blot out half of what is said."""
 _MOST_TOKENS = 2**53
+_LONGEST_WINDOW_S = 2 * 86_400.0
 REFUSAL = "refusal"
 
 
@@ -109,10 +110,14 @@ def timeout_failure(timeout: float) -> ChatError:
 
 
 def parse_window(headers: Mapping[str, str], kind: str) -> RateWindow | None:
-    """The window that ``x-ratelimit-*-{kind}`` headers tell; None unless all three are there and make sense."""
+    """The window that ``x-ratelimit-*-{kind}`` headers tell; None unless all three are there and make sense.
+
+    No window is longer than a day or two; some gateways tell the moment of the reset in seconds since 1970, and a run
+    that took it for a duration would never ask again.
+    """
     limit, remaining = (headers.get(f"x-ratelimit-{part}-{kind}", "").strip() for part in ("limit", "remaining"))
     reset_s = parse_duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
-    if reset_s is None or not (_is_whole(limit) and _is_whole(remaining)):
+    if reset_s is None or reset_s > _LONGEST_WINDOW_S or not (_is_whole(limit) and _is_whole(remaining)):
         return None
     return RateWindow(int(limit), int(remaining), reset_s)
 

@@ -254,6 +254,13 @@ def test_a_window_needs_all_of_its_headers(missing: str) -> None:
     assert wire.parse_window(headers, "tokens") is None
 
 
+@pytest.mark.parametrize(("reset", "is_one"), [("23h59m59s", True), ("1795176000", False), ("1795176000000", False)])
+def test_a_moment_is_not_taken_for_a_duration(reset: str, is_one: bool) -> None:
+    headers = {f"x-ratelimit-{part}-tokens": "0" for part in ("limit", "remaining")}
+    found = wire.parse_window({**headers, "x-ratelimit-reset-tokens": reset}, "tokens")
+    assert (found is not None) is is_one
+
+
 @pytest.mark.parametrize("limit", ["-1", "1.5", "²", "9" * 30])
 def test_a_window_of_no_whole_number_is_none(limit: str) -> None:
     headers = {f"x-ratelimit-{part}-tokens": limit for part in ("limit", "remaining", "reset")}
