@@ -28,6 +28,7 @@ from tracker.record.findings import (
     Finding,
 )
 from tracker.record.imported import home_in_place
+from tracker.record.sweeps import has_process
 from tracker.record.work import CHECKPOINT, CHECKPOINT_KEPT, work
 from tracker.views.plan import TEMPORARY
 from tracker.views.tree import is_leftover
@@ -42,6 +43,10 @@ _CONTENT = "SELECT content FROM imported_file WHERE shared_experiment_id = :id A
 _DELETIONS = """
     SELECT id, name, kind, archive, archive_digest, settled_at, restored_at, deleted_at FROM deletion
     WHERE emptied_at IS NULL AND (restored_at IS NULL OR settled_at IS NULL) ORDER BY id"""
+
+_COMPLETE = """
+    SELECT directory, host, pid, pid_started, heartbeat, finished_at FROM training_run
+    WHERE status = 'complete' AND import_run_id IS NULL"""
 
 
 def publication_findings(reader: Reader, workspace: Workspace) -> tuple[int, Iterator[Finding]]:
@@ -158,10 +163,12 @@ def leftovers(reader: Reader, workspace: Workspace) -> Iterator[Path]:
         for path in directory.glob(f"{TEMPORARY}*"):
             if is_leftover(str(path)):
                 yield path
-    for row in reader.rows("SELECT directory FROM training_run WHERE status = 'complete' AND import_run_id IS NULL"):
-        for path in sorted((workspace.root / row["directory"] / CHECKPOINT).glob("*")):
-            if path.name not in CHECKPOINT_KEPT:
-                yield path
+    for row in reader.rows(_COMPLETE):
+        found = sorted((workspace.root / row["directory"] / CHECKPOINT).glob("*"))
+        left = [path for path in found if path.name not in CHECKPOINT_KEPT]
+        # Whoever trained it clears them away itself, as the last thing it does.
+        if left and not has_process(row):
+            yield from left
 
 
 def leftover_findings(reader: Reader, workspace: Workspace) -> Iterator[Finding]:

@@ -305,6 +305,13 @@ def test_of_a_complete_training_nothing_stays_that_was_there_to_resume_it(tmp_pa
         (path / "steps-000000000.log").touch()
     cleared = kept.pop("complete")
     left = str((cleared / "checkpoint-8").relative_to(tmp_path))
+    living, moment = clock.this_process(), clock.to_text(clock.now())
+    held = "UPDATE training_run SET host = ?, pid = ?, pid_started = ?, heartbeat = ? WHERE status = 'complete'"
+    with contextlib.closing(sqlite3.connect(tmp_path / "tracker.db")) as connection, connection:
+        connection.execute(held, (living.host, living.pid, living.started, moment))
+    assert [each["where"] for each in verify(tmp_path)[1] if each["kind"] == "leftover"] == []
+    with contextlib.closing(sqlite3.connect(tmp_path / "tracker.db")) as connection, connection:
+        connection.execute(held, (living.host, dead_process(), living.started, moment))
     assert [each["where"] for each in verify(tmp_path)[1] if each["kind"] == "leftover"] == [left]
     assert f"Removed {left}, which a killed process left." in verify(tmp_path, "--fix")[2]
     assert [path.name for path in cleared.iterdir()] == ["steps-000000000.log"]
