@@ -11,7 +11,7 @@ from pipeline.perspectives.inputs import Input, source_of
 from pipeline.perspectives.plan import NOTES, Plan
 from pipeline.perspectives.specs import PerspectivesConfig, model_of, resolved, validated
 from tests.llm_server import Server, invented_answer
-from tests.workspaces import write_lines
+from tests.workspaces import changed, write_lines
 from tracker.configs import Document, override
 
 Row = dict[str, Any]
@@ -42,17 +42,7 @@ def pairs(count: int) -> list[dict[str, str]]:
 
 def document(**changes: Any) -> Row:
     """A configuration; ``model_config__temperature=1`` changes one setting, None takes it away."""
-    found: Row = json.loads(json.dumps(CONFIG))
-    for name, value in changes.items():
-        *groups, key = name.split("__")
-        target = found
-        for group in groups:
-            target = target.setdefault(group, {})
-        if value is None:
-            target.pop(key, None)
-        else:
-            target[key] = value
-    return found
+    return changed(json.loads(json.dumps(CONFIG)), changes)
 
 
 def served(base_url: str, **changes: Any) -> Row:

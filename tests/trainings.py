@@ -21,7 +21,7 @@ import torch
 from pipeline.training import worker
 from pipeline.training.plan import Options, prepare
 from pipeline.training.train import register
-from tests.workspaces import call, environment, rows, write_config, write_lines
+from tests.workspaces import call, changed, environment, rows, write_config, write_lines
 from tests.workspaces import config as generation_config
 from tracker.clock import this_process
 from tracker.paths import Workspace
@@ -96,14 +96,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "num_dev": N_DEV,
         "cuda_devices": "cpu",
     }
-    for name, value in changes.items():
-        group, _, key = name.rpartition("__")
-        target = document.setdefault(group, {}) if group else document
-        if value is None:
-            target.pop(key, None)
-        else:
-            target[key] = value
-    return document
+    return changed(document, changes)
 
 
 @dataclass(frozen=True)

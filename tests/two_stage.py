@@ -20,7 +20,6 @@ from tracker.record.decisions import Answer
 
 N_RECORDS = 24
 REVIEW_SIZE = 4
-FEW_SHOT, TEST = (5, 8), (9, 16)
 RANGES: Mapping[str, Any] = {
     "generation__strategy": "two_stage",
     "generation__review_size": REVIEW_SIZE,

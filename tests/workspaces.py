@@ -153,6 +153,11 @@ def config(**changes: Any) -> dict[str, Any]:
             "validation_prompt": "Original: {original_premise}\nRephrased: {rephrased_premise}\nSame?",
         },
     }
+    return changed(document, changes)
+
+
+def changed(document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``document`` with changed settings: ``group__key`` is set to a value, or taken away by None."""
     for name, value in changes.items():
         *groups, key = name.split("__")
         target = document
