@@ -375,14 +375,15 @@ def sync_directory(directory: Path) -> None:
 def sync(paths: Iterable[Path]) -> None:
     """Makes files and directories outlive a power cut."""
     several = list(paths)
-    if len(several) <= 1:
-        for path in several:
-            _sync(path)
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    if len(several) > 1:
+        from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(_SYNCS, len(several))) as threads:
-        list(threads.map(_sync, several))
+        # Where the system has no thread to spare, they are synced one after the other.
+        with contextlib.suppress(RuntimeError), ThreadPoolExecutor(min(_SYNCS, len(several))) as threads:
+            list(threads.map(_sync, several))
+            return
+    for path in several:
+        _sync(path)
 
 
 def _sync(path: Path) -> None:

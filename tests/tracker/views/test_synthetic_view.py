@@ -602,3 +602,26 @@ def test_what_an_earlier_process_of_the_same_pid_left_is_in_nobodys_way_and_goes
     run(run(""))
     parent = Workspace(tmp_path, environ={}).synthetic_dir / "_shared/Copa"
     assert sorted(path.name for path in parent.iterdir()) == [f"temp{number}" for number in range(9)]
+
+
+NO_THREADS = """
+import resource, sys, threading
+from pathlib import Path
+from tracker.views.tree import sync
+
+size = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line)
+threading.stack_size(1 << 30)
+resource.setrlimit(resource.RLIMIT_AS, (size * 1024 + (1 << 28),) * 2)
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    sync([Path(sys.argv[1]), Path(sys.argv[1]).parent])
+    print("synced")
+"""
+
+
+def test_where_no_thread_can_be_had_all_is_synced_nevertheless(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    done = subprocess.run([sys.executable, "-c", NO_THREADS, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "synced\n"), done.stderr
