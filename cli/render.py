@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -18,6 +18,14 @@ THIN_RULE = "-" * 80
 def show_json(value: Json) -> None:
     """``value`` as indented JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_either(value: Json, lines: Callable[[], Iterable[str]], *, as_json: bool) -> None:
+    """``value`` as JSON, or the ``lines`` for people."""
+    if as_json:
+        show_json(value)
+    else:
+        show("\n".join(lines()))
 
 
 def show(text: str = "") -> None:

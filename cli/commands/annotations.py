@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cli.options import as_json, checked_name, checked_range, overwrite, workspace
-from cli.render import counted, note, show, show_json
+from cli.render import counted, note, show, show_either
 from tracker.errors import DataError, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
@@ -93,10 +93,7 @@ def import_annotations(
     found = take(place, experiment, _content(file), str(file), annotator=annotator, samples=samples)
     with reading(place) as reader:
         runs = listings.generation_runs(reader, found.state.experiment["id"])
-    if as_json:
-        show_json(imported_json(found, runs))
-    else:
-        show("\n".join(imported(found, runs)))
+    show_either(imported_json(found, runs), lambda: imported(found, runs), as_json=as_json)
 
 
 def _content(file: Path) -> str:
@@ -123,7 +120,4 @@ def show_agreement(place: Workspace, *, experiment: str, samples: str | None, as
 
     with reading(place) as reader:
         found = agreement(load_history(reader, place, experiment), samples)
-    if as_json:
-        show_json(agreed_json(found))
-    else:
-        show("\n".join(agreed(found)))
+    show_either(agreed_json(found), lambda: agreed(found), as_json=as_json)

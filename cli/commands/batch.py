@@ -8,7 +8,7 @@ import click
 
 from cli.commands.delete_commands import delete_batch, remove_from_batch
 from cli.options import as_json, workspace
-from cli.render import RULE, THIN_RULE, counted, moment, show, show_json, usd
+from cli.render import RULE, THIN_RULE, counted, moment, show_either, usd
 from cli.text.listing import bring_up_to_date, by_dataset, left_out, limit_of, limited, of_dataset, reuse, verbose
 from tracker.listings import listings, references
 from tracker.listings.listings import Listing
@@ -35,10 +35,7 @@ def list_batches(place: Workspace, *, verbose: bool, limit: int | None, as_json:
         found = listings.batches(reader, limit_of(limit, as_json=as_json))
         if verbose:
             _name_experiments(reader, found, every=as_json or limit == 0)
-        if as_json:
-            show_json(found.rows)
-        else:
-            show("\n".join(_batches(found)))
+        show_either(found.rows, lambda: _batches(found), as_json=as_json)
         bring_up_to_date(place, reader, (each["id"] for row in found.rows for each in row.get("experiments", ())))
 
 
@@ -56,10 +53,7 @@ def show_batch(
     with reading(place) as reader:
         row = listings.batch(reader, name) if verbose or as_json else references.batch(reader, name)
         found = listings.batch_experiments(reader, name, dataset, limit_of(limit, as_json=as_json))
-        if as_json:
-            show_json(row | {"experiments": found.rows})
-        else:
-            show("\n".join(_batch(row, found, verbose=verbose)))
+        show_either(row | {"experiments": found.rows}, lambda: _batch(row, found, verbose=verbose), as_json=as_json)
         bring_up_to_date(place, reader, (each["id"] for each in found.rows))
 
 

@@ -10,7 +10,7 @@ import click
 
 from cli.options import as_json, overwrite, workspace
 from cli.output_file import write_output
-from cli.render import counted, note, show, show_json
+from cli.render import counted, note, show_either
 from pipeline.sources.fetch import ORIGINS, SPLIT, SUFFIXES, fetch, filename
 from tracker.errors import Conflict, StorageError
 from tracker.fingerprint import Json, bytes_digest
@@ -67,10 +67,7 @@ def fetch_data(
         "n_records": len(found.pairs), "n_available": found.n_available, "n_left_out": found.n_left_out,
         "sha256": bytes_digest([content]), "next_command": _following(place, name, path, size),
     }  # fmt: skip
-    if as_json:
-        show_json(drawn)
-    else:
-        show("\n".join(_told(drawn)))
+    show_either(drawn, lambda: _told(drawn), as_json=as_json)
 
 
 def _told(drawn: dict[str, Json]) -> Iterator[str]:

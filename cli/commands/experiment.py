@@ -8,7 +8,7 @@ import click
 
 from cli.commands.delete_commands import delete_experiment
 from cli.options import as_json, workspace
-from cli.render import show, show_json
+from cli.render import show, show_either, show_json
 from cli.text.experiment_text import listed, shown
 from cli.text.listing import bring_up_to_date, limit_of, limited, of_dataset, verbose
 from cli.text.next_command import generate_command, next_command
@@ -36,10 +36,7 @@ def list_experiments(place: Workspace, *, dataset: str | None, verbose: bool, li
     """Every synthetic data set that was made, once, whatever batches hold it."""
     with reading(place) as reader:
         found = listings.experiments(reader, dataset, limit_of(limit, as_json=as_json))
-        if as_json:
-            show_json(found.rows)
-        else:
-            show("\n".join(listed(found, verbose=verbose)))
+        show_either(found.rows, lambda: listed(found, verbose=verbose), as_json=as_json)
         bring_up_to_date(place, reader, (row["id"] for row in found.rows))
 
 
@@ -52,10 +49,7 @@ def show_experiment(place: Workspace, *, ref: str, samples: int, as_json: bool) 
     """All that is known of one experiment. REF: Copa/temp07_topp10_gpt4o, a fingerprint or its beginning, or a path."""
     with reading(place) as reader:
         row = _all_of(reader, place, listings.experiment(reader, ref, place), samples)
-        if as_json:
-            show_json(row)
-        else:
-            show("\n".join(shown(row)))
+        show_either(row, lambda: shown(row), as_json=as_json)
         bring_up_to_date(place, reader, [row["id"]])
 
 
@@ -96,10 +90,11 @@ def _compare(reader: Reader, place: Workspace, refs: tuple[str, ...], *, as_json
 
     rows = [listings.experiment(reader, ref, place) for ref in refs]
     found = compare(rows)
-    if as_json:
-        show_json({"experiments": [_without_settings(row) for row in rows], **asdict(found)})
-    else:
-        show("\n".join(compared(rows, found)))
+    show_either(
+        {"experiments": [_without_settings(row) for row in rows], **asdict(found)},
+        lambda: compared(rows, found),
+        as_json=as_json,
+    )
     bring_up_to_date(place, reader, {row["id"] for row in rows})
 
 

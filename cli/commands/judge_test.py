@@ -54,10 +54,7 @@ def judge_test(
         tested = run(
             workspace, ref, config=path, overrides=overrides, command=command_line(), display=display, tell=_warn
         )
-    if as_json:
-        render.show_json(_json(tested))
-    else:
-        render.show("\n".join(_shown(tested)))
+    render.show_either(_json(tested), lambda: _shown(tested), as_json=as_json)
     tested.check()
 
 

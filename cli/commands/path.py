@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from cli.options import as_json, workspace
-from cli.render import counted, show, show_json, table
+from cli.render import counted, show_either, table
 from cli.text.listing import bring_up_to_date, left_out, limit_of, limited, of_dataset, reuse
 from tracker.listings import listings
 from tracker.listings.listings import Listing
@@ -44,10 +44,7 @@ def list_paths(
     """Every data path that a training config can name."""
     with reading(place) as reader:
         found = listings.data_paths(reader, place, batch, dataset, limit_of(limit, as_json=as_json))
-        if as_json:
-            show_json(found.rows)
-        else:
-            show("\n".join(_FORMS[form](found)))
+        show_either(found.rows, lambda: _FORMS[form](found), as_json=as_json)
         bring_up_to_date(place, reader, (row["id"] for row in found.rows))
 
 
@@ -60,10 +57,7 @@ def resolve(place: Workspace, *, given: str, limit: int | None, as_json: bool) -
     """From a batch path to the shared one; from a shared path to every batch that references it."""
     with reading(place) as reader:
         row = listings.resolve_path(reader, place, given)
-        if as_json:
-            show_json(row)
-        else:
-            show("\n".join(_resolved(row, limit_of(limit, as_json=as_json))))
+        show_either(row, lambda: _resolved(row, limit_of(limit, as_json=as_json)), as_json=as_json)
         bring_up_to_date(place, reader, [row["id"]])
 
 

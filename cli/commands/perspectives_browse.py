@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from cli.options import as_json, workspace
-from cli.render import columns, show, show_json
+from cli.render import columns, show, show_either, show_json
 from cli.text.listing import bring_files_up_to_date, limit_of, limited, verbose
 from cli.text.next_command import perspectives_command
 from cli.text.perspectives_text import failed, listed, shown
@@ -34,10 +34,7 @@ def list_datasets(place: Workspace, *, task: str | None, verbose: bool, limit: i
             conditions, runs = agent_listings.conditions(reader, ids), agent_listings.runs(reader, ids)
             for row in found.rows:
                 row.update(conditions=conditions[row["id"]], runs=runs[row["id"]])
-        if as_json:
-            show_json(found.rows)
-        else:
-            show("\n".join(listed(found, columns=columns(), verbose=verbose)))
+        show_either(found.rows, lambda: listed(found, columns=columns(), verbose=verbose), as_json=as_json)
         stale = [row for row in found.rows if not agent_view.looks_current(place, row)]
         bring_files_up_to_date(place, reader, _idle(stale))
 
@@ -84,10 +81,11 @@ def show_dataset(
             "runs": runs,
             "samples": agent_listings.samples(reader, row, conditions, at),
         }
-        if as_json:
-            show_json({name: value for name, value in found.items() if name not in {"identity", "config"}})
-        else:
-            show("\n".join(shown(found, columns=columns(), whole=number is not None)))
+        show_either(
+            {name: value for name, value in found.items() if name not in {"identity", "config"}},
+            lambda: shown(found, columns=columns(), whole=number is not None),
+            as_json=as_json,
+        )
         bring_files_up_to_date(place, reader, _idle([row]))
 
 

@@ -8,7 +8,7 @@ import click
 
 from cli.options import as_json, overwrite, workspace
 from cli.output_file import write_output
-from cli.render import note, show, show_json
+from cli.render import note, show, show_either, show_json
 from cli.text.listing import bring_pools_up_to_date, limit_of, limited, verbose
 from tracker.listings import pool_listings
 from tracker.paths import Workspace, expanded
@@ -26,10 +26,7 @@ def list_pools(place: Workspace, *, verbose: bool, limit: int | None, as_json: b
 
     with reading(place) as reader:
         found = pool_listings.pools(reader, limit_of(limit, as_json=as_json))
-        if as_json:
-            show_json(found.rows)
-        else:
-            show("\n".join(listed(found, verbose=verbose)))
+        show_either(found.rows, lambda: listed(found, verbose=verbose), as_json=as_json)
         bring_pools_up_to_date(place, reader, (row["id"] for row in found.rows))
 
 
@@ -45,10 +42,7 @@ def show_pool(place: Workspace, *, ref: str, samples: int, as_json: bool) -> Non
     with reading(place) as reader:
         row = pool_listings.pool(reader, place, ref)
         tasks, files = pool_listings.tasks(reader, row["id"], samples), _files(place, row)
-        if as_json:
-            show_json({**row, "files": files, "tasks": tasks})
-        else:
-            show("\n".join(shown(row, tasks, files)))
+        show_either({**row, "files": files, "tasks": tasks}, lambda: shown(row, tasks, files), as_json=as_json)
         bring_pools_up_to_date(place, reader, [row["id"]])
 
 
@@ -72,10 +66,7 @@ def pool_stats(place: Workspace, *, ref: str, plot: str | None, overwrite: bool,
                 raise click.BadParameter(f"{plot!r} is no name of a PNG: it must end in .png.", param_hint="--plot")
             write_output(path, distribution(row["name"], panels(reader, row)), overwrite=overwrite)
             note(f"📊 {path}")
-        if as_json:
-            show_json(row["statistics"])
-        else:
-            show("\n".join(figures(row)))
+        show_either(row["statistics"], lambda: figures(row), as_json=as_json)
         bring_pools_up_to_date(place, reader, [row["id"]])
 
 

@@ -77,10 +77,7 @@ def validate_pool(
         return
     with logged_to_mlflow(place, leave=no_mlflow, waits=True):
         found = _validated(place, row, model, chosen, wait=wait)
-        if as_json:
-            render.show_json(shown(row["name"], found))
-        else:
-            render.show("\n".join(validated(row["name"], found)))
+        render.show_either(shown(row["name"], found), lambda: validated(row["name"], found), as_json=as_json)
     if found.stopped is not None:
         raise found.stopped
     if found.status == "partial":
@@ -118,10 +115,7 @@ def _dry_run(place: Workspace, row: Row, model: ModelSpec, chosen: dict[str, Any
         place, row, model, chosen["samples"], chosen["seed"], code=chosen["run_code"], budget=chosen["budget"]
     )
     each = preview(place, plan)
-    if as_json:
-        render.show_json({"pool": row["name"], **asdict(each)})
-    else:
-        render.show("\n".join(previewed(row["name"], each)))
+    render.show_either({"pool": row["name"], **asdict(each)}, lambda: previewed(row["name"], each), as_json=as_json)
 
 
 def _model(place: Workspace, chosen: dict[str, Any]) -> ModelSpec:

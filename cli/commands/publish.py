@@ -10,7 +10,7 @@ import click
 
 from cli.commands.delete import confirm, yes_option
 from cli.options import as_json, workspace
-from cli.render import counted, harmless, moment, note, show, show_json
+from cli.render import counted, harmless, moment, note, show, show_either, show_json
 from cli.text.listing import left_out, limit_of, limited
 from tracker.fingerprint import Json
 from tracker.listings.listings import Listing
@@ -88,10 +88,7 @@ def publish_experiment(
         raise click.UsageError("Name one experiment: as EXPERIMENT or with --source.")
     wish = Wish(target, dataset, archive, symlink=symlink, force=force)
     experiment, published = run(place, chosen, wish, _following)
-    if as_json:
-        show_json(_outcome_json(experiment, published))
-    else:
-        show("\n".join(_outcome(place, experiment, published)))
+    show_either(_outcome_json(experiment, published), lambda: _outcome(place, experiment, published), as_json=as_json)
     for each in published:
         if each.aside is not None:
             note(f"⚠️  What was in its place is now in {harmless(place.relative(each.aside))}")
@@ -109,10 +106,7 @@ def list_publications(place: Workspace, *, limit: int | None, as_json: bool) -> 
 
     with reading(place) as reader:
         found = listing(reader, place, limit_of(limit, as_json=as_json))
-    if as_json:
-        show_json(found.rows)
-    else:
-        show("\n".join(_listed(place, found)))
+    show_either(found.rows, lambda: _listed(place, found), as_json=as_json)
     if any(row["mode"] == "symlink" and row["missing"] for row in found.rows):
         note("💾 `synthtrack view rebuild` brings back what links lead to.")
 

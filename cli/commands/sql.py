@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli.options import as_json, workspace
-from cli.render import counted, note, show, show_json
+from cli.render import counted, note, show, show_either
 from cli.text.sql_text import as_table, csv_portions, json_portions
 from tracker.errors import QueryError, StorageError, UnknownReference
 from tracker.paths import Workspace
@@ -138,7 +138,8 @@ def _show_schema(place: Workspace, name: str, *, as_json: bool) -> None:
         if not chosen:
             raise UnknownReference("table or view", name, [each.name for each in found])
         found = chosen
-    if as_json:
-        show_json([relation_json(each) for each in found])
-    else:
-        show("\n".join(schema_text(found) if name == _ALL else relation_text(found[0])))
+    show_either(
+        [relation_json(each) for each in found],
+        lambda: schema_text(found) if name == _ALL else relation_text(found[0]),
+        as_json=as_json,
+    )

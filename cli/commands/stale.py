@@ -55,10 +55,7 @@ def stale(place: Workspace, *, config: Path, limit: int | None, as_json: bool) -
         raise ConfigError("There are several configs.", [Problem(str(config), f"{len(more) + 1} configs; name one")])
     wanted = limit if limit is not None else 0 if as_json else _SHOWN
     found = staleness(place, path, n_trainings=wanted)
-    if as_json:
-        render.show_json(_json(place, found))
-    else:
-        render.show("\n".join(_shown(place, found)))
+    render.show_either(_json(place, found), lambda: _shown(place, found), as_json=as_json)
 
 
 def _json(place: Workspace, found: Staleness) -> dict[str, Any]:
