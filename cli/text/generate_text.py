@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from cli.render import counted, quoted, usd
+from cli.render import counted, harmless, quoted, usd
 from cli.text.steps import described
 
 if TYPE_CHECKING:
@@ -94,10 +95,20 @@ def _planned(job: Job, each: Preview) -> Iterator[str]:
         state = "new" if each.status == "new" else f"{each.status}, {each.n_done:,} of {each.n_records:,} records done"
         yield f"   ⚡ Data reuse: No ({state})"
     yield f"   Batch: {each.batch}"
+    yield f"   Splits: {_places(each.splits)}"
     if job.plan.is_two_stage:
         size = job.plan.config.generation.review_size
         yield f"   Strategy two_stage: people look after the first {size} records, and before the judge decides."
         yield "   What they have not seen yet is reckoned as approved: it makes the later prompts longer."
+
+
+def _places(splits: Mapping[str, str]) -> str:
+    """``train from Copa; validation, test from Other``: the directories, or the data set of the hub."""
+    found: dict[str, list[str]] = {}
+    for split, origin in splits.items():
+        place = origin if origin.startswith("hub:") else str(PurePath(origin).parent)
+        found.setdefault(place, []).append(split)
+    return harmless("; ".join(f"{', '.join(names)} from {place}" for place, names in found.items()))
 
 
 def _asked(each: Preview) -> Iterator[str]:

@@ -100,7 +100,8 @@ class Plan:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and probably not meant."""
-        found = [f"No {split}: the experiment will have no such split." for split in self.source.missing]
+        found = list(self.source.warnings)
+        found += [f"No {split}: the experiment will have no such split." for split in self.source.missing]
         found += self._unused_examples("generation", self.rephrase)
         if self.field not in self.rephrase.names:
             found.append(f"The rephrase prompt does not contain {{{self.field}}}: the model will not see that text.")

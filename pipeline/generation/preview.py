@@ -22,13 +22,17 @@ _SAMPLE = 200
 
 @dataclass(frozen=True)
 class Preview:
-    """What `generate` would do. Costs are US dollars, None where a price is unknown; calls and tokens are estimates."""
+    """What `generate` would do. Costs are US dollars, None where a price is unknown; calls and tokens are estimates.
+
+    ``splits`` says of each split which file, or data set of the hub, it comes from.
+    """
 
     fingerprint: str
     reference: str
     status: str
     reused_from: str | None
     batch: str
+    splits: dict[str, str]
     n_records: int
     n_done: int
     rephrase_calls: int
@@ -127,6 +131,7 @@ def _preview(
         status="new" if found is None else found["status"],
         reused_from=found["original_batch"] if found is not None and not n_pending else None,
         batch=job.batch,
+        splits={split.name: split.origin or plan.source.origin for split in plan.source.splits},
         n_records=plan.n_records,
         n_done=plan.n_records - n_pending,
         rephrase_calls=len(rephrase),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -27,7 +27,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Split:
-    """One split: ``lines`` are its records' JSON texts; ``content`` the bytes of a split that is copied."""
+    """One split: ``content`` are the bytes of one that is copied, ``origin`` the file that it was read from."""
 
     name: str
     filename: str
@@ -35,6 +35,7 @@ class Split:
     n_records: int
     n_bytes: int
     content: bytes | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Source:
     lines: tuple[str, ...]
     splits: tuple[Split, ...]
     missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -73,7 +75,7 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
     task_name = dataset.task_name or stem.removesuffix("_train")
     lines = checked(read_lines(path), str(path), field, dataset.fields)
     directory = find(dataset.original_dir) if dataset.original_dir else path.parent
-    splits = [_rephrased_split(lines, f"{stem}.jsonl")]
+    splits = [_rephrased_split(lines, f"{stem}.jsonl", str(path))]
     missing = []
     for split in SPLITS[1:]:
         given = getattr(dataset.files, split)
@@ -91,18 +93,30 @@ def read_source(dataset: DatasetSpec, field: str, find: Callable[[str], Path]) -
         else:
             missing.append(f"{split} ({other})")
     _check_names(splits, str(path))
-    return Source(name, task_name, str(path), lines, tuple(splits), tuple(missing))
+    warnings = tuple(_elsewhere(dataset, path.parent, directory))
+    return Source(name, task_name, str(path), lines, tuple(splits), tuple(missing), warnings)
 
 
-def _rephrased_split(lines: Sequence[str], filename: str) -> Split:
+def _elsewhere(dataset: DatasetSpec, train: Path, others: Path) -> Iterator[str]:
+    """A warning where ``input_path`` was changed, perhaps, and ``original_dir`` was not."""
+    if dataset.input_path and dataset.original_dir and os.path.realpath(train) != os.path.realpath(others):
+        yield (
+            f"The train split lies in {train} (dataset.input_path), validation and test are looked for in {others} "
+            f"(dataset.original_dir). If they belong together, set dataset.original_dir={train} too."
+        )
+
+
+def _rephrased_split(lines: Sequence[str], filename: str, origin: str | None = None) -> Split:
     digest = bytes_digest(f"{line}\n".encode() for line in lines)
-    return Split(TRAIN, filename, digest, len(lines), sum(len(line.encode()) + 1 for line in lines))
+    return Split(TRAIN, filename, digest, len(lines), sum(len(line.encode()) + 1 for line in lines), origin=origin)
 
 
 def _copied_split(name: str, path: Path) -> Split:
     n_records = sum(1 for line in read_lines(path) if line.strip())
     content = path.read_bytes()
-    return Split(name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6))
+    return Split(
+        name, path.name, bytes_digest([content]), n_records, len(content), zlib.compress(content, 6), str(path)
+    )
 
 
 def _check_names(splits: Sequence[Split], where: str) -> None:

@@ -152,6 +152,22 @@ def test_other_data_is_another_experiment(root: Path) -> None:
     assert "Calls: 2 sent, 10 answered from the ledger" in done.out
 
 
+def test_splits_that_come_from_elsewhere_than_train_are_said(root: Path) -> None:
+    here, train = root / "Data/original/Copa", write_records(root / "other", 5)
+    there = train.parent
+    override = ("--set", f"dataset.original_dir={here}", "--dry-run")
+    fine = call(root, *GENERATE, *override)
+    assert f"   Splits: train, validation, test from {here}\n" in fine.out
+    assert "original_dir" not in fine.err
+    mixed = call(root, *GENERATE, *override, "--set", f"dataset.input_path={train}")
+    assert f"   Splits: train from {there}; validation, test from {here}\n" in mixed.out
+    assert f"lies in {there} (dataset.input_path), validation and test are looked for in {here}" in mixed.err
+    assert f"set dataset.original_dir={there} too." in mixed.err
+    (found,) = json.loads(call(root, *GENERATE, *override, "--set", f"dataset.input_path={train}", "--json").out)
+    assert found["splits"]["train"] == str(train)
+    assert Path(found["splits"]["test"]).parent == here
+
+
 def test_a_setting_on_the_command_line_is_validated_like_the_file(root: Path) -> None:
     done = call(root, *GENERATE, "--set", "generation.temprature=0.9")
     assert done.code == 3
