@@ -125,15 +125,13 @@ class BudgetReached(Error):
 
 
 class StorageError(Error):
-    """Something could not be written or read: full disk, read-only directory, locked database.
-
-    ``is_full``: for want of room, which seldom comes back by itself.
-    """
+    """Something could not be written or read: full disk, read-only directory, locked database."""
 
     exit_code = 11
 
     def __init__(self, message: str, *, hint: str | None = None, is_full: bool = False) -> None:
         super().__init__(message, hint=hint)
+        # For want of room, which seldom comes back by itself; a lock does.
         self.is_full = is_full
 
 
