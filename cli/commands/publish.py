@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cli.commands.delete import confirm, yes_option
 from cli.options import as_json, workspace
-from cli.render import counted, harmless, moment, note, show, show_either, show_json
-from cli.text.listing import left_out, limit_of, limited
-from tracker.fingerprint import Json
-from tracker.listings.listings import Listing
+from cli.render import counted, harmless, note, show, show_either, show_json
+from cli.text.listing import limit_of, limited
+from cli.text.publish_text import listed, published_as, published_json
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
-
-if TYPE_CHECKING:
-    from pipeline.publishing.publish_plan import Planned
 
 _EXPERIMENT = "EXPERIMENT"
 
@@ -88,7 +82,9 @@ def publish_experiment(
         raise click.UsageError("Name one experiment: as EXPERIMENT or with --source.")
     wish = Wish(target, dataset, archive, symlink=symlink, force=force)
     experiment, published = run(place, chosen, wish, _following)
-    show_either(_outcome_json(experiment, published), lambda: _outcome(place, experiment, published), as_json=as_json)
+    show_either(
+        published_json(experiment, published), lambda: published_as(place, experiment, published), as_json=as_json
+    )
     for each in published:
         if each.aside is not None:
             note(f"⚠️  What was in its place is now in {harmless(place.relative(each.aside))}")
@@ -106,7 +102,7 @@ def list_publications(place: Workspace, *, limit: int | None, as_json: bool) -> 
 
     with reading(place) as reader:
         found = listing(reader, place, limit_of(limit, as_json=as_json))
-    show_either(found.rows, lambda: _listed(place, found), as_json=as_json)
+    show_either(found.rows, lambda: listed(place, found), as_json=as_json)
     if any(row["mode"] == "symlink" and row["missing"] for row in found.rows):
         note("💾 `synthtrack view rebuild` brings back what links lead to.")
 
@@ -148,56 +144,3 @@ def _following(reader: Reader, experiment: Row) -> str | None:
     if experiment["strategy"] == TWO_STAGE:
         return next_command(load(reader, experiment), runs)
     return generate_command(experiment, runs)
-
-
-def _outcome(place: Workspace, experiment: Row, published: list[Planned]) -> Iterator[str]:
-    is_new = any(each.outcome != "unchanged" for each in published)
-    yield f"{'✅' if is_new else '⚡'} {experiment['reference']}: {'published' if is_new else 'already published'}"
-    for each in published:
-        title = "Archive" if each.place.kind == "archive" else "Target"
-        yield f"   {title}: {harmless(place.relative(each.place.directory))} ({_what(each)})"
-
-
-def _what(each: Planned) -> str:
-    how = "linked" if each.place.mode == "symlink" else "copied"
-    if each.outcome == "unchanged":
-        return f"{how}, there already"
-    if each.replaced is None:
-        return how
-    if each.replaced_mode == each.place.mode:
-        return f"{how}, in place of {each.replaced}"
-    if each.replaced_mode == "symlink":
-        return f"{how}, in place of links to {each.replaced}; --symlink links again"
-    return f"{how}, in place of a copy of {each.replaced}"
-
-
-def _outcome_json(experiment: Row, published: list[Planned]) -> Json:
-    keys = ("reference", "dataset", "name", "fingerprint", "digest", "data_digest", "record_limit", "files")
-    return {key: experiment[key] for key in keys} | {
-        "publications": [
-            {
-                "kind": each.place.kind,
-                "directory": str(each.place.directory),
-                "mode": each.place.mode,
-                "outcome": each.outcome,
-                "replaced": each.replaced,
-                "replaced_mode": each.replaced_mode,
-                "moved_aside": None if each.aside is None else str(each.aside),
-            }
-            for each in published
-        ]
-    }
-
-
-def _listed(place: Workspace, found: Listing) -> Iterator[str]:
-    for at, row in enumerate(found.rows):
-        yield from ([""] if at else [])
-        archive = " (archive)" if row["kind"] == "archive" else ""
-        symbol = "✅" if row["as_published"] else "⚠️ " if row["replaced_by"] is None else "📦"
-        yield f"{symbol} {harmless(place.relative(Path(row['directory'])))}{archive}"
-        yield f"   {row['experiment']} ({row['fingerprint']}), {row['mode']}"
-        yield f"   {moment(row['published_at'])} by {harmless(row['published_by'])}: {harmless(row['state'])}"
-    if not found.rows:
-        yield "💾 Nothing published yet: `synthtrack publish EXPERIMENT --target DIR` does."
-    if found.left_out:
-        yield from ("", *left_out(found, "publication"))
