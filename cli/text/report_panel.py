@@ -18,6 +18,7 @@ from tracker.reports.report_samples import spread
 from tracker.reports.result_plots import is_logarithmic
 
 _RATE = "hyperparameters.learning_rate"
+_MOST_NAMED = 4
 MOST_TEXT = 700
 """Characters of one text that are shown."""
 
@@ -150,7 +151,7 @@ def _said(panel: Panel) -> Iterator[str]:
     if best.error is not None:
         sure.append(f"standard error {points(best.error)} points over {best.n_seeds} seeds")
     brackets = f" ({', '.join(sure)})" if sure else ""
-    yield f"Highest: {point_name(panel, best)} with {percent(best.mean)}{brackets}."
+    yield f"Highest: {_named_best(panel)} with {percent(best.mean)}{brackets}."
     tested = [each for each in panel.points if each.below_best and each.below_best.corrected is not None]
     if tested:
         worse, within = len(panel.worse), len(tested) - len(panel.worse)
@@ -187,11 +188,20 @@ def _against(panel: Panel) -> str:
     return f"{what} worse by more than chance explains, {within} within noise."
 
 
+def _named_best(panel: Panel) -> str:
+    """The best point; where others are just as good, they too."""
+    mean = panel.points[panel.best].mean
+    names = [point_name(panel, each) for each in panel.points if each.mean == mean]
+    if len(names) > _MOST_NAMED:
+        names[_MOST_NAMED - 1 :] = [f"{len(names) - _MOST_NAMED + 1:,} more"]
+    return names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} and {names[-1]} (equal)"
+
+
 def findings(report: Report) -> Iterator[str]:
     """What somebody should know who reads no further."""
     for panel in report.accuracies.panels[:4]:
         best = panel.points[panel.best]
-        said = f"{panel.task}, {panel.model}, {panel.method}: {percent(best.mean)} with {point_name(panel, best)}"
+        said = f"{panel.task}, {panel.model}, {panel.method}: {percent(best.mean)} with {_named_best(panel)}"
         original = next((each for each in panel.points if each.is_original), None)
         if best.against is not None and best.against.corrected is not None and best.against.difference is not None:
             said += f"; against original data {chance(best.against.difference, best.against.corrected)}"

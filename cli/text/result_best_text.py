@@ -8,7 +8,7 @@ from cli.render import RULE, counted, harmless, table
 from cli.text.result_compare_text import BEST, how_tested, interval, on_shared, title
 from cli.text.result_words import ALPHA, chance, known, number, p_value, percent, points
 from tracker.listings.compare import short
-from tracker.listings.result_compare import Group, Pool, Tested, baseline, best_of, by_measure
+from tracker.listings.result_compare import Group, Pool, Tested, baseline, best_of, by_measure, equal_to
 from tracker.reports.result_reports import Ranked
 
 _DIGITS = 12
@@ -20,12 +20,13 @@ def ranked(found: Ranked) -> Iterator[str]:
     yield from (RULE, f"Best {found.name} for {row['task']}", RULE, "")
     against = {each.second: each for each in found.tests}
     at_best = found.at_best
+    stars = set() if at_best is None else set(equal_to(found.best, at_best))
     headers = (
         *(found.name, "Records", "Runs", "Points", "Mean of points", "Best point", "Seeds", "95% interval"),
         *("Against best" if at_best is not None else "Against best on its records", "Best run"),
     )
     rows = [
-        [harmless(value_of(group)) + (f" {BEST}" if at == at_best else ""), *_cells(group, pool),
+        [harmless(value_of(group)) + (f" {BEST}" if at in stars else ""), *_cells(group, pool),
          _against(against.get(at)), f"{pool.best_run.row['uuid'][:8]} ({percent(pool.best_run.accuracy)})"]
         for at, (group, pool) in enumerate(zip(found.groups, found.best, strict=True))
     ]  # fmt: skip
@@ -85,19 +86,24 @@ def _verdict(found: Ranked, places: Sequence[int], where: str) -> Iterator[str]:
     if len(places) == 1 < len(best):
         yield harmless(f"{where}{values[at_best]} alone: {percent(best[at_best].mean)}, {title(best[at_best])}.")
         return
-    winner = f"{values[at_best]} gave the best model: {percent(best[at_best].mean)}"
-    yield harmless(f"{where}{winner}, {title(best[at_best])}.")
+    equal = [values[at] for at in equal_to(best, at_best) if at in places]
+    if len(equal) > 1:
+        yield harmless(f"{where}{', '.join(equal[:-1])} and {equal[-1]}: equal, {percent(best[at_best].mean)}.")
+    else:
+        winner = f"{values[at_best]} gave the best model: {percent(best[at_best].mean)}"
+        yield harmless(f"{where}{winner}, {title(best[at_best])}.")
     tests = [each for each in found.tests if each.second in places]
     second = max(tests, key=lambda each: best[each.second].mean or 0.0, default=None)
     if second is None:
         yield "There is no other value to compare it with."
         return
     value = values[second.second]
+    pair = f"{values[at_best]} against {value}" if len(equal) > 1 else f"Against the second, {value}"
     if second.difference is None or second.corrected is None:
-        yield harmless(f"Against the second, {value}: no test, {second.obstacle}.")
+        yield harmless(f"{pair}: no test, {second.obstacle}.")
         return
     meaning = f"{on_shared(second, best)}{chance(second.difference, second.corrected)}"
-    yield harmless(f"Against the second, {value}: {meaning}.")
+    yield harmless(f"{pair}: {meaning}.")
     alike = [values[each.second] for each in tests if (each.corrected or 0.0) >= ALPHA]
     if len(alike) > 1:
         yield harmless(f"As good, for all that these records can tell: {', '.join(alike)}.")

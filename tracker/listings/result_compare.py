@@ -186,6 +186,11 @@ def best_of(pools: Sequence[Pool]) -> int | None:
     return max(ranked, key=lambda at: (pools[at].mean or 0.0, -at), default=None)
 
 
+def equal_to(pools: Sequence[Pool], at: int) -> list[int]:
+    """The indices of the pools whose mean accuracy is that of the pool ``at``, which is one of them."""
+    return [each for each, pool in enumerate(pools) if pool.mean is not None and pool.mean == pools[at].mean]
+
+
 def are_comparable(pools: Sequence[Pool]) -> bool:
     """Whether all were measured on the same records, so that one of them can be called the best."""
     measures = {each.measure for each in pools}

@@ -151,6 +151,14 @@ def test_accuracies_are_said_with_their_noise(trained: Path) -> None:
         assert f'id="{name}"' in written(trained, BATCH)
 
 
+def test_equal_accuracies_are_all_named(tmp_path: Path) -> None:
+    root = training_study(tmp_path).workspace.root
+    with contextlib.closing(sqlite3.connect(root / "tracker.db")) as connection, connection:
+        connection.execute("UPDATE training_run SET accuracy = 0.7")
+    text = Parsed(written(root, BATCH)).text
+    assert "fo_lora: 70.0% with original data and original+temp05_topp10_gpt4o (equal)" in text
+
+
 def test_results_whose_answers_are_not_known(tmp_path: Path) -> None:
     """As trainings are that were brought in from logs: an accuracy, and nothing else."""
     root = training_study(tmp_path).workspace.root

@@ -409,6 +409,21 @@ Baselines: zero-shot 60.0%, majority class 55.0%.
     )
 
 
+def test_equal_values_are_both_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = training_study(tmp_path)
+    with open_database(study.workspace) as database, database.writing() as connection:
+        connection.exec_driver_sql("UPDATE training_run SET accuracy = 0.7")
+    monkeypatch.setenv("SYNTHTRACK_ROOT", str(tmp_path))
+    shown = out(capsys, "best", "--task", "Copa", "--by", "generation.temperature")
+    assert "gave the best" not in shown
+    assert "★ 0.5, 0.9 and original data (no experiment): equal, 70.0%.\n" in shown
+    assert "\n0.5 ★ " in shown
+    assert "\n0.9 ★ " in shown
+    assert "Against the second" not in shown
+
+
 def test_says_what_else_could_be_the_reason(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     shown = out(capsys, "best", "--task", "Copa", "--by", "learning_rate")
     assert (
