@@ -69,7 +69,7 @@ TRAINING = """\
 A complete config to begin with is `configs/stage2/copa_tiny.yaml`; what the tasks ask is in [tasks.md](tasks.md). Every
 key of `hyperparameters` takes a value or a list of values: lists span a grid, the last one varying fastest, and every
 point of it is a training run. `1e-6` is a number, however it is written. On the command line it is
-`--set hyperparameters.seed=[0,1]`.
+`--set 'hyperparameters.seed=[0,1]'`.
 
 Keys that shape the model are part of the training's fingerprint: another value is another run, the same again another
 attempt. Where methods are named, the key does something for these alone; for others it is no part of the fingerprint,

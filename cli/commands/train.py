@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.argument("configs", nargs=-1, metavar="CONFIG...", type=click.Path(path_type=Path))
 @click.option("--config", "more", multiple=True, type=click.Path(path_type=Path), help="The same as CONFIG.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as hyperparameters.seed=[0,1]."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, as 'hyperparameters.seed=[0,1]'.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the grid, the data and what it would take; nothing is written.")
 @click.option("--skip-done", is_flag=True, help="Leave out the points that were trained to the end before.")
