@@ -4,9 +4,12 @@ A page is Markdown as any reader shows it. What is run:
 
 - each ``$ command`` of a ```` ```console ```` block, with its output below it; a line ``...`` stands for any lines. A
   command that fails is followed by ``$ echo $?`` with its exit code, and what it wrote to stderr is part of its output.
+  A backslash at the end of a line continues the command on the next one.
 - ```` ```python ```` blocks, and ```` ```sql ```` blocks through ``synthtrack sql``;
-- commands in a comment ``<!-- run ... -->``, which no reader sees. Where it comes first on a page, what it leaves is
-  made once and copied for all pages that begin with the same.
+- commands in a comment ``<!-- run ... -->``, which no reader sees.
+
+What the first block of a page leaves is made once and copied for all pages that begin with the same, if it is hidden or
+shows no output but ``...``.
 
 A block of another language after `` `a/path`: `` is written to that file. A comment ``<!-- not run: why -->`` above a
 block keeps it from being run. ``SYNTHTRACK_DOCS=write`` puts what is printed into the pages.
@@ -43,7 +46,7 @@ _BLOCK = re.compile(
     r"(?:`(?P<file>[^`\n]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_STEP = re.compile(r"^\$ (?P<line>.*\n)(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+STEP = re.compile(r"^\$ (?P<line>(?:.*\\\n)*.*\n)(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 _SHELL = re.compile(r"[|<>;&*`]|\$\(")
 _SELECT = (
     "import sqlite3, sys; "
@@ -65,6 +68,13 @@ class Block:
     @property
     def is_run(self) -> bool:
         return self.reason is None and self.file is None and self.kind in {*RUN, "hidden"}
+
+    @property
+    def only_begins(self) -> bool:
+        """Whether what it prints does not matter: as the first of a page it need not be run for each page."""
+        return self.kind == "hidden" or (
+            self.kind == "console" and all(step.expected in {"", "...\n"} for step in steps(self))
+        )
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,8 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def steps(block: Block) -> Iterator[Step]:
-    for found in _STEP.finditer(block.body):
-        yield Step(found["line"].rstrip("\n"), found["output"], block.start + found.start("output"))
+    for found in STEP.finditer(block.body):
+        yield Step(found["line"].replace("\\\n", "").rstrip("\n"), found["output"], block.start + found.start("output"))
 
 
 def steady(text: str) -> str:
@@ -109,7 +119,7 @@ def steady(text: str) -> str:
         (r"\bp = [\d.e-]+|\bsd [\d.]+|\b\d+\.\d points", "<figure>"),
         (r"\bon \S+, \d+\.\d s", "on <host>, <seconds>"),
         (r"\b\d+(?:\.\d+)? s\b|\b0\.\d{4}\b", "<seconds>"),
-        (r"\b[\d,.]+ (?:bytes|KiB|MiB|KB|MB)\b", "<size>"),
+        (r"\b[\d,.]+ (?:bytes|KiB|MiB|kB|KB|MB)\b", "<size>"),
         (r"\b\d+ (?:seconds?|minutes?) ago\b", "<ago>"),
         (r"-{3,}", "---"),
         (r"(?<=127\.0\.0\.1:)\d+", "<port>"),
@@ -210,7 +220,7 @@ def _tools(place: Path) -> Path:
 
 @dataclass
 class Begun:
-    """What the hidden commands at the beginning of pages leave, made once for all that begin with the same."""
+    """What the commands at the beginning of pages leave, made once for all that begin with the same."""
 
     place: Path
     base_url: str
@@ -242,7 +252,7 @@ def play(text: str, top: Path, begun: Begun) -> tuple[int, dict[Step, str]]:
         if not block.is_run:
             continue
         ran += 1
-        if block.kind == "hidden" and ran == 1:
+        if block.only_begins and ran == 1:
             shell = begun.shell(block, top)
         elif block.kind in {"hidden", "console"}:
             wrong |= _differing(shell, block)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_pages import DOCS, RUN, Begun, Block, beginning, blocks, check, is_printed, pages
+from tests.docs_pages import DOCS, RUN, STEP, Begun, Block, beginning, blocks, check, is_printed, pages, steps
 from tests.old_trees import ORIGINALS, jsonl, rephrased, write_tree
 from tests.workspaces import REPOSITORY
 
@@ -59,7 +59,7 @@ def test_every_command_prints_what_the_page_says(page: Path, begun: Begun, tmp_p
 def test_no_command_is_shown_in_a_way_that_is_not_run(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     kinds = {block.kind for block in blocks(text)}
-    assert kinds <= {*RUN, "hidden", "text", "json", "jsonl", "yaml"}
+    assert kinds <= {*RUN, "hidden", "text", "json", "jsonl", "yaml", "toml"}
     assert not re.findall(r"^(?: {4}|\t)synthtrack .*", text, re.MULTILINE)
 
 
@@ -80,6 +80,47 @@ def test_hidden_commands_only_begin_a_workspace() -> None:
     }
     assert all(block.count("$ ") <= 4 for block in hidden)
     assert len(hidden) <= 4
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_what_a_page_needs_before_its_first_command_is_shown(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    hidden = [step.line for block in blocks(text) if block.kind == "hidden" for step in steps(block)]
+    assert {*hidden} <= {"synthtrack init study", "cd study", "synthtrack mlflow sync", "cd workspace"}, "makes data"
+    seen = re.sub(r"^<!-- .*?^-->$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert "synthtrack init study" not in hidden or "`synthtrack init study`, then `cd study`" in seen
+
+
+SHOWN = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *pages()]
+
+
+def unquoted(line: str) -> str:
+    """A command without what a shell leaves alone: quoted text, `$?`, `$(` and `)`, the command `[`."""
+    line = re.sub(r"'[^']*'|\"(?:\\.|[^\"])*\"", "", line).replace("$?", "")
+    return " ".join(
+        word for word in re.sub(r"\$\(([^()]*)\)", r"\1", line).split() if word.rstrip(";") not in {"[", "]"}
+    )
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
+def test_no_command_has_a_word_that_a_shell_may_take_for_a_pattern(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    lines = [step.line for block in blocks(text) if block.kind == "console" for step in steps(block)]
+    assert not [line for line in lines if re.search(r"[][*?{}()]", unquoted(line))]
+    assert not re.findall(r"(?:--set |as )[\w.]+=[^\s`']*[][*?{}]", text)
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
+def test_no_command_is_wider_than_the_site(page: Path) -> None:
+    shown = [block for block in blocks(page.read_text(encoding="utf-8")) if block.kind == "console"]
+    lines = [line for block in shown for found in STEP.finditer(block.body) for line in found["line"].splitlines()]
+    assert not [line for line in lines if len(line) > 100]
+
+
+def test_a_backslash_continues_a_command() -> None:
+    [first, second] = steps(Block("console", "$ echo a \\\n    b\na b\n$ true\n", 0))
+    assert (first.line.split(), first.expected) == (["echo", "a", "b"], "a b\n")
+    assert (second.line, second.expected) == ("true", "")
 
 
 @pytest.mark.parametrize(
