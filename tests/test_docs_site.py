@@ -24,7 +24,11 @@ LOADED = {"script", "link", "img", "iframe", "source", "video", "audio", "object
 GENERATED = {
     path for path in pages() if path.read_text(encoding="utf-8").startswith("<!-- Made by `make docs`")
 }  # fmt: skip
-WRITTEN = [path for path in pages() if path not in GENERATED and path.name not in {"ARCHITECTURE.md", "design.md"}]
+WRITTEN = [
+    path
+    for path in pages()
+    if path not in GENERATED and path.name not in {"ARCHITECTURE.md", "design.md", "mutation.md"}
+]
 GUIDES = [path for path in WRITTEN if path.name not in {"index.md", "prompts.md", "tasks.md"}]
 
 
