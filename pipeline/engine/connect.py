@@ -36,6 +36,12 @@ def api_key(model: ModelSpec, environ: Mapping[str, str]) -> str:
     return key
 
 
+def key_from(model: ModelSpec) -> str:
+    """Where a resolved model's key comes from: the name of the variable, or ``api_key in the config``."""
+    literal = model.api_key is not None and model.api_key.get_secret_value().strip()
+    return "api_key in the config" if literal else str(model.api_key_env)
+
+
 def base_url(model: ModelSpec) -> str:
     """The address of a resolved model's service: its own, else its provider's, which is what the record names."""
     return (model.base_url or PROVIDERS[str(model.provider)]["url"]).rstrip("/")
@@ -70,7 +76,7 @@ def connect(models: Sequence[ModelSpec], environ: Mapping[str, str], learned: Le
         limits = limits_of(sharing)
         known = _least(learned.get((str(model.endpoint), model.api_key_env or "")) for model in sharing)
         chat = open_chat(sharing[0], environ, limits.concurrency)
-        opened[way] = Endpoint(str(sharing[0].endpoint), chat, limits, known)
+        opened[way] = Endpoint(str(sharing[0].endpoint), chat, limits, known, key_from=key_from(sharing[0]))
     return [
         opened[way].beside(str(model.endpoint), timeout=model.timeout, max_retries=model.max_retries)
         for model, way in zip(models, ways, strict=True)

@@ -59,7 +59,7 @@ class Endpoint:
     """A chat and the gate before it, used by one engine at a time. Whoever made the chat closes it.
 
     ``learned_limit`` is what the last run on this endpoint learned; ``patience`` (seconds) is how long nothing but 429s
-    is borne.
+    is borne; ``key_from`` is where the key came from, as a person should look for it.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Endpoint:
         learned_limit: int | None = None,
         *,
         patience: float = 120.0,
+        key_from: str = "api_key_env in the config names its variable",
     ) -> None:
         self.name = name
         self.chat = chat
@@ -82,6 +83,7 @@ class Endpoint:
             )
         )
         self.breaker = Breaker(patience)
+        self.key_from = key_from
         self._last_errors: deque[str] = deque(maxlen=3)
 
     def beside(self, name: str, *, timeout: float, max_retries: int) -> Endpoint:
@@ -126,7 +128,9 @@ class Endpoint:
             return
         self.gate.throttle.failed(ticket)
         if attempt.failure is Failure.FATAL:
-            raise ProviderError(f"{self.name} refused: {_said(attempt)}", hint=_hint(attempt.http_status))
+            raise ProviderError(
+                f"{self.name} refused: {_said(attempt)}", hint=_hint(attempt.http_status, self.key_from)
+            )
         self._blame(attempt, self.breaker.failed(key, silent=True))
 
     def _blame(self, attempt: Attempt, why: str | None) -> None:
@@ -161,12 +165,12 @@ def _said(attempt: Attempt) -> str:
     return attempt.message or str(attempt.failure)
 
 
-def _hint(status: int | None) -> str:
+def _hint(status: int | None, key_from: str) -> str:
     hints = {
         400: "Check the model's name and the sampling settings of the config.",
-        401: "Check the API key (api_key_env in the config names its variable).",
+        401: f"Check the API key ({key_from}).",
         402: "Check the account's credit and billing.",
-        403: "Check that the API key may use this model.",
+        403: f"Check that the API key ({key_from}) may use this model.",
         404: "Check the model's name and base_url in the config.",
         429: "Check the account's quota and billing.",
     }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.chats.chat import Failure
 from pipeline.chats.chat_sdk import SDKChat
 from pipeline.engine.connect import api_key, connect
-from pipeline.engine.endpoint import Endpoint, Limits
+from pipeline.engine.endpoint import Attempt, Endpoint, Limits
 from pipeline.specs import ModelSpec
 from tests.generation import config
-from tracker.errors import MissingKey
+from tracker.errors import MissingKey, ProviderError
 
 KEYS = {"OPENAI_API_KEY": "sk-environment", "TOGETHER_API_KEY": "sk-together"}
 
@@ -55,6 +57,23 @@ def opened(*assignments: str, environ: dict[str, str] | None = None) -> list[End
         return endpoints
 
     return asyncio.run(main())
+
+
+def test_whose_key_was_refused_is_named_without_the_key() -> None:
+    async def refused(endpoint: Endpoint) -> str:
+        ticket = await endpoint.gate.admit(0.0)
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        attempt = Attempt(0, at, 0.1, Failure.FATAL, 401, "HTTP 401: Bad key: ***", None, None)
+        with pytest.raises(ProviderError) as caught:
+            endpoint.refused(ticket, "key", attempt, None)
+        return str(caught.value.hint)
+
+    for assignment, where in (
+        ("generation.temperature=0", "OPENAI_API_KEY"),
+        ("generation.api_key_env=TOGETHER_API_KEY", "TOGETHER_API_KEY"),
+        ("generation.api_key=sk-literal", "api_key in the config"),
+    ):
+        assert asyncio.run(refused(opened(assignment)[0])) == f"Check the API key ({where})."
 
 
 def test_the_limits_are_those_of_the_model() -> None:
