@@ -117,6 +117,17 @@ def test_a_record_that_fails_for_good_is_never_silently_the_original(partial: Pa
     assert rows(root, "SELECT count(*) FROM attempt WHERE failure = 'transient'") == [(2,)]
 
 
+def test_where_nothing_at_all_was_answered_the_address_is_to_be_checked_first(tmp_path: Path) -> None:
+    root = new_root(tmp_path, 3)
+    write_config(root, served("http://127.0.0.1:9/v1", generation__max_retries=0))
+    done = call(root, *GENERATE)
+    assert done.code == 1
+    assert "3 of 3 records still fail" in done.err
+    first = "check first that http://127.0.0.1:9/v1 is the right address (base_url in the config or OPENAI_BASE_URL)"
+    assert first in done.err
+    assert done.err.index(first) < done.err.index("--accept-partial")
+
+
 def test_a_partial_result_that_is_accepted_is_marked_and_can_be_completed_later(partial: Path, recording: Path) -> None:
     root = partial
     with running_server(recorded=recording, poison=f"house {BAD:03}") as server:

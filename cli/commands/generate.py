@@ -104,11 +104,26 @@ def _is_left_partial(job: Job, outcome: Outcome) -> bool:
 
 def _partial(job: Job, outcome: Outcome) -> PartialResult:
     n_failed = outcome.run["n_failed"] if outcome.run is not None else 0
+    again = "Run the same command to try them again, or add --accept-partial to keep their originals."
+    if n_failed == job.plan.n_records:
+        again = f"{_unreached(job)}\n{again}"
     return PartialResult(
         f"{outcome.dataset}/{outcome.name}: {n_failed} of {job.plan.n_records} records still fail "
         f"(the first: {outcome.first_failure}).",
-        hint="Run the same command to try them again, or add --accept-partial to keep their originals.",
+        hint=again,
     )
+
+
+def _unreached(job: Job) -> str:
+    """Where to look first if nothing at all was answered."""
+    from pipeline.engine.connect import base_url
+    from pipeline.providers import PROVIDERS
+
+    models = [job.plan.config.generation, *([job.plan.config.validation] if job.plan.config.validation else [])]
+    asked = " and ".join(dict.fromkeys(base_url(model) for model in models))
+    variables = [PROVIDERS[str(model.provider)]["base_url_env"] for model in models]
+    named = " or ".join(dict.fromkeys(["base_url in the config", *filter(None, variables)]))
+    return f"Nothing was of use: check first that {asked} is the right address ({named})."
 
 
 def _show(workspace: Workspace, job: Job, outcome: Outcome) -> None:
