@@ -78,7 +78,8 @@ def find_entry(reader: Reader, ref: str, workspace: Workspace | None = None) -> 
     if len(set(ended)) == 1:
         return next(row for row in rows if row["name"] == ended[0])
     known = [row["name"] for row in rows]
-    raise UnknownReference("entry of the trash", ref, known, hint="`synthtrack trash list` shows what is in it.")
+    hint = "`synthtrack trash list` shows what is in it. There is no backup file of that name either."
+    raise UnknownReference("entry of the trash", ref, known, hint=hint)
 
 
 def _holds(workspace: Workspace, row: Row, digits: str) -> bool:

@@ -76,8 +76,9 @@ def test_the_newest_of_a_name_is_meant_and_unknown_ones_are_told(database: Datab
     with reading(here) as reader:
         name = find_entry(reader, second.contents.plan.name)
         assert (name["uuid"], find_entry(reader, first.entry)["uuid"]) == (second.uuid, first.uuid)
-        with pytest.raises(UnknownReference, match="No entry of the trash 'nothing'"):
+        with pytest.raises(UnknownReference, match="No entry of the trash 'nothing'") as caught:
             find_entry(reader, "nothing")
+        assert "no backup file of that name either" in str(caught.value.hint)
         states = [row["state"] for row in trash_entries.entries(reader, here)]
     assert states == ["restorable", "restorable"]
 
