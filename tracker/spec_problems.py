@@ -41,7 +41,9 @@ def problem_of(spec: type[Spec], document: Document, item: Any, location: Locati
     if kind == "extra_forbidden":
         known = list(fields_at(spec, location[:-1]))
         close = get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
-        advice = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
+        inside = [] if len(location) > 1 else _groups_with(spec, str(location[0]))
+        meant = [f"`{each}`" for each in close or inside]
+        advice = f"did you mean {' or '.join(meant)}?" if meant else f"known here: {', '.join(known)}"
         return Problem(document.where(location), f"unknown key `{name}`; {advice}")
     if kind == "model_type":
         known_here = ", ".join(fields_at(spec, location))
@@ -50,6 +52,11 @@ def problem_of(spec: type[Spec], document: Document, item: Any, location: Locati
     given = item.get("input")
     shown = f" (got {given!r:.60})" if isinstance(given, (str, int, float, bool)) and "api_key" not in name else ""
     return Problem(document.where(location), f"`{name}`: {message[:1].lower()}{message[1:]}{shown}")
+
+
+def _groups_with(spec: type[BaseModel], key: str) -> list[str]:
+    """The settings of that name one level below: ``generation.temperature`` for temperature."""
+    return [f"{group}.{key}" for group in _keys(spec) if key in fields_at(spec, (group,))]
 
 
 def fields_at(spec: type[BaseModel], location: Location) -> Mapping[str, FieldInfo]:

@@ -17,7 +17,7 @@ from pipeline.generation.job import Job
 from pipeline.generation.plan import Plan
 from pipeline.generation.run import Run
 from pipeline.sources.records import Source
-from pipeline.specs import ModelSpec
+from pipeline.specs import ModelSpec, ValidationSpec
 from pipeline.versions import versions
 from tracker import clock
 from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
@@ -38,7 +38,7 @@ POLL_S = 1.0
 
 
 def check_models(
-    workspace: Workspace, models: list[ModelSpec], where: str, *, capped: bool, price_key: str = "price"
+    workspace: Workspace, models: list[ModelSpec], where: str, *, capped: bool, price_key: str | None = None
 ) -> None:
     """What can be known to fail before a row is written; ``where`` is their config, ``capped``: under --max-cost.
 
@@ -47,11 +47,16 @@ def check_models(
     for model in models:
         api_key(model, workspace.environ)
         if capped and price_of(model) is None:
+            key = price_key or _price_key(model)
             raise ConfigError(
                 "--max-cost needs known prices.",
                 [Problem(where, f"no price is known for {model.model} at {model.endpoint}")],
-                hint=f"Give them in the config: {price_key}: {{input_per_mtok: ..., output_per_mtok: ...}}",
+                hint=f"Give them in the config: {key}: {{input_per_mtok: ..., output_per_mtok: ...}}",
             )
+
+
+def _price_key(model: ModelSpec) -> str:
+    return f"{'validation' if isinstance(model, ValidationSpec) else 'generation'}.price"
 
 
 def check_job(workspace: Workspace, job: Job, models: list[ModelSpec]) -> None:

@@ -169,16 +169,18 @@ def grid(document: Document) -> Grid:
         raise ConfigError("The grid is too large.", [Problem(document.where((_GRID,)), what)])
     points: dict[str, TrainingConfig] = {}
     problems: dict[str, Problem] = {}
+    hint = None
     for chosen in itertools.product(*(range(len(values)) for values in lists.values())):
         try:
             point = configs.validate(TrainingConfig, _point(document, lists, dict(zip(lists, chosen, strict=True))))
         except ConfigError as error:
             problems |= {str(problem): problem for problem in error.problems}
+            hint = error.hint
         else:
             points.setdefault(canonical_json(point.model_dump(mode="json")), point)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(f"{document.source} has {count}.", list(problems.values()))
+        raise ConfigError(f"{document.source} has {count}.", list(problems.values()), hint=hint)
     found = tuple(points.values())
     values = [point.hyperparameters for point in found]
     varied = tuple(name for name in lists if len({getattr(each, name) for each in values}) > 1)

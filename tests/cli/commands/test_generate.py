@@ -228,6 +228,29 @@ def test_a_path_that_is_no_text_is_refused(root: Path) -> None:
     assert "not UTF-8" in done.err
 
 
+@pytest.mark.parametrize(("section", "other"), [("generation", "validation"), ("validation", "generation")])
+def test_a_price_that_is_missing_is_asked_for_by_its_whole_name(root: Path, section: str, other: str) -> None:
+    at = {"base_url": "http://127.0.0.1:9/v1", "provider": "openai", "model": "unheard-of", "api_key": "key"}
+    price = {"input_per_mtok": 1, "output_per_mtok": 1}
+    changes = {f"{each}__{name}": value for each in (section, other) for name, value in at.items()}
+    write_config(root, config(**changes, **{f"{other}__price": price}))
+    done = call(root, *GENERATE, "--max-cost", "1")
+    assert done.code == 3
+    assert f"Give them in the config: {section}.price: {{input_per_mtok" in done.err
+
+
+def test_a_setting_without_its_section_is_found(root: Path) -> None:
+    done = call(root, *GENERATE, "--set", "temperature=0.5")
+    assert done.code == 3
+    assert "did you mean `generation.temperature` or `validation.temperature`?" in done.err
+
+
+def test_train_knows_a_config_of_generate(root: Path) -> None:
+    done = call(root, "train", "copa.yaml")
+    assert done.code == 3
+    assert "It looks like a configuration of `synthtrack generate`." in done.err
+
+
 def test_a_full_disk_behind_stdout_is_explained(root: Path) -> None:
     assert call(root, *GENERATE).code == 0
     with Path("/dev/full").open("w") as full:
