@@ -48,11 +48,6 @@ _BLOCK = re.compile(
 )
 STEP = re.compile(r"^\$ (?P<line>(?:.*\\\n)*.*\n)(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 _SHELL = re.compile(r"[|<>;&*`]|\$\(")
-_SELECT = (
-    "import sqlite3, sys; "
-    "[print(*('' if v is None else v for v in row), sep='|') "
-    "for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])]"
-)
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ class Shell:
 
     def environment(self) -> dict[str, str]:
         return {
-            "PATH": f"{_tools(self.top.parent)}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "PYTHONPATH": str(REPOSITORY),
             "HOME": str(self.top),
             "LANG": "C.UTF-8",
@@ -205,17 +200,6 @@ class Shell:
             text = text.replace(f"{place}/", "" if near == "." else f"{near}/")
             text = re.sub(rf"{re.escape(str(place))}(?![\w.-])", near, text)
         return text.replace(f"on {socket.gethostname()}", "on laptop")
-
-
-def _tools(place: Path) -> Path:
-    """A directory with what the pages use and this machine may lack."""
-    tools = place / "tools"
-    if not tools.exists():
-        tools.mkdir()
-        if shutil.which("sqlite3") is None:
-            (tools / "sqlite3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{_SELECT}" "$@"\n')
-            (tools / "sqlite3").chmod(0o755)
-    return tools
 
 
 @dataclass
@@ -281,11 +265,7 @@ def _differing(shell: Shell, block: Block) -> dict[Step, str]:
 def written(text: str, wrong: Mapping[Step, str]) -> str:
     """The page with what was printed in place of what was said to be."""
     for step, printed in sorted(wrong.items(), key=lambda each: -each[0].start):
-        if (
-            "...\n" not in step.expected
-            and not step.start < len(text)
-            and not step.line.startswith(("python:", "sql:"))
-        ):
+        if "...\n" not in step.expected and not step.line.startswith(("python:", "sql:")):
             end = step.start + len(step.expected)
             text = text[: step.start] + printed.rstrip("\n") + ("\n" if printed.strip() else "") + text[end:]
     return text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_pages import DOCS, RUN, STEP, Begun, Block, beginning, blocks, check, is_printed, pages, steps
+from tests.docs_pages import DOCS, RUN, STEP, Begun, Block, beginning, blocks, check, is_printed, pages, steps, written
 from tests.old_trees import ORIGINALS, jsonl, rephrased, write_tree
 from tests.workspaces import REPOSITORY
 
@@ -115,6 +115,14 @@ def test_no_command_is_wider_than_the_site(page: Path) -> None:
     shown = [block for block in blocks(page.read_text(encoding="utf-8")) if block.kind == "console"]
     lines = [line for block in shown for found in STEP.finditer(block.body) for line in found["line"].splitlines()]
     assert not [line for line in lines if len(line) > 100]
+
+
+def test_what_is_printed_is_put_in_place_of_what_was_said() -> None:
+    page = "A:\n\n```console\n$ one\nold\n$ two\n...\n$ three\n```\n"
+    [block] = blocks(page)
+    one, two, three = steps(block)
+    new = written(page, {one: "new\nmore\n", two: "x\n", three: "3\n"})
+    assert new == "A:\n\n```console\n$ one\nnew\nmore\n$ two\n...\n$ three\n3\n```\n"
 
 
 def test_a_backslash_continues_a_command() -> None:
