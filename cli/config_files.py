@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import click
 
 from cli import render
-from tracker.errors import ConfigError, Problem
+from tracker.errors import ConfigError, Error, Problem
 from tracker.paths import Workspace, is_new, workspace_of
 
 YAML = (".yaml", ".yml")
@@ -32,19 +32,28 @@ def prepared(
     prepare: Callable[[Path], JobT],
     *,
     dry_run: bool,
+    missing: Callable[[JobT], Sequence[Error]] = lambda _: (),
     suffixes: Sequence[str] = YAML,
 ) -> list[JobT]:
     """What ``prepare`` makes of each config that ``given`` names; their warnings, and a new workspace, are said.
 
-    Raises what ``prepare`` raises, ConfigError and UsageError: before anything is said.
+    ``missing`` gives what keeps a job from asking anybody: a dry run says it. No workspace is made where none of the
+    jobs could run: the first of it is raised. Raises what ``prepare`` raises, ConfigError and UsageError: before
+    anything is said.
     """
     new = is_new(workspace)
     if new:
         refuse_elsewhere(workspace, given)
     jobs = [prepare(path) for path in config_files(workspace, given, suffixes=suffixes)]
+    obstacles = [missing(job) for job in jobs] if new or dry_run else []
+    if new and not dry_run and obstacles and all(obstacles):
+        raise obstacles[0][0]
     for job in jobs:
         for warning in job.warnings:
             render.note(f"⚠️  {warning}")
+    if dry_run:
+        for said in dict.fromkeys(str(error) for found in obstacles for error in found):
+            render.note(f"⚠️  {said}")
     if new:
         render.note_new_workspace(workspace.root, dry_run=dry_run)
     return jobs

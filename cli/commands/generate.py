@@ -58,10 +58,14 @@ def generate(
 
     CONFIG is a YAML file or a directory of them; several run one after the other.
     """
-    from pipeline.generation.job import Options, prepare
+    from pipeline.engine.connect import missing_keys
+    from pipeline.generation.job import Options, models_of, prepare
 
     given = Options(record_limit=limit, command=command_line(), **chosen)
-    jobs = prepared(workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run)
+    jobs = prepared(
+        workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run,
+        missing=lambda job: missing_keys(models_of(job.plan.config), workspace.environ),
+    )  # fmt: skip
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return

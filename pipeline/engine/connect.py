@@ -36,6 +36,17 @@ def api_key(model: ModelSpec, environ: Mapping[str, str]) -> str:
     return key
 
 
+def missing_keys(models: Sequence[ModelSpec], environ: Mapping[str, str]) -> list[MissingKey]:
+    """For each variable without a key that resolved models need, the error that says so."""
+    found: dict[str, MissingKey] = {}
+    for model in models:
+        try:
+            api_key(model, environ)
+        except MissingKey as error:
+            found.setdefault(str(model.api_key_env), error)
+    return list(found.values())
+
+
 def key_from(model: ModelSpec) -> str:
     """Where a resolved model's key comes from: the name of the variable, or ``api_key in the config``."""
     literal = model.api_key is not None and model.api_key.get_secret_value().strip()

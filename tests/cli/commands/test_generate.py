@@ -213,6 +213,10 @@ def test_a_missing_key_is_said_where_there_is_no_workspace_yet_and_stops_nobody_
     no_key: dict[str, str | None] = {"OPENAI_API_KEY": None}
     alone = call(root, "generate", "a.yaml", environ=no_key)
     assert (alone.code, alone.err.startswith("Error: No API key")) == (9, True)
+    assert "New workspace" not in alone.err
+    assert not (root / "tracker.db").exists()
+    dry = call(root, "generate", "a.yaml", "--dry-run", environ=no_key)
+    assert (dry.code, "⚠️  No API key for gpt-4o" in dry.err, "export OPENAI_API_KEY=" in dry.err) == (0, True, True)
     both = call(root, "generate", "a.yaml", "b.yaml", "--no-mlflow", "--json", environ=no_key)
     assert both.code == 9
     failed, made = json.loads(both.out)
