@@ -84,12 +84,16 @@ def claim(
 ) -> Claimed:
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
-    return when_free(
+    claimed = when_free(
         lambda: store.claim(database, wanted, process),
         f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
         tell if job.options.wait else None,
     )
+    if claimed.outcome == "made" and claimed.name != job.plan.semantic_name:
+        taken = f"{job.plan.source.name}/{job.plan.semantic_name}"
+        tell(f"{taken} is data with other settings; this is called {claimed.name}.")
+    return claimed
 
 
 def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:

@@ -13,7 +13,7 @@ from pipeline.generation.plan import Plan, clean
 from pipeline.two_stage import ANNOTATION, REVIEW, SKIPPED, State, load, positions
 from tracker.listings import listings
 from tracker.paths import Workspace
-from tracker.record import ledger
+from tracker.record import ledger, store
 from tracker.record.catalogue import Reader, Row, reading
 
 _VERDICT_TOKENS = 3
@@ -70,7 +70,16 @@ def preview(workspace: Workspace, job: Job) -> Preview:
         left = [at for at in pending if at in skipped or not _is_decided_by_people(plan, at)]
         judge = [at for at in left if not _is_judged(reader, plan, at)]
         n_judged = len(left) - len(judge)
-        return _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked), n_judged=n_judged)
+        made = _preview(job, found, rephrase, judge, n_pending=len(pending), n_asked=len(asked), n_judged=n_judged)
+        return made if found is not None else replace(made, reference=f"{plan.source.name}/{_free_name(reader, plan)}")
+
+
+def _free_name(reader: Reader, plan: Plan) -> str:
+    """The name that a new experiment would get now: other settings may have its own."""
+    there = "SELECT 1 FROM shared_experiment WHERE dataset = :dataset AND name = :name"
+    return store.first_free(
+        plan.semantic_name, lambda name: bool(reader.rows(there, dataset=plan.source.name, name=name))
+    )
 
 
 def _state(workspace: Workspace, reader: Reader, plan: Plan, found: Row | None) -> State | None:

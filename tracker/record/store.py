@@ -6,7 +6,7 @@ No transaction in here waits for anything but the database: everything a row nee
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -300,6 +300,11 @@ def free_name(connection: Connection, dataset: str, wanted: str) -> str:
         there = select(EXPERIMENT.c.id).where(EXPERIMENT.c.dataset == dataset, EXPERIMENT.c.name == name)
         return name in taken or connection.execute(there).scalar() is not None
 
+    return first_free(wanted, is_taken)
+
+
+def first_free(wanted: str, is_taken: Callable[[str], bool]) -> str:
+    """``wanted``, or that with the first number from 2 that is not taken."""
     name, number = wanted, 1
     while is_taken(name):
         number += 1

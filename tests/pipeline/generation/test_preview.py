@@ -90,6 +90,16 @@ def test_another_judge_pays_only_for_judging(workspace: Workspace) -> None:
     assert (found.status, found.rephrase_calls, found.judge_calls, found.already_paid) == ("new", 0, 3, 3)
 
 
+def test_new_data_is_called_what_it_will_be_called(workspace: Workspace) -> None:
+    generate(workspace, job(workspace, *OFFLINE))
+    other = (*OFFLINE, "validation.temperature=0.5")
+    assert see(workspace, *other).reference == "Copa/temp07_topp10_rulesv1_2"
+    told: list[str] = []
+    made = generate(workspace, job(workspace, *other), tell=told.append)
+    assert f"Copa/{made.name}" == "Copa/temp07_topp10_rulesv1_2"
+    assert told == ["Copa/temp07_topp10_rulesv1 is data with other settings; this is called temp07_topp10_rulesv1_2."]
+
+
 def test_a_larger_part_pays_only_for_what_is_new(workspace: Workspace) -> None:
     generate(workspace, job(workspace, *OFFLINE, record_limit=2))
     found = see(workspace, *OFFLINE)
