@@ -161,6 +161,9 @@ def test_an_unclear_verdict_is_asked_for_again_then_rejected(root: Path, tmp_pat
     found = rows(root, "SELECT position, status, verdict FROM sample WHERE verdict = 'unclear' ORDER BY position")
     assert found == [(2, "rejected", "unclear"), (5, "rejected", "unclear")]
     assert rows(root, "SELECT n_unclear, n_rejected FROM shared_experiment") == [(2, REJECTED + 2)]
+    assert (
+        f"rejected (unclear, the judge: {UNCLEAR}" in call(root, "experiment", "show", "Copa/temp07_topp10_gpt4o").out
+    )
     kept = {2, 5} | {number for number in range(COUNT) if verdict(number) != SAME}
     assert premises(train_file(root)) == expected(COUNT, kept)
 

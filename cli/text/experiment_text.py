@@ -21,6 +21,7 @@ _GENERATION = (
 _VALIDATION = (("validation_model", "Model"), ("validation_temperature", "Temperature"))
 _WITHOUT_A_VERDICT = {"accepted": "rephrased", "rejected": "kept as it was"}
 _CELL = 44
+_SAID = 60
 _DIFF_LINES = 12
 
 
@@ -224,5 +225,8 @@ def _verdict(sample: Row) -> str:
     if not sample["verdict"] and sample["status"] in _WITHOUT_A_VERDICT:
         return _WITHOUT_A_VERDICT[sample["status"]]
     verdict = f" ({sample['verdict'].replace('_', ' ')})" if sample["verdict"] else ""
+    if sample.get("judge_answer"):
+        said = " ".join(harmless(sample["judge_answer"]).split())
+        verdict = f" (unclear, the judge: {said[:_SAID]}{'…' if len(said) > _SAID else ''})"
     by = " by a person" if sample.get("decided_by") == "person" else ""
     return f"{sample['status']}{by}{verdict}"

@@ -197,9 +197,15 @@ def judge_tests(reader: Reader, experiment_id: int) -> list[Row]:
 
 
 def samples(reader: Reader, experiment_id: int, limit: int) -> list[Row]:
-    """The first ``limit`` records of an experiment: original, rephrased, status, verdict, and what people decided."""
+    """The first ``limit`` records of an experiment: original, rephrased, status, verdict, and what people decided.
+
+    ``judge_answer`` is what a judge said that is unclear.
+    """
     return reader.rows(
-        """SELECT s.position, s.original, s.rephrased, s.status, s.verdict, s.decided_by, d.verdict AS decision, s.error
+        """SELECT s.position, s.original, s.rephrased, s.status, s.verdict, s.decided_by, d.verdict AS decision,
+                  s.error, CASE WHEN s.verdict = 'unclear' THEN
+                      (SELECT a.answer FROM attempt a WHERE a.request_key = s.judge_request_key AND a.failure IS NULL
+                       ORDER BY a.id LIMIT 1) END AS judge_answer
            FROM sample_side_by_side s
            LEFT JOIN sample_decision d
                ON d.shared_experiment_id = s.shared_experiment_id AND d.position = s.position
