@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.workspaces import REPOSITORY
-from tracker.mlflow_runs.training_report import FINGERPRINT_TAG
 from tracker.fingerprint import MIN_DIGITS
+from tracker.mlflow_runs.training_report import FINGERPRINT_TAG
 
 PAGE = (REPOSITORY / "docs/lineage.md").read_text(encoding="utf-8")
 
