@@ -120,12 +120,14 @@ def run(
 
     CONFIG is a JSON or YAML file or a directory of them; several run one after the other.
     """
+    from pipeline.engine.connect import missing_keys
     from pipeline.perspectives.job import Options, prepare
 
     given = Options(command=command_line(), **chosen)
     jobs = prepared(
-        workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run, suffixes=_SUFFIXES
-    )
+        workspace, (*configs, *more), lambda path: prepare(workspace, path, given), dry_run=dry_run,
+        missing=lambda job: missing_keys([job.plan.model], workspace.environ), suffixes=_SUFFIXES,
+    )  # fmt: skip
     if dry_run:
         _dry_run(workspace, jobs, as_json=as_json)
         return

@@ -213,8 +213,6 @@ def test_a_missing_key_is_said_where_there_is_no_workspace_yet_and_stops_nobody_
     no_key: dict[str, str | None] = {"OPENAI_API_KEY": None}
     alone = call(root, "generate", "a.yaml", environ=no_key)
     assert (alone.code, alone.err.startswith("Error: No API key")) == (9, True)
-    assert "New workspace" not in alone.err
-    assert not (root / "tracker.db").exists()
     dry = call(root, "generate", "a.yaml", "--dry-run", environ=no_key)
     assert (dry.code, "⚠️  No API key for gpt-4o" in dry.err, "export OPENAI_API_KEY=" in dry.err) == (0, True, True)
     both = call(root, "generate", "a.yaml", "b.yaml", "--no-mlflow", "--json", environ=no_key)
@@ -222,6 +220,15 @@ def test_a_missing_key_is_said_where_there_is_no_workspace_yet_and_stops_nobody_
     failed, made = json.loads(both.out)
     assert (failed["config"], failed["outcome"], failed["exit_code"]) == (str(root / "a.yaml"), "failed", 9)
     assert made["status"] == "complete"
+
+
+def test_no_workspace_is_announced_where_nothing_can_be_asked(root: Path) -> None:
+    write_config(root, config(generation__provider="openai", generation__model="gpt-4o", validation=None), "a.yaml")
+    here: dict[str, str | None] = {"SYNTHTRACK_ROOT": None, "OPENAI_API_KEY": None}
+    done = execute(root, "generate", "a.yaml", environ=here)
+    assert (done.code, done.err.startswith("Error: No API key")) == (9, True)
+    made = execute(root, "generate", "a.yaml", "copa.yaml", "--no-mlflow", environ=here)
+    assert (made.code, f"New workspace: {root}" in made.err) == (9, True)
 
 
 def test_a_path_that_is_no_text_is_refused(root: Path) -> None:
