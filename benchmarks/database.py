@@ -172,7 +172,12 @@ def _rate(root: Path, how: str, seconds: float, writers: int) -> float:
     for each in running:
         assert each.stdout is not None
         assert each.stdout.readline() == "ready\n"
-    done = [each.communicate("go\n") for each in running]
+    # All of them start before the first is waited for.
+    for each in running:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    done = [each.communicate() for each in running]
     assert not any(each.returncode for each in running)
     return sum(float(out) for out, _ in done)
 
