@@ -107,7 +107,8 @@ def steady(text: str) -> str:
     for pattern, stands in (
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "<id>"),
         (r"\b(?:[0-9a-f]{64}|[0-9a-f]{12}|[0-9a-f]{8})\b(?!_)", "<digits>"),
-        (r"\d{8}[T_-]?\d{6}", "<time>"),
+        # What is made within the same second is told apart by a number.
+        (r"\d{8}[T_-]?\d{6}(_\d+\b)?", "<time>"),
         (r"\b2\d{3}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", "<moment>"),
         (r"(?<=_)2\d{7}(?=_)|(?<=-)2\d{7}(?=-)", "<day>"),
         (r"-?\d+\.\d%|\d+\.\d#37;", "<share>"),

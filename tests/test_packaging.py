@@ -47,7 +47,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = build("sdist", REPOSITORY, tmp_path_factory.mktemp("sdist"))
     place = tmp_path_factory.mktemp("source")
     with tarfile.open(made) as archive:
-        archive.extractall(place, filter="data")
+        archive.extractall(place)
     (unpacked,) = place.iterdir()
     return unpacked
 

@@ -49,7 +49,8 @@ def settled(text: str) -> str:
     another order.
     """
     text = re.sub(r"\b[0-9a-f]{8}\b", "<run>", text)
-    text = re.sub(r"\d{8}_\d{6}", "<time>", text)
+    # What is made within the same second is told apart by a number.
+    text = re.sub(r"\d{8}_\d{6}(_\d+\b)?", "<time>", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<moment>", text)
     text = re.sub(r"\d+\.\d%", "<share>", text)
     text = re.sub(r"^( +0\.[79] +\d+ +)0\.\d+$", r"\1<share>", text, flags=re.MULTILINE)

@@ -271,4 +271,4 @@ def test_a_full_disk_behind_stdout_is_explained(root: Path) -> None:
             env=environment({"SYNTHTRACK_ROOT": str(root)}),
         )  # fmt: skip
     assert "Traceback" not in done.stderr
-    assert (done.returncode, "the disk is full" in done.stderr) == (11, True)
+    assert (done.returncode, "No space left on device" in done.stderr) == (11, True)
