@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import io
 import os
@@ -178,7 +179,10 @@ def main() -> None:
         from cli.commands.completion import complete
 
         sys.exit(complete(cli, os.environ["_SYNTHTRACK_COMPLETE"]))
-    sys.exit(run())
+    code = run()
+    # Nothing is left open, and to look through what MLflow or torch made, only to end, takes a second.
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -133,8 +133,10 @@ def _drain(
             drained.logged += not there
         if on_progress is not None:
             on_progress(done, len(entries))
-    if store is not None and len(entries) >= _MANY:
-        store.analyze()
+    if store is not None:
+        if len(entries) >= _MANY:
+            store.analyze()
+        store.close()
 
 
 def _fail(database: Database, drained: Drained, entries: list[Entry], error: Exception) -> None:

@@ -102,6 +102,11 @@ class Store:
         self._complete(run_id, run)
         return False, run_id
 
+    def close(self) -> None:
+        """Leaves no connection open, which SQLite would find at the next start."""
+        if is_ours(self._workspace):
+            self._client._tracking_client.store.engine.dispose()  # noqa: SLF001  the only way to its connections
+
     def analyze(self) -> None:
         """Lets SQLite see what it holds now: sorting by a metric is fifty times faster after it."""
         if is_ours(self._workspace):

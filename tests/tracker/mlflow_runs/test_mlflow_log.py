@@ -372,6 +372,14 @@ def test_whoever_makes_ready_for_a_server_asks_it_nothing(tmp_path: Path) -> Non
             server.accept()
 
 
+def test_a_drain_leaves_no_connection_open(tmp_path: Path) -> None:
+    workspace = workspace_at(tmp_path)
+    add_run(workspace)
+    drain(workspace)
+    # The last connection that is closed takes the log away.
+    assert not workspace.mlflow_store.with_name(f"{workspace.mlflow_store.name}-wal").exists()
+
+
 def test_a_drain_that_died_in_the_middle_of_a_run_is_completed(fresh: Workspace) -> None:
     begun, ended = add_run(fresh), add_run(fresh, outcome="reused")
     drain(fresh)
