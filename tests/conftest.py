@@ -1,6 +1,11 @@
 """Settings of all tests."""
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# Workers share the cores: threads of one that wait for a core of another cost many times what they save.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A machine under load is slow, and that is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
