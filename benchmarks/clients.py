@@ -83,15 +83,20 @@ async def bare_path(base_url: str, prompts: list[str], in_flight: int) -> int:
         await chat.aclose()
 
 
-async def engine(base_url: str, prompts: list[str], in_flight: int) -> int:
+async def engine(base_url: str, prompts: list[str], in_flight: int, *, learned_limit: int | None = None) -> int:
     """The engine with the ledger that ``generate`` uses: every answer is committed before this returns."""
     with tempfile.TemporaryDirectory() as root:
         # Making a database imports Alembic; that is done once per workspace, by another process here.
         await asyncio.to_thread(make_database, Path(root))
         before = bytes_below(Path(root))
-        answered = await _engine(Path(root), base_url, prompts, in_flight)
+        answered = await _engine(Path(root), base_url, prompts, in_flight, learned_limit=learned_limit)
         _kept.update(bytes=bytes_below(Path(root)) - before, parts=_parts(Path(root) / "tracker.db"))
         return answered
+
+
+async def engine_again(base_url: str, prompts: list[str], in_flight: int) -> int:
+    """The same where an earlier run had all of ``in_flight`` answered: it begins at the limit that was learned."""
+    return await engine(base_url, prompts, in_flight, learned_limit=in_flight)
 
 
 async def limited_engine(base_url: str, seconds: float, in_flight: int) -> int:
@@ -131,7 +136,13 @@ def make_database(root: Path) -> None:
 
 
 async def _engine(
-    root: Path, base_url: str, prompts: Iterable[str], in_flight: int, seconds: float | None = None
+    root: Path,
+    base_url: str,
+    prompts: Iterable[str],
+    in_flight: int,
+    seconds: float | None = None,
+    *,
+    learned_limit: int | None = None,
 ) -> int:
     from pipeline.chats.chat_openai import OpenAIChat
     from pipeline.engine.endpoint import Endpoint, Limits
@@ -143,7 +154,7 @@ async def _engine(
 
     answered = 0
     chat = OpenAIChat(api_key="test-key", base_url=base_url, connections=in_flight)
-    endpoint = Endpoint("test server", chat, Limits(concurrency=in_flight))
+    endpoint = Endpoint("test server", chat, Limits(concurrency=in_flight), learned_limit)
     workspace = Workspace(root)
     with open_database(workspace) as database, reading(workspace, snapshot=False) as reader:
         ledger = RunLedger(database, reader, _generation_run(database))
@@ -228,7 +239,8 @@ async def _loop(ask: Ask, prompts: Iterable[str], in_flight: int) -> int:
 
 
 CLIENTS = {
-    "aiohttp": bare_aiohttp, "path": bare_path, "engine": engine, "sdk_aiohttp": sdk_aiohttp, "sdk_httpx": sdk_httpx,
+    "aiohttp": bare_aiohttp, "path": bare_path, "engine": engine, "engine_again": engine_again,
+    "sdk_aiohttp": sdk_aiohttp, "sdk_httpx": sdk_httpx,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ NAMES = {
     "aiohttp": "bare aiohttp loop",
     "path": "bare loop of the engine's client",
     "engine": "synthtrack's engine, every answer durable",
+    "engine_again": "the same, once it knows the endpoint",
     "sdk_aiohttp": "openai SDK over aiohttp",
     "sdk_httpx": "openai SDK over httpx",
     "curator": "curator",

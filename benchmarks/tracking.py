@@ -2,8 +2,8 @@
 
 The drain is measured beside MLflow's own client that logs the same parameters, metrics and tags call by call, and in
 one batch a run, each to a store of its own made by the drain (``artifacts``, which the drain also writes, are not in
-theirs). The list is what MLflow's page asks: runs of an experiment ordered by a metric. The generation is a real one in
-processes of their own, with and without ``--no-mlflow``. Everything is printed as markdown.
+theirs). The list is what MLflow's page asks: runs of an experiment ordered by a metric. The generation and the training
+are real ones in processes of their own, with and without ``--no-mlflow``. Everything is printed as markdown.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ from typing import Any
 from benchmarks.engine import machine
 from tests.llm_server import running_server
 from tests.mlflow_rows import add_run
+from tests.trainings import config as training_config
+from tests.trainings import new_root
 from tracker.mlflow_runs.mlflow_log import drain
 from tracker.paths import Workspace
 
 ROOT = Path(__file__).parents[1]
 Run = dict[str, Any]
+STEPS_PER_SECOND = 20
+"""What two cores did of the tiny model's zeroth-order steps when this was written: how long a training is asked for."""
 _TABLES = ("runs", "metrics", "latest_metrics", "params", "tags")
 
 
@@ -156,15 +160,40 @@ def generating(seconds: float, *, logged: bool) -> tuple[float, float]:
                 "field_to_rephrase": "text", "rephrase_prompt": "Say it otherwise: {text}",
             },
         }  # fmt: skip
-        Path(root, "config.yaml").write_text(json.dumps(config), encoding="utf-8")
-        command = [sys.executable, "-m", "cli.main", "generate", "config.yaml", *([] if logged else ["--no-mlflow"])]
-        before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        environ = os.environ | {"OPENAI_API_KEY": "test-key", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
-        wall, after = time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return whole(Path(root), "generate", config, logged=logged)
+
+
+def training(seconds: float, *, logged: bool) -> tuple[float, float]:
+    """(wall, CPU seconds) of a whole ``synthtrack train`` of about so many seconds of zeroth-order steps."""
+    steps = max(2, round(STEPS_PER_SECOND * seconds))
+    with tempfile.TemporaryDirectory() as root:
+        changes = {"hyperparameters__steps": steps, "hyperparameters__eval_steps": max(1, steps // 10)}
+        return whole(new_root(Path(root)), "train", training_config(**changes), logged=logged)
+
+
+def whole(root: Path, command: str, config: dict[str, Any], *, logged: bool) -> tuple[float, float]:
+    """(wall, CPU seconds) of ``synthtrack COMMAND`` on that config, as a process of its own with all that it starts."""
+    (root / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
+    asked = [sys.executable, "-m", "cli.main", command, "config.yaml", *([] if logged else ["--no-mlflow"])]
+    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    environ = os.environ | {"OPENAI_API_KEY": "test-key", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(asked, cwd=root, env=environ, capture_output=True, text=True, check=False)
+    wall, after = time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        raise RuntimeError(f"generate failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+        raise RuntimeError(f"{command} failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def print_added(what: str, run: Callable[..., tuple[float, float]], seconds: float, n_rounds: int) -> None:
+    """What logging adds to a command that takes so many seconds; with and without take turns."""
+    pairs = [[run(seconds, logged=logged) for logged in (False, True)] for _ in range(n_rounds)]
+    print(f"\nA {what} of about {seconds:g} s, medians of {n_rounds}; {machine()}\n")
+    print("| MLflow | wall, s | CPU, s |\n|---|---:|---:|")
+    for at, name in enumerate(("left for later", "logged, with the drain")):
+        wall, cpu = (statistics.median(pair[at][which] for pair in pairs) for which in (0, 1))
+        print(f"| {name} | {wall:.2f} | {cpu:.2f} |")
+    more = statistics.median(with_[0] / without[0] - 1 for without, with_ in pairs)
+    print(f"\nLogging adds {more:.1%} of wall time, the median of the rounds' ratios.", flush=True)
 
 
 def print_drain(root: Path, n_runs: int, n_sorted: int, n_rounds: int) -> None:
@@ -192,20 +221,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--sorted", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the generation waits; 0: none")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of a generation and a training; 0: neither")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         print_drain(Path(root), given.runs, given.sorted, given.rounds)
-    if not given.seconds:
-        return
-    pairs = [[generating(given.seconds, logged=logged) for logged in (False, True)] for _ in range(given.rounds)]
-    print(f"\nA generation of about {given.seconds:g} s, medians of {given.rounds}; {machine()}\n")
-    print("| MLflow | wall, s | CPU, s |\n|---|---:|---:|")
-    for at, name in enumerate(("left for later", "logged, with the drain")):
-        wall, cpu = (statistics.median(pair[at][which] for pair in pairs) for which in (0, 1))
-        print(f"| {name} | {wall:.2f} | {cpu:.2f} |")
-    more = statistics.median(with_[0] / without[0] - 1 for without, with_ in pairs)
-    print(f"\nLogging adds {more:.1%} of wall time, the median of the rounds' ratios.")
+    if given.seconds:
+        print_added("generation", generating, given.seconds, given.rounds)
+        print_added("training", training, given.seconds, given.rounds)
 
 
 if __name__ == "__main__":

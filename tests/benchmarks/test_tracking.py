@@ -34,3 +34,18 @@ def test_a_multiplied_run_has_all_that_its_original_has(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(workspace.mlflow_store)) as connection:
         counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("runs", "params")]
     assert counts == [4 * len(first), 4 * sum(len(run["params"]) for run in first)]
+
+
+def test_a_training_is_measured_as_a_whole() -> None:
+    wall, cpu = tracking.training(0.1, logged=True)
+    assert wall > 0 < cpu
+
+
+def test_what_logging_adds_is_the_median_of_the_rounds(capsys: pytest.CaptureFixture[str]) -> None:
+    taken = iter([10.0, 11.0, 10.0, 10.2, 20.0, 20.2])
+    tracking.print_added("training", lambda _, logged: (next(taken), float(logged)), 10.0, 3)
+    said = capsys.readouterr().out
+    [found] = tables(said)
+    assert found["left for later"] == ["10.00", "0.00"]
+    assert found["logged, with the drain"] == ["11.00", "1.00"]
+    assert "Logging adds 2.0% of wall time" in said
