@@ -7,14 +7,20 @@ Covered here: `generate` and `mlflow sync`. How a drain goes on after a kill and
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.mlflow_reading import client_of
 from tests.workspaces import call, config, execute, finish, new_root, rows, start, train_file, write_config
@@ -80,6 +86,69 @@ def test_a_server_that_refuses_or_says_nothing_costs_no_data(root: Path) -> None
     assert train_file(root, OFFLINE).exists()
     assert rows(root, "SELECT logged_at, error IS NULL FROM mlflow_outbox") == [(None, 0)]
     assert is_logged_once(root)
+
+
+@contextlib.contextmanager
+def tracking_server(directory: Path) -> Iterator[int]:
+    """The port of MLflow's own server with a store of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{directory}/server.db", "--artifacts-destination", str(directory / "files"),
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=directory, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                assert process.poll() is None
+                time.sleep(0.2)
+            yield port
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def slowed(port: int, seconds: float, passed: list[bytes]) -> Iterator[str]:
+    """The address of what passes everything on to ``port``, each thing that is sent so many seconds later."""
+
+    def forward(source: socket.socket, target: socket.socket, delay: float) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if delay:
+                    passed.append(data)
+                    time.sleep(delay)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    near, far = server.accept()[0], socket.create_connection(("127.0.0.1", port))
+                    threading.Thread(target=forward, args=(near, far, seconds), daemon=True).start()
+                    threading.Thread(target=forward, args=(far, near, 0.0), daemon=True).start()
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_server_that_takes_two_seconds_for_each_request_costs_time_and_no_data(root: Path, tmp_path: Path) -> None:
+    passed: list[bytes] = []
+    with tracking_server(tmp_path) as port, slowed(port, 2.0, passed) as address:
+        done = finish(start(root, "generate", "copa.yaml", environ={"MLFLOW_TRACKING_URI": address}), timeout=600)
+        assert (done.code, LATER in done.err) == (0, False), done.err
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+        assert [run.info.status for run in found] == ["FINISHED"]
+    assert train_file(root, OFFLINE).exists()
+    assert rows(root, "SELECT logged_at IS NOT NULL, error FROM mlflow_outbox") == [(1, None)]
+    assert len(passed) > 10
 
 
 @pytest.mark.soak
