@@ -194,8 +194,8 @@ def _generation_run(database: Any) -> int:
     """A run for attempts to belong to, made as ``generate`` makes one."""
     from tracker import clock
     from tracker.fingerprint import identify
-    from tracker.record import store
-    from tracker.record.store import Claimed, Wanted
+    from tracker.record import generation, sources
+    from tracker.record.generation import Claimed, Wanted
 
     split = {"split": "train", "filename": "b.jsonl", "digest": "b", "n_records": 1, "n_bytes": 2, "content": None}
     dataset = {"name": "Benchmark", "task_name": "benchmark", "digest": "b", "origin": "benchmark"}
@@ -203,7 +203,7 @@ def _generation_run(database: Any) -> int:
         identity=identify("benchmark", {}),
         dataset="Benchmark",
         semantic_name="benchmark",
-        source_dataset_id=store.register_source(database, dataset, [split], ["{}"]),
+        source_dataset_id=sources.register_source(database, dataset, [split], ["{}"]),
         batch="batch_benchmark",
         purpose="benchmark",
         description="",
@@ -213,7 +213,7 @@ def _generation_run(database: Any) -> int:
         },
         run={"command": "benchmark", "config": "{}", "versions": "{}"},
     )  # fmt: skip
-    claimed = store.claim(database, wanted, clock.this_process())
+    claimed = generation.claim(database, wanted, clock.this_process())
     assert isinstance(claimed, Claimed)
     return claimed.run_id
 

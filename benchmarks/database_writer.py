@@ -21,7 +21,7 @@ from tracker.fingerprint import Identity, identify
 from tracker.paths import DATABASE_NAME, Workspace
 
 if TYPE_CHECKING:
-    from tracker.record.store import Wanted
+    from tracker.record.generation import Wanted
 
 Write = Callable[[int], object]
 _COLUMNS = (
@@ -32,7 +32,7 @@ _COLUMNS = (
 
 def ours(root: Path, kind: str) -> Write:
     """The product's own write of that kind; the number that it takes is of no other row."""
-    from tracker.record import ledger, store
+    from tracker.record import generation, ledger
     from tracker.record.database import open_database
 
     database, process = open_database(Workspace(root, environ={})), this_process()
@@ -47,15 +47,15 @@ def ours(root: Path, kind: str) -> Write:
             ledger.save_attempts(database, connection, [(request, [message], answer)])
 
     def claim(n: int) -> None:
-        found = store.claim(database, wanted(n, identify("shared_experiment", {"number": n})), process)
-        assert isinstance(found, store.Claimed)
+        found = generation.claim(database, wanted(n, identify("shared_experiment", {"number": n})), process)
+        assert isinstance(found, generation.Claimed)
 
     return {"sample": sample, "ledger": attempt, "claim": claim}[kind]
 
 
 def wanted(n: int, identity: Identity) -> Wanted:
     """What a run asks the record for."""
-    from tracker.record.store import Wanted
+    from tracker.record.generation import Wanted
 
     row = new_experiment(n, Size(batches=1))
     return Wanted(

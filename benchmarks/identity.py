@@ -28,7 +28,7 @@ from benchmarks.machine import heading
 from tracker.clock import this_process
 from tracker.fingerprint import Identity, identify
 from tracker.paths import Workspace
-from tracker.record import store
+from tracker.record import generation
 from tracker.record.database import open_database
 
 HASHED = """
@@ -73,8 +73,8 @@ def decisions(workspace: Workspace, size: Size, rounds: int) -> dict[str, float]
         process = this_process()
 
         def claim(n: int, identity: Identity) -> str:
-            found = store.claim(database, wanted(n, identity), process)
-            assert isinstance(found, store.Claimed)
+            found = generation.claim(database, wanted(n, identity), process)
+            assert isinstance(found, generation.Claimed)
             return found.outcome
 
         def reuse() -> None:

@@ -10,13 +10,13 @@ from tests.databases import rows
 from tracker.clock import Process, this_process
 from tracker.fingerprint import bytes_digest, identify
 from tracker.paths import Workspace
-from tracker.record import agents, ledger, store
+from tracker.record import agents, ledger, sources
 from tracker.record.agent_file import answers_digest
 from tracker.record.agents import AGENTS, Claimed, Wanted
 from tracker.record.catalogue import Row
 from tracker.record.database import Database
+from tracker.record.generation import Totals
 from tracker.record.lease import Busy
-from tracker.record.store import Totals
 
 MOMENT = "2026-11-20T21:46:52.123456Z"
 INPUTS = ({"input": "Guten Tag", "reference": "Good day"}, {"input": "Tschüß 👋\n„bis bald“", "reference": "Bye"})
@@ -37,7 +37,7 @@ def add_source(database: Database, records: Sequence[Mapping[str, Any]] = INPUTS
     dataset = {
         "name": "translation", "task_name": "inputs", "digest": identify("source_dataset", parts).digest, "origin": "a",
     }  # fmt: skip
-    return store.register_source(database, dataset, [split], lines)
+    return sources.register_source(database, dataset, [split], lines)
 
 
 def wanted(

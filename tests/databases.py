@@ -13,11 +13,11 @@ import pytest
 from tracker.clock import Process, this_process
 from tracker.fingerprint import identify
 from tracker.paths import Workspace
-from tracker.record import store
+from tracker.record import generation, sources
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database, open_database
+from tracker.record.generation import Claimed, Wanted
 from tracker.record.lease import Busy
-from tracker.record.store import Claimed, Wanted
 
 POSTGRES_URL = os.environ.get("SYNTHTRACK_TEST_POSTGRES_URL")
 KINDS = [
@@ -66,7 +66,7 @@ def add_source(database: Database, name: str = "Copa", lines: Sequence[str] = LI
          "content": b"xx"},
     ]  # fmt: skip
     dataset = {"name": name, "task_name": name.lower(), "digest": f"digest of {name}", "origin": "somewhere"}
-    return store.register_source(database, dataset, splits, lines)
+    return sources.register_source(database, dataset, splits, lines)
 
 
 def wanted(source: int, *, batch: str = "batch_a", accept_partial: bool = False, **settings: Any) -> Wanted:
@@ -84,7 +84,7 @@ def wanted(source: int, *, batch: str = "batch_a", accept_partial: bool = False,
 
 def claim(database: Database, want: Wanted, process: Process | None = None) -> Claimed:
     """A claim that must not find anybody else at it."""
-    found = store.claim(database, want, process or this_process())
+    found = generation.claim(database, want, process or this_process())
     assert not isinstance(found, Busy)
     return found
 

@@ -26,11 +26,11 @@ from pipeline.specs import ModelSpec
 from tracker import clock
 from tracker.errors import BudgetReached, Conflict, Error, Interrupted
 from tracker.paths import Workspace
-from tracker.record import ledger, store
+from tracker.record import lease, ledger
 from tracker.record.catalogue import Reader, reading
 from tracker.record.columns import to_json
 from tracker.record.database import Database
-from tracker.record.store import Totals
+from tracker.record.generation import Totals
 
 _TICK_S = 0.2
 
@@ -179,7 +179,7 @@ class Asking(ABC, Generic[Item]):
 
     async def _heartbeat(self, run_ledger: RunLedger) -> None:
         while True:
-            await asyncio.sleep(store.HEARTBEAT_S)
+            await asyncio.sleep(lease.HEARTBEAT_S)
             with contextlib.suppress(Error):
                 run_ledger.taken_over |= not await asyncio.to_thread(self._beat)
 

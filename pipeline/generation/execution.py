@@ -23,13 +23,13 @@ from tracker import clock
 from tracker.errors import BudgetReached, ConfigError, Conflict, Error, Interrupted, Problem
 from tracker.fingerprint import bytes_digest
 from tracker.paths import Workspace
-from tracker.record import store
+from tracker.record import generation, sources
 from tracker.record.catalogue import Row, reading
 from tracker.record.columns import to_json
 from tracker.record.content import synthetic_data
 from tracker.record.database import Database
+from tracker.record.generation import Claimed, Wanted
 from tracker.record.lease import Busy
-from tracker.record.store import Claimed, Wanted
 
 ClaimedT = TypeVar("ClaimedT")
 
@@ -76,7 +76,7 @@ def register(database: Database, source: Source) -> int:
     dataset = {
         "name": source.name, "task_name": source.task_name, "digest": source.digest, "origin": source.origin,
     }  # fmt: skip
-    return store.register_source(database, dataset, splits, source.lines)
+    return sources.register_source(database, dataset, splits, source.lines)
 
 
 def claim(
@@ -85,7 +85,7 @@ def claim(
     """The experiment for this process, or found already made. Raises Conflict where another makes it (or waits)."""
     wanted, process = _wanted(database.workspace, job, source_id, step), clock.this_process()
     claimed = when_free(
-        lambda: store.claim(database, wanted, process),
+        lambda: generation.claim(database, wanted, process),
         f"{job.plan.source.name}/{job.plan.semantic_name} ({job.plan.identity.fingerprint}) is being made",
         "Add --wait to wait for it and share its data, or run the same command later.",
         tell if job.options.wait else None,
@@ -99,7 +99,7 @@ def claim(
 def begin_test(database: Database, job: Job, experiment: Row, run: Row, tell: Callable[[str], None]) -> Claimed:
     """A run that tests a judge. Raises Conflict where another process asks the same judge now (or waits)."""
     return when_free(
-        lambda: store.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
+        lambda: generation.begin_test(database, experiment["id"], job.batch, run, clock.this_process()),
         f"The judge of {experiment['dataset']}/{experiment['name']} is being tested",
         "Run the same command later: what was answered is not paid for twice.",
         tell if job.options.wait else None,
@@ -199,7 +199,7 @@ def _wanted(workspace: Workspace, job: Job, source_id: int, step: str | None) ->
 def _finish(run: Run, status: str, *, seen: bool, error: str | None = None) -> Row:
     """Ends the run; ``seen``: what there is now is the experiment's data, to be had and trained on."""
     digest = _data_digest(run.workspace, run.plan, run.claimed.experiment_id) if seen and run.makes_data else None
-    return store.finish(run.database, run.claimed, run.totals(), status=status, error=error, data_digest=digest)
+    return generation.finish(run.database, run.claimed, run.totals(), status=status, error=error, data_digest=digest)
 
 
 def _data_digest(workspace: Workspace, plan: Plan, experiment_id: int) -> str:

@@ -18,10 +18,10 @@ from pipeline.two_stage import ANNOTATION, REVIEW, State, Step, load
 from tracker.errors import PartialResult
 from tracker.listings import listings
 from tracker.paths import Workspace
-from tracker.record import decisions, store
+from tracker.record import decisions, generation
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database, open_database
-from tracker.record.store import Claimed, Totals
+from tracker.record.generation import Claimed, Totals
 from tracker.views import synthetic_view
 from tracker.views.plan import Changes
 
@@ -73,7 +73,7 @@ def generate(workspace: Workspace, job: Job, display: Display = lambda _: None, 
 
 def reuse(database: Database, claimed: Claimed) -> Row:
     """The row of a run that found everything made."""
-    return store.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
+    return generation.finish(database, claimed, Totals(), status="partial" if claimed.partial else "complete")
 
 
 def _outcome(workspace: Workspace, job: Job, claimed: Claimed, run: Row) -> Outcome:
@@ -162,7 +162,7 @@ class _Stages:
         state = self._state()
         assert state is not None
         if state.step() is not step:
-            store.finish(self.database, claimed, Totals(), status="waiting")
+            generation.finish(self.database, claimed, Totals(), status="waiting")
             return False
         plan = self.job.plan if step is Step.REPHRASE_FIRST else self._taught(state)
         parts = (self.workspace, self.database, self.job, claimed, plan, self.display)
@@ -233,7 +233,7 @@ def _asks_models(workspace: Workspace, job: Job) -> bool:
         found = existing(reader, job.plan)
         if found is None:
             return True
-        if store.is_ready(found, accept_partial=job.options.accept_partial):
+        if generation.is_ready(found, accept_partial=job.options.accept_partial):
             return False
         if job.plan.is_two_stage:
             return load(reader, listings.experiment(reader, found["fingerprint"], workspace)).step() not in _CHECKPOINTS

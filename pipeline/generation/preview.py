@@ -13,7 +13,7 @@ from pipeline.generation.plan import Plan, clean
 from pipeline.two_stage import ANNOTATION, REVIEW, SKIPPED, State, load, positions
 from tracker.listings import listings
 from tracker.paths import Workspace
-from tracker.record import ledger, store
+from tracker.record import ledger, names
 from tracker.record.catalogue import Reader, Row, reading
 
 _VERDICT_TOKENS = 3
@@ -77,7 +77,7 @@ def preview(workspace: Workspace, job: Job) -> Preview:
 def _free_name(reader: Reader, plan: Plan) -> str:
     """The name that a new experiment would get now: other settings may have its own."""
     there = "SELECT 1 FROM shared_experiment WHERE dataset = :dataset AND name = :name"
-    return store.first_free(
+    return names.first_free(
         plan.semantic_name, lambda name: bool(reader.rows(there, dataset=plan.source.name, name=name))
     )
 

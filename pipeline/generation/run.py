@@ -19,10 +19,10 @@ from pipeline.prompts import TemplateError
 from pipeline.specs import ModelSpec
 from tracker import clock
 from tracker.paths import Workspace
-from tracker.record import ledger, store
+from tracker.record import generation, ledger
 from tracker.record.catalogue import Reader, Row
 from tracker.record.database import Database
-from tracker.record.store import Claimed
+from tracker.record.generation import Claimed
 
 _SAMPLES = """
     SELECT position, status, rephrased, rephrase_request_key FROM sample
@@ -94,7 +94,7 @@ class Run(Asking[int]):
         return ledger.reserve(self.database, claimed.run_id, claimed.batch_id, total_usd=total, cap_usd=self.max_cost)
 
     def _beat(self) -> bool:
-        return store.heartbeat(self.database, self.claimed)
+        return generation.heartbeat(self.database, self.claimed)
 
     async def _do(self, engine: Engine, position: int) -> None:
         """One record: rephrased, judged as soon as that is there, and written down."""

@@ -24,13 +24,13 @@ from tracker.clock import Process
 from tracker.errors import BudgetReached, Conflict, Error
 from tracker.listings import agent_listings
 from tracker.paths import Workspace
-from tracker.record import agents, store
+from tracker.record import agents, generation
 from tracker.record.agents import Claimed, Wanted
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.columns import to_json
 from tracker.record.database import Database, open_database
+from tracker.record.generation import Totals
 from tracker.record.lease import Busy
-from tracker.record.store import Totals
 from tracker.views import agent_view
 from tracker.views.plan import Changes
 
@@ -107,7 +107,7 @@ def _is_ready(workspace: Workspace, job: Job) -> bool:
         return False
     with reading(workspace) as reader:
         found = existing(reader, job.plan)
-    return found is not None and store.is_ready(found, accept_partial=job.options.accept_partial)
+    return found is not None and generation.is_ready(found, accept_partial=job.options.accept_partial)
 
 
 async def _claimed(database: Database, job: Job, tell: Tell) -> Claimed:

@@ -18,10 +18,9 @@ from tracker.paths import Workspace
 from tracker.record import sweeps, training
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.database import Database, open_database
-from tracker.record.lease import Busy
+from tracker.record.lease import HEARTBEAT_S, Busy
 from tracker.record.sweeps import RESUMABLE
 
-HEARTBEAT_S = 15.0
 PATIENCE_S = 600.0
 """How long the record may be locked, or full while workers go on, before a supervisor gives up."""
 _TICK_S = 0.2

@@ -17,9 +17,9 @@ from tracker.clock import Process, is_gone
 from tracker.fingerprint import SCHEME, Identity
 from tracker.record.columns import check_digest
 from tracker.record.database import Database
+from tracker.record.generation import Totals, is_ready
 from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
 from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
-from tracker.record.store import Totals, is_ready
 from tracker.schema import table
 
 Row = Mapping[str, Any]

@@ -16,9 +16,11 @@ from tracker.fingerprint import SCHEME, Identity, Json
 from tracker.record import data_links
 from tracker.record.columns import check_digest
 from tracker.record.database import Database
+from tracker.record.generation import BATCH, MEMBERSHIP
 from tracker.record.imported import COPIED, KNOWN, MOVED, TAKEN, Put, is_again, outcome_of
 from tracker.record.ledger import EXPERIMENT, SAMPLE
-from tracker.record.store import BATCH, MEMBERSHIP, SOURCE_RECORD, SOURCE_SPLIT, blocks, free_name
+from tracker.record.names import free_name
+from tracker.record.sources import SOURCE_RECORD, SOURCE_SPLIT, blocks
 from tracker.schema import table
 
 Row = Mapping[str, Any]

@@ -11,6 +11,8 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, and_, func, sel
 from tracker import clock
 from tracker.clock import Process, is_gone
 
+HEARTBEAT_S = 15.0
+"""How often who holds a lease says that it lives."""
 NO_LEASE = dict.fromkeys(("lease_host", "lease_pid", "lease_started", "lease_since", "lease_heartbeat"))
 """What these columns hold when nobody works on a row."""
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, func, select, update
 from tracker import clock
 from tracker.clock import Process, is_gone
 from tracker.record.database import Database
+from tracker.record.generation import Totals
 from tracker.record.lease import Busy, date_back
 from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
-from tracker.record.store import Totals
 from tracker.schema import table
 
 Row = Mapping[str, Any]

@@ -86,18 +86,18 @@ def _clear(workspace: Workspace) -> Iterator[str]:
 
 
 def _end_work(workspace: Workspace) -> Iterator[str]:
-    from tracker.record import agents, pool_validations, store, training
+    from tracker.record import agents, generation, pool_validations, training
     from tracker.record.database import open_database
 
     with open_database(workspace) as database:
-        n = store.end_dead_runs(database) + agents.end_dead_runs(database) + pool_validations.end_dead(database)
+        n = generation.end_dead_runs(database) + agents.end_dead_runs(database) + pool_validations.end_dead(database)
         n += training.settle(database)
     yield f"Ended {n:,} {'run' if n == 1 else 'runs'} whose process is gone; what they made stays, and can be resumed."
 
 
 def _count_anew(workspace: Workspace, ids: Sequence[int]) -> Iterator[str]:
     """Counts of experiments whose samples are all there and give the data that is recorded."""
-    from tracker.record import store
+    from tracker.record import generation
     from tracker.record.database import open_database
 
     with open_database(workspace) as database:
@@ -109,7 +109,7 @@ def _count_anew(workspace: Workspace, ids: Sequence[int]) -> Iterator[str]:
                 except Corrupt as error:
                     yield f"Not counted anew: {error.message}"
                     continue
-            store.count_anew(database, experiment_id)
+            generation.count_anew(database, experiment_id)
             yield f"Counted the samples of {row['name']} anew."
 
 

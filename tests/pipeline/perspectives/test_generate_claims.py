@@ -20,7 +20,7 @@ from tests.llm_server import running_server
 from tests.perspectives import agent, files, new_root, offline, received, served, write_config, write_inputs
 from tests.workspaces import finish, rows, start
 from tracker.paths import Workspace
-from tracker.record import store
+from tracker.record import lease
 
 COUNT = 6
 LONG = 300
@@ -120,7 +120,7 @@ def test_an_interrupt_after_the_last_answer_ends_the_run_in_the_record(root: Pat
 
 
 def test_the_heart_beats_while_figures_are_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
     beats: set[str] = set()
 
     def display(progress: Progress) -> None:

@@ -12,7 +12,7 @@ from pipeline.sources.records import source_of_splits
 from pipeline.sources.stored_source import stored_source
 from pipeline.specs import DatasetSpec
 from tracker.paths import Workspace
-from tracker.record import store
+from tracker.record import sources
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 
@@ -46,7 +46,7 @@ def store_as_fetched(workspace: Workspace, dataset: DatasetSpec) -> None:
     ]
     row = {"name": source.name, "task_name": source.task_name, "digest": source.digest, "origin": source.origin}
     with open_database(workspace) as database:
-        store.register_source(database, row, splits, source.lines)
+        sources.register_source(database, row, splits, source.lines)
 
 
 def test_what_was_fetched_once_comes_back_the_same(tmp_path: Path) -> None:

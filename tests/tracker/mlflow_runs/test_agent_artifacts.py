@@ -36,7 +36,7 @@ from tracker.record import agents, outbox
 from tracker.record.agents import OUTBOX
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
-from tracker.record.store import Totals
+from tracker.record.generation import Totals
 
 HOSTILE = ["a/b", "a_b", "50% off", "Émile", "..", "x" * 100]
 ASKED = [perspectives.agent(name, reading="Take notes." if name == ".." else None) for name in HOSTILE]

@@ -27,8 +27,8 @@ from tracker.record import agents, ledger
 from tracker.record.agents import AGENTS, Claimed, Wanted
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database
+from tracker.record.generation import Totals
 from tracker.record.lease import Busy
-from tracker.record.store import Totals
 
 REPOSITORY = Path(__file__).parents[3]
 ELSEWHERE = Process("another-host.invalid", 7, 1.0)
@@ -367,7 +367,7 @@ from tracker.clock import this_process
 from tracker.record.database import open_database
 from tracker.record.lease import Busy
 from tracker.paths import Workspace
-from tracker.record.store import Totals
+from tracker.record.generation import Totals
 with open_database(Workspace(Path(sys.argv[1]))) as database:
     want = wanted(database)
     while isinstance(found := agents.claim(database, want, this_process()), Busy):

@@ -16,8 +16,8 @@ from tracker.errors import Conflict, WrongStep
 from tracker.record.catalogue import Row
 from tracker.record.database import Database
 from tracker.record.decisions import Answer, close, closed, newest, save, save_judge_test
+from tracker.record.generation import Claimed
 from tracker.record.ledger import save_attempts, save_results
-from tracker.record.store import Claimed
 
 SAME, NOT_THE_SAME, SKIPPED, DISPUTED = "same", "not_the_same", "skipped", "disputed"
 STATUSES = ("undecided", "undecided", "undecided", "failed")

@@ -14,10 +14,10 @@ import pytest
 from tests.databases import KINDS, add_source, attempt, claim, opened, rows, sample, wanted
 from tracker.clock import Process, this_process
 from tracker.paths import Workspace
-from tracker.record import ledger, store
+from tracker.record import generation, ledger
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database, open_database
-from tracker.record.store import Claimed, Totals
+from tracker.record.generation import Claimed, Totals
 
 
 @pytest.fixture(params=KINDS)
@@ -88,7 +88,7 @@ def test_a_cost_is_unknown_as_soon_as_that_of_one_answer_is(
     # An attempt without an answer has no tokens, and no price makes it unknown.
     nothing = {"answer": None, "prompt_tokens": None, "completion_tokens": None, "cost_usd": None}
     pay(database, attempt("failed", mine.run_id, failure="transient", **nothing))
-    run = store.finish(database, mine, Totals(), status="complete", data_digest="d")
+    run = generation.finish(database, mine, Totals(), status="complete", data_digest="d")
     assert run["cost_usd"] == (None if total is None else pytest.approx(total))
     assert run["prompt_tokens"] == 10 * len(costs)
     (overview,) = rows(database.workspace, "SELECT cost_usd FROM batch_overview")
@@ -109,7 +109,7 @@ def test_a_cap_counts_what_others_may_spend_and_have_spent(database: Database, m
     assert reserve(elsewhere, 1.0), "another batch has its own cap"
     assert not reserve(other, 1.0)
     pay(database, attempt("k", other.run_id, cost_usd=0.5))
-    store.finish(database, other, Totals(), status="complete", data_digest="d")
+    generation.finish(database, other, Totals(), status="complete", data_digest="d")
     assert reserve(mine, 0.5), "what was not spent is free again"
     assert not reserve(mine, 0.75), "what was spent is not"
 

@@ -17,9 +17,9 @@ from tracker.fingerprint import identify
 from tracker.record import ledger, pool_validations, pools
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database
+from tracker.record.generation import Totals
 from tracker.record.lease import Busy
 from tracker.record.pool_validations import VALIDATION, VALIDATIONS, Claimed
-from tracker.record.store import Totals
 
 ELSEWHERE = Process("another-host.invalid", 7, 1.0)
 GONE = Process(clock.host(), 2**22 + 1, 1.0)

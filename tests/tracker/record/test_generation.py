@@ -20,11 +20,11 @@ from tracker import clock
 from tracker.clock import Process, this_process
 from tracker.errors import Corrupt
 from tracker.fingerprint import Identity
-from tracker.record import ledger, store
+from tracker.record import generation, ledger
 from tracker.record.catalogue import reading
 from tracker.record.database import Database
+from tracker.record.generation import Totals, Wanted
 from tracker.record.lease import Busy
-from tracker.record.store import Totals, Wanted
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -104,7 +104,7 @@ def test_what_nobody_has_made_is_mine(database: Database, want: Wanted) -> None:
 
 def test_what_is_complete_is_reused_and_says_where_it_is_from(database: Database, want: Wanted) -> None:
     made = claim(database, want)
-    store.finish(database, made, Totals(), status="complete", data_digest="d")
+    generation.finish(database, made, Totals(), status="complete", data_digest="d")
     found = claim(database, replace(want, batch="batch_b"))
     assert (found.outcome, found.experiment_id, found.original_batch) == ("reused", made.experiment_id, "batch_a")
     members = rows(database.workspace, "SELECT batch, reused, original_batch FROM batch_experiment ORDER BY batch")
@@ -116,15 +116,15 @@ def test_what_is_complete_is_reused_and_says_where_it_is_from(database: Database
 
 
 def test_asking_again_within_a_batch_adds_a_run_and_no_membership(database: Database, want: Wanted) -> None:
-    store.finish(database, claim(database, want), Totals(), status="complete", data_digest="d")
-    store.finish(database, claim(database, want), Totals(), status="complete")
+    generation.finish(database, claim(database, want), Totals(), status="complete", data_digest="d")
+    generation.finish(database, claim(database, want), Totals(), status="complete")
     assert runs(database) == [("made", "complete"), ("reused", "complete")]
     assert rows(database.workspace, "SELECT reused FROM batch_membership") == [{"reused": False}]
 
 
 def test_what_was_interrupted_is_resumed(database: Database, want: Wanted) -> None:
     made = claim(database, want)
-    store.finish(database, made, Totals(), status="interrupted", error="Ctrl-C")
+    generation.finish(database, made, Totals(), status="interrupted", error="Ctrl-C")
     found = claim(database, want, replace(this_process(), pid=os.getppid()))
     assert (found.outcome, found.name) == ("resumed", made.name)
     assert runs(database) == [("made", "interrupted"), ("resumed", "running")]
@@ -136,7 +136,7 @@ def test_what_a_living_process_makes_is_busy_and_leaves_no_trace(database: Datab
 
         other = Process(this_process().host, child.pid, psutil.Process(child.pid).create_time())
         claim(database, want, other)
-        found = store.claim(database, replace(want, batch="batch_b"), this_process())
+        found = generation.claim(database, replace(want, batch="batch_b"), this_process())
         assert isinstance(found, Busy)
         assert found.process == other
         assert found.since == experiment(database)["lease_since"]
@@ -170,7 +170,7 @@ def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
 ) -> None:
     claim(database, want)
     other = elsewhere(age, database)
-    found = store.claim(database, want, this_process())
+    found = generation.claim(database, want, this_process())
     if busy:
         assert found == Busy(other, experiment(database)["lease_since"])
     else:
@@ -181,11 +181,11 @@ def test_a_lease_on_another_host_lives_as_long_as_its_heartbeat(
 def test_only_its_holder_beats_for_a_lease(database: Database, want: Wanted) -> None:
     mine = claim(database, want)
     lease(database, lease_heartbeat="2000-01-01T00:00:00.000000Z")
-    store.heartbeat(database, mine)
+    generation.heartbeat(database, mine)
     assert experiment(database)["lease_heartbeat"] > "2026"
     elsewhere(0, database)
     before = experiment(database)["lease_heartbeat"]
-    store.heartbeat(database, mine)
+    generation.heartbeat(database, mine)
     assert experiment(database)["lease_heartbeat"] == before
 
 
@@ -200,7 +200,7 @@ def test_a_run_that_was_taken_over_keeps_what_it_paid_and_leaves_the_experiment_
         late = RunLedger(database, reader, standing_still.run_id)
         late.save([], [sample(standing_still, records(database)[0], 0)])
     assert late.taken_over
-    ended = store.finish(database, standing_still, Totals(), status="complete", data_digest="f" * 64)
+    ended = generation.finish(database, standing_still, Totals(), status="complete", data_digest="f" * 64)
     assert ended["status"] == "interrupted"
     found = experiment(database)
     assert (found["status"], found["data_digest"], found["lease_pid"]) == ("unfinished", None, os.getpid())
@@ -223,7 +223,7 @@ def test_a_fingerprint_that_stands_for_other_settings_is_corrupt(database: Datab
     with pytest.raises(
         Corrupt, match=rf"Fingerprint {want.identity.fingerprint} stands for other settings in Copa/temp07"
     ):
-        store.claim(database, replace(want, identity=identity, batch="batch_b"), this_process())
+        generation.claim(database, replace(want, identity=identity, batch="batch_b"), this_process())
     assert len(runs(database)) == 1
     assert rows(database.workspace, "SELECT name FROM batch") == [{"name": "batch_a"}]
 
@@ -254,7 +254,7 @@ def test_the_end_of_a_run_counts_pays_and_frees(database: Database, want: Wanted
     )
     ledger.reserve(database, mine.run_id, mine.batch_id, total_usd=1, cap_usd=2)
     totals = Totals(n_calls=3, n_retried=1, latency_p50_s=0.5, limits={("e", "KEY"): 17})
-    run = store.finish(database, mine, totals, status="partial", error="1 of 4")
+    run = generation.finish(database, mine, totals, status="partial", error="1 of 4")
     counts = {"n_accepted": 1, "n_rejected": 2, "n_unclear": 1, "n_failed": 1}
     spent = {"prompt_tokens": 20, "completion_tokens": 10, "cost_usd": 0.02}
     expected = {**counts, **spent, "n_records": 4, "n_calls": 3, "tokens_estimated": True, "status": "partial"}
@@ -271,7 +271,7 @@ def test_the_end_of_a_run_counts_pays_and_frees(database: Database, want: Wanted
 
 def test_a_learned_limit_is_replaced(database: Database, want: Wanted) -> None:
     for limit in (17, 9):
-        store.finish(database, claim(database, want), Totals(limits={("e", "KEY"): limit}), status="interrupted")
+        generation.finish(database, claim(database, want), Totals(limits={("e", "KEY"): limit}), status="interrupted")
     assert ledger.learned_limits(database) == {("e", "KEY"): 9}
 
 
@@ -280,13 +280,13 @@ def test_accepted_failures_make_it_partial_which_is_reused_only_where_that_is_ac
 ) -> None:
     mine = claim(database, want)
     save(database, sample(mine, records(database)[0], 0, "failed"))
-    store.finish(database, mine, Totals(), status="partial", data_digest="d")
+    generation.finish(database, mine, Totals(), status="partial", data_digest="d")
     assert experiment(database)["status"] == "partial"
     assert claim(database, replace(want, accept_partial=True)).outcome == "reused"
     again = claim(database, want)
     assert again.outcome == "resumed"
     save(database, sample(again, records(database)[0], 0))
-    store.finish(database, again, Totals(), status="complete", data_digest="e")
+    generation.finish(database, again, Totals(), status="complete", data_digest="e")
     row = experiment(database)
     assert (row["status"], row["n_failed"], row["n_accepted"], row["data_digest"]) == ("complete", 0, 1, "e")
 
@@ -296,8 +296,8 @@ def test_an_experiment_costs_what_all_its_runs_cost_and_reuse_is_free(database: 
         mine = claim(database, want)
         with database.writing() as connection:
             ledger.save_attempts(database, connection, [attempt(key, mine.run_id)])
-        store.finish(database, mine, Totals(), status=status, data_digest=digest)
-    reused = store.finish(database, claim(database, want), Totals(), status="complete")
+        generation.finish(database, mine, Totals(), status=status, data_digest=digest)
+    reused = generation.finish(database, claim(database, want), Totals(), status="complete")
     assert (reused["cost_usd"], reused["prompt_tokens"]) == (0, 0)
     assert experiment(database)["cost_usd"] == 0.02
     costs = rows(database.workspace, "SELECT cost_usd FROM generation_run ORDER BY id")
@@ -309,19 +309,19 @@ import sys
 from pathlib import Path
 from pipeline.engine.ledger import RunLedger
 from tests.databases import claim, wanted
-from tracker.record import store
+from tracker.record import generation
 from tracker.clock import this_process
 from tracker.record.database import open_database
 from tracker.paths import Workspace
-from tracker.record.store import Busy, Totals
+from tracker.record.generation import Busy, Totals
 import time
 with open_database(Workspace(Path(sys.argv[1]))) as database:
     want = wanted(int(sys.argv[2]), batch=f"batch_{sys.argv[3]}")
-    while isinstance(found := store.claim(database, want, this_process()), Busy):
+    while isinstance(found := generation.claim(database, want, this_process()), Busy):
         time.sleep(0.02)
     if found.outcome != "reused":
         time.sleep(0.2)
-    store.finish(database, found, Totals(), status="complete", data_digest="d")
+    generation.finish(database, found, Totals(), status="complete", data_digest="d")
     print(found.outcome, found.name)
 """
 

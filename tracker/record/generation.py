@@ -1,4 +1,4 @@
-"""Writes the record: sources, claims, and the end of a run.
+"""Generation runs in the record: who makes an experiment, whose it is by now, and how a run ended.
 
 No transaction in here waits for anything but the database: everything a row needs is known before it begins.
 """
@@ -6,7 +6,7 @@ No transaction in here waits for anything but the database: everything a row nee
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,15 +32,11 @@ from tracker.record.ledger import (
     save_limits,
     spending,
 )
+from tracker.record.names import free_name
 from tracker.schema import table
-
-HEARTBEAT_S = 15.0
 
 Row = Mapping[str, Any]
 
-SOURCE_DATASET, SOURCE_SPLIT, SOURCE_RECORD = (
-    table(name) for name in ("source_dataset", "source_split", "source_record")
-)
 BATCH, MEMBERSHIP = table("batch"), table("batch_membership")
 OUTBOX = table("mlflow_outbox")
 
@@ -95,36 +91,6 @@ class Totals:
     price_list: str | None = None
     at_risk_usd: float | None = None
     limits: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-
-def register_source(database: Database, dataset: Row, splits: Sequence[Row], lines: Sequence[str]) -> int:
-    """The id of the source data set with that digest; stored now if it is new. ``splits[0]`` is the rephrased one."""
-    with database.reading() as connection:
-        found = connection.execute(
-            select(SOURCE_DATASET.c.id).where(SOURCE_DATASET.c.digest == dataset["digest"])
-        ).scalar()
-    if found is not None:
-        return int(found)
-    with database.writing() as connection:
-        database.insert_new(connection, SOURCE_DATASET, [{**dataset, "created_at": _now()}])
-        dataset_id = int(
-            connection.execute(
-                select(SOURCE_DATASET.c.id).where(SOURCE_DATASET.c.digest == dataset["digest"])
-            ).scalar_one()
-        )
-        if connection.execute(
-            select(func.count()).select_from(SOURCE_SPLIT).where(SOURCE_SPLIT.c.source_dataset_id == dataset_id)
-        ).scalar_one():
-            return dataset_id
-        for position, split in enumerate(splits):
-            split_id = connection.execute(
-                SOURCE_SPLIT.insert().values(**split, source_dataset_id=dataset_id).returning(SOURCE_SPLIT.c.id)
-            ).scalar_one()
-            if position == 0:
-                rows = ({"source_split_id": split_id, "position": at, "line": line} for at, line in enumerate(lines))
-                for block in blocks(rows, 10_000):
-                    connection.execute(SOURCE_RECORD.insert(), block)
-    return dataset_id
 
 
 def claim(database: Database, wanted: Wanted, process: Process) -> Claimed | Busy:
@@ -287,31 +253,6 @@ def _join(database: Database, connection: Connection, batch_id: int, experiment_
     database.insert_new(connection, MEMBERSHIP, [row])
 
 
-def free_name(connection: Connection, dataset: str, wanted: str) -> str:
-    """``wanted``, or that with the first number from 2 under which there is no experiment on the data set."""
-    # A range, for which there is an index: a look at the semantic name of every experiment would grow with the record.
-    beginning = (EXPERIMENT.c.name >= f"{wanted}_", EXPERIMENT.c.name < f"{wanted}{chr(ord('_') + 1)}")
-    taken = set(
-        connection.execute(select(EXPERIMENT.c.name).where(EXPERIMENT.c.dataset == dataset, *beginning)).scalars()
-    )
-
-    def is_taken(name: str) -> bool:
-        # The name itself; and a server can sort names in another order than by their characters.
-        there = select(EXPERIMENT.c.id).where(EXPERIMENT.c.dataset == dataset, EXPERIMENT.c.name == name)
-        return name in taken or connection.execute(there).scalar() is not None
-
-    return first_free(wanted, is_taken)
-
-
-def first_free(wanted: str, is_taken: Callable[[str], bool]) -> str:
-    """``wanted``, or that with the first number from 2 that is not taken."""
-    name, number = wanted, 1
-    while is_taken(name):
-        number += 1
-        name = f"{wanted}_{number}"
-    return name
-
-
 def _new_experiment(connection: Connection, wanted: Wanted, batch_id: int, process: Process) -> tuple[int, str]:
     name = free_name(connection, wanted.dataset, wanted.semantic_name)
     now = _now()
@@ -438,18 +379,6 @@ def _sample_counts(connection: Connection, experiment_id: int) -> dict[str, int]
         "n_failed": by_status.get("failed", 0),
         "n_unclear": unclear,
     }
-
-
-def blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
-    """``rows`` in lists of at most ``size``."""
-    block: list[Row] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _now() -> str:
