@@ -8,7 +8,7 @@ from cli.render import RULE, counted, harmless, table
 from cli.text.result_compare_text import BEST, how_tested, interval, on_shared, title
 from cli.text.result_words import ALPHA, chance, known, number, p_value, percent, points
 from tracker.listings.compare import short
-from tracker.listings.result_compare import Group, Pool, Tested, baseline, best_of, by_measure, equal_to
+from tracker.listings.result_compare import Group, Pooled, Tested, baseline, best_of, by_measure, equal_to
 from tracker.reports.result_reports import Ranked
 
 _DIGITS = 12
@@ -49,11 +49,11 @@ def value_of(group: Group) -> str:
     return "original data (no experiment)" if group.is_original else number(group.value)
 
 
-def _range(pools: Sequence[Pool], name: str) -> str:
+def _range(pools: Sequence[Pooled], name: str) -> str:
     return " to ".join(dict.fromkeys(map(percent, baseline(pools, name) or (None,))))
 
 
-def _cells(group: Group, pool: Pool) -> list[str]:
+def _cells(group: Group, pool: Pooled) -> list[str]:
     spread = "" if pool.deviation is None else f" (sd {points(pool.deviation)})"
     counts = [known(group.measure.n_eval), f"{group.n_runs:,}", f"{len(group.points):,}", percent(group.mean)]
     return [*counts, f"{percent(pool.mean)}{spread}", str(len(pool.results)), interval(pool)]

@@ -20,7 +20,7 @@ from cli.text.result_words import (
 )
 from tracker.fingerprint import Json
 from tracker.listings.compare import is_long
-from tracker.listings.result_compare import Pool, Tested, seed_deviation
+from tracker.listings.result_compare import Pooled, Tested, seed_deviation
 from tracker.reports.result_reports import Compared
 
 BEST = "★"
@@ -38,7 +38,7 @@ _METRICS: tuple[tuple[str, str, Callable[[Sequence[float]], float] | None], ...]
 )
 
 
-def title(pool: Pool) -> str:
+def title(pool: Pooled) -> str:
     """``Copa_zo_temp07_topp10_gpt4o_1_6, seed 0``."""
     row, seeds = pool.first.row, [told(each.row["seed"]) for each in pool.results]
     return harmless(f"{name_of(row)}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
@@ -104,12 +104,12 @@ def _results(found: Compared, numbers: Sequence[str]) -> str:
     return _narrower(["", *numbers], rows)
 
 
-def _n_records(pool: Pool) -> str:
+def _n_records(pool: Pooled) -> str:
     """Of an imported run the answers are not known, how many there were may be."""
     return f"{len(pool.n_right):,}" if pool.n_right else known(pool.measure.n_eval)
 
 
-def _seeds(pool: Pool) -> str:
+def _seeds(pool: Pooled) -> str:
     """``75.0% (sd 1.4, 2 seeds)``."""
     if pool.deviation is None:
         return "-"
@@ -134,16 +134,16 @@ def _marked(
     return [f"{shown(value)} {BEST}" if value is not None and value == best else shown(value) for value in values]
 
 
-def _status(pool: Pool) -> str:
+def _status(pool: Pooled) -> str:
     return ", ".join(dict.fromkeys(status(each.row) for each in pool.results))
 
 
-def interval(pool: Pool) -> str:
+def interval(pool: Pooled) -> str:
     """``66.8% to 83.3%``, or ``-``."""
     return "-" if pool.interval is None else f"{percent(pool.interval[0])} to {percent(pool.interval[1])}"
 
 
-def _differences(pools: Sequence[Pool], tests: Sequence[Tested]) -> Iterator[str]:
+def _differences(pools: Sequence[Pooled], tests: Sequence[Tested]) -> Iterator[str]:
     for each in tests:
         yield f"  {each.first + 1} and {each.second + 1}: {on_shared(each, pools)}{_meaning(each)}"
     made = [each for each in tests if each.p is not None]
@@ -153,7 +153,7 @@ def _differences(pools: Sequence[Pool], tests: Sequence[Tested]) -> Iterator[str
         yield "  Nothing to test: no two are complete and were measured on the same records."
 
 
-def on_shared(test: Tested, pools: Sequence[Pool]) -> str:
+def on_shared(test: Tested, pools: Sequence[Pooled]) -> str:
     """The accuracies that are compared where they are not those of all records: ``on the 50 records of both ...: ``."""
     if test.accuracies is None or test.n == max(len(pools[at].n_right) for at in (test.first, test.second)):
         return ""
@@ -171,7 +171,7 @@ def _meaning(test: Tested) -> str:
     return f"{chance(test.difference, test.corrected)}{counts}"
 
 
-def how_tested(tests: Sequence[Tested], pools: Sequence[Pool]) -> Iterator[str]:
+def how_tested(tests: Sequence[Tested], pools: Sequence[Pooled]) -> Iterator[str]:
     """How the p-values came about, and what they do not cover: that other seeds give other models."""
     pooled = any(len(pool.results) > 1 for pool in pools)
     how = "sign-flip test over records, exact; seeds of a point pooled" if pooled else "McNemar's exact test"

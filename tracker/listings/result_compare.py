@@ -32,7 +32,7 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Pooled:
     """Results of one point: its seeds, or one run.
 
     ``n_right`` of them answered the record at a position rightly, of those records that all were measured on.
@@ -138,8 +138,8 @@ class Group:
     """
 
     value: Json
-    points: tuple[Pool, ...]
-    best: Pool
+    points: tuple[Pooled, ...]
+    best: Pooled
     is_original: bool = False
     is_unknown: bool = False
 
@@ -157,7 +157,7 @@ class Group:
         return spread([each.mean or 0.0 for each in self.points])[0]
 
 
-def pooled(results: Sequence[Result], answers: Answers, *, apart: bool = False) -> list[Pool]:
+def pooled(results: Sequence[Result], answers: Answers, *, apart: bool = False) -> list[Pooled]:
     """Seeds of a point together, in the order given; every run by itself if ``apart``.
 
     Repetitions of a run are looked at one by one, and so are seeds where there is nothing else to compare.
@@ -173,38 +173,38 @@ def pooled(results: Sequence[Result], answers: Answers, *, apart: bool = False) 
     return [pool(found, answers) for found in groups]
 
 
-def pool(results: Sequence[Result], answers: Answers) -> Pool:
+def pool(results: Sequence[Result], answers: Answers) -> Pooled:
     """The results as one, with what is known of their answers."""
     rights = [answers.get(each.id, {}) for each in results]
     shared = set(rights[0]).intersection(*rights[1:])
-    return Pool(tuple(results), {at: sum(right[at] for right in rights) for at in sorted(shared)})
+    return Pooled(tuple(results), {at: sum(right[at] for right in rights) for at in sorted(shared)})
 
 
-def best_of(pools: Sequence[Pool]) -> int | None:
+def best_of(pools: Sequence[Pooled]) -> int | None:
     """The index of the highest mean accuracy, the first of equals; None where none is complete."""
     ranked = [at for at, each in enumerate(pools) if each.mean is not None]
     return max(ranked, key=lambda at: (pools[at].mean or 0.0, -at), default=None)
 
 
-def equal_to(pools: Sequence[Pool], at: int) -> list[int]:
+def equal_to(pools: Sequence[Pooled], at: int) -> list[int]:
     """The indices of the pools whose mean accuracy is that of the pool ``at``, which is one of them."""
     return [each for each, pool in enumerate(pools) if pool.mean is not None and pool.mean == pools[at].mean]
 
 
-def are_comparable(pools: Sequence[Pool]) -> bool:
+def are_comparable(pools: Sequence[Pooled]) -> bool:
     """Whether all were measured on the same records, so that one of them can be called the best."""
     measures = {each.measure for each in pools}
     return len(measures) == 1 and None not in next(iter(measures))
 
 
-def compared(pools: Sequence[Pool]) -> list[Tested]:
+def compared(pools: Sequence[Pooled]) -> list[Tested]:
     """Each pool with each; where there are more than four, with the best of those measured on the same records."""
     if len(pools) <= PAIRS_OF:
         return corrected([_pair(pools, *pair) for pair in combinations(range(len(pools)), 2)])
     return against_best(pools)
 
 
-def against_best(pools: Sequence[Pool]) -> list[Tested]:
+def against_best(pools: Sequence[Pooled]) -> list[Tested]:
     """The best of those measured on the same records with each of the others of them."""
     pairs = []
     for found in by_measure(pools).values():
@@ -213,7 +213,7 @@ def against_best(pools: Sequence[Pool]) -> list[Tested]:
     return corrected([_pair(pools, *pair) for pair in pairs])
 
 
-def by_measure(pools: Sequence[Pool]) -> dict[Measure, list[int]]:
+def by_measure(pools: Sequence[Pooled]) -> dict[Measure, list[int]]:
     """The indices of the complete ones, by what they were measured on."""
     places: dict[Measure, list[int]] = {}
     for at, each in enumerate(pools):
@@ -228,7 +228,7 @@ def corrected(found: Sequence[Tested]) -> list[Tested]:
     return [each if each.p is None else replace(each, corrected=next(values)) for each in found]
 
 
-def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
+def _pair(pools: Sequence[Pooled], first: int, second: int) -> Tested:
     one, other = pools[first], pools[second]
     obstacle = _obstacle(one, other)
     if obstacle is not None:
@@ -245,7 +245,7 @@ def _pair(pools: Sequence[Pool], first: int, second: int) -> Tested:
     return Tested(first, second, len(shared), means, mean, p, only_first=counts[1], only_second=counts[-1])
 
 
-def _obstacle(one: Pool, other: Pool) -> str | None:
+def _obstacle(one: Pooled, other: Pooled) -> str | None:
     """Why two pools cannot be tested."""
     if one.mean is None or other.mean is None:
         return "not both are complete"
@@ -261,7 +261,7 @@ def _obstacle(one: Pool, other: Pool) -> str | None:
     return None
 
 
-def seed_deviation(pools: Sequence[Pool]) -> float | None:
+def seed_deviation(pools: Sequence[Pooled]) -> float | None:
     """The standard deviation over seeds alone, pooled over all that have several; None where none has."""
     several = [each for each in pools if each.deviation is not None]
     freedom = sum(len(each.results) - 1 for each in several)
@@ -269,13 +269,13 @@ def seed_deviation(pools: Sequence[Pool]) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def baseline(pools: Sequence[Pool], name: str) -> tuple[float, float] | None:
+def baseline(pools: Sequence[Pooled], name: str) -> tuple[float, float] | None:
     """The lowest and highest of a baseline: models have their own, those made on the spot one for each seed."""
     values = [each.row[name] for pool in pools for each in pool.results if each.row[name] is not None]
     return (min(values), max(values)) if values else None
 
 
-def settings_of(pools: Sequence[Pool]) -> Settings:
+def settings_of(pools: Sequence[Pooled]) -> Settings:
     """What is the same and what differs; of pooled seeds, which are no difference, all are given."""
     values = []
     for each in pools:
@@ -312,7 +312,7 @@ def grouped(results: Sequence[Result], name: str) -> list[Group]:
     points: dict[str, list[Result]] = {}
     for each in results:
         points.setdefault(each.point, []).append(each)
-    by_value: dict[tuple[str, bool, bool, Measure], list[Pool]] = {}
+    by_value: dict[tuple[str, bool, bool, Measure], list[Pooled]] = {}
     for point in points.values():
         # The seed, too, may be what is asked for.
         values: dict[str, list[Result]] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tracker.fingerprint import Json, canonical_json
 from tracker.listings import result_compare, results
-from tracker.listings.result_compare import Pool, Tested
+from tracker.listings.result_compare import Pooled, Tested
 from tracker.listings.result_settings import MADE_WITH, SEED, Result, load
 from tracker.record.catalogue import Reader, Row, portions
 from tracker.statistics import holm
@@ -31,7 +31,7 @@ class Point:
     ``below_best`` is the test of the best point against this one. ``elsewhere``: no run of it is of the subject.
     """
 
-    pool: Pool
+    pool: Pooled
     values: dict[str, Json]
     error: float | None
     against: Tested | None
@@ -173,7 +173,7 @@ def _panel(reader: Reader, rows: Sequence[Row], own: Collection[int]) -> Panel:
     )  # fmt: skip
 
 
-def _varied(pools: Sequence[Pool]) -> Iterator[str]:
+def _varied(pools: Sequence[Pooled]) -> Iterator[str]:
     """The settings in which points differ: those of the data first, those that say the same again left out."""
     made = [each for each in pools if each.first.made_with]
     names = dict.fromkeys([*result_compare.settings_of(pools).different, *_differing(made)])
@@ -185,20 +185,20 @@ def _varied(pools: Sequence[Pool]) -> Iterator[str]:
         yield name
 
 
-def _is_numeric(name: str, pools: Sequence[Pool]) -> bool:
+def _is_numeric(name: str, pools: Sequence[Pooled]) -> bool:
     return all(isinstance(each.first.settings.get(name), (int, float)) for each in pools)
 
 
-def _differing(pools: Sequence[Pool]) -> Sequence[str]:
+def _differing(pools: Sequence[Pooled]) -> Sequence[str]:
     return list(result_compare.settings_of(pools).different) if pools else []
 
 
-def _place(pool: Pool, varied: Sequence[str]) -> tuple[bool, list[tuple[int, float, str]], str]:
+def _place(pool: Pooled, varied: Sequence[str]) -> tuple[bool, list[tuple[int, float, str]], str]:
     values = [pool.first.settings.get(name) for name in varied]
     return not pool.first.is_original, [result_compare.in_order(each) for each in values], str(pool.first.row["data"])
 
 
-def _points(pools: Sequence[Pool], varied: Sequence[str], best: int, own: Collection[int]) -> Iterator[Point]:
+def _points(pools: Sequence[Pooled], varied: Sequence[str], best: int, own: Collection[int]) -> Iterator[Point]:
     below = {test.second: test for test in result_compare.against_best(pools) if test.first == best}
     against = _against_original(pools)
     for at, pool in enumerate(pools):
@@ -210,7 +210,7 @@ def _points(pools: Sequence[Pool], varied: Sequence[str], best: int, own: Collec
         yield Point(pool, values, error, test, is_alike, below.get(at), elsewhere)
 
 
-def _against_original(pools: Sequence[Pool]) -> dict[int, tuple[Tested, bool]]:
+def _against_original(pools: Sequence[Pooled]) -> dict[int, tuple[Tested, bool]]:
     """By index, each generated point against the original data: of the same hyperparameters, else its best."""
     originals = [each for each in pools if each.first.is_original]
     best = result_compare.best_of(originals)
@@ -229,7 +229,7 @@ def _against_original(pools: Sequence[Pool]) -> dict[int, tuple[Tested, bool]]:
     return found
 
 
-def _own_settings(pool: Pool) -> str:
+def _own_settings(pool: Pooled) -> str:
     """What a point has beside its data, for a look-up."""
     first = pool.first
     names = [name for name in sorted(first.shaping) if name != SEED and not name.startswith(_OF_DATA)]

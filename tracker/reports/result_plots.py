@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tracker.fingerprint import Json
 from tracker.listings.compare import short
-from tracker.listings.result_compare import Group, Pool, baseline
+from tracker.listings.result_compare import Group, Pooled, baseline
 from tracker.mlflow_runs.figures import new_figure, png
 from tracker.reports.result_reports import Ranked
 
@@ -102,7 +102,7 @@ def _runs(axes: Axes, places: Sequence[float], groups: Sequence[Group]) -> None:
     axes.scatter(xs, ys, s=16, facecolor="white", edgecolor=_RUN, label="a run", zorder=4)
 
 
-def _points(axes: Axes, places: Sequence[float], pools: Sequence[Pool], best: Pool | None) -> None:
+def _points(axes: Axes, places: Sequence[float], pools: Sequence[Pooled], best: Pooled | None) -> None:
     for chosen, colour, marker, label in (
         (
             [at for at, pool in enumerate(pools) if pool is not best],
@@ -124,7 +124,7 @@ def _points(axes: Axes, places: Sequence[float], pools: Sequence[Pool], best: Po
         axes.errorbar(at_x, means, errors, fmt=marker, color=colour, capsize=4, markersize=7, label=label, zorder=3)
 
 
-def _baselines(axes: Axes, pools: Sequence[Pool]) -> None:
+def _baselines(axes: Axes, pools: Sequence[Pooled]) -> None:
     for name, label, style in _BASELINES:
         values = list(dict.fromkeys(baseline(pools, name) or ()))
         text = f"{label} {' to '.join(f'{value:.1%}' for value in values)}"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from tracker.errors import UnknownReference
 from tracker.fingerprint import Json, canonical_json
 from tracker.listings import result_compare, results
-from tracker.listings.result_compare import Group, Pool, Settings, Tested
+from tracker.listings.result_compare import Group, Pooled, Settings, Tested
 from tracker.listings.result_settings import MADE_WITH, SEED, Result, full_name, known, load
 from tracker.listings.results import Filters
 from tracker.paths import Workspace
@@ -25,10 +25,10 @@ _FIGURES = (
 class Compared:
     """Results beside each other; ``seeds`` are, for each, all seeds of its point that the record has."""
 
-    pools: list[Pool]
+    pools: list[Pooled]
     settings: Settings
     tests: list[Tested]
-    seeds: list[Pool]
+    seeds: list[Pooled]
 
     @property
     def is_comparable(self) -> bool:
@@ -59,7 +59,7 @@ class Ranked:
 
     name: str
     groups: list[Group]
-    best: list[Pool]
+    best: list[Pooled]
     tests: list[Tested]
     others: list[str]
 
@@ -107,7 +107,7 @@ def compare(reader: Reader, ids: Sequence[int], *, apart: bool = False) -> Compa
     return Compared(pools, result_compare.settings_of(pools), result_compare.compared(pools), seeds)
 
 
-def siblings(reader: Reader, of: Result) -> Pool:
+def siblings(reader: Reader, of: Result) -> Pooled:
     """The finished seeds of a result's point, the newest attempt of each; the result itself where none is."""
     found = [each for each in load(reader, results.alike(reader, of.row)) if each.point == of.point]
     found.sort(key=lambda each: int(each.row["seed"] or 0))
@@ -142,7 +142,7 @@ def plain_values(groups: Sequence[Group]) -> list[Json]:
     return list({canonical_json(group.value): group.value for group in groups}.values())
 
 
-def _others(name: str, groups: Sequence[Group], best: Sequence[Pool]) -> Iterator[str]:
+def _others(name: str, groups: Sequence[Group], best: Sequence[Pooled]) -> Iterator[str]:
     # What made the data goes with it; and data that nobody generated differs in all of that.
     implied = ("data", *MADE_WITH) if name.startswith(("data", *MADE_WITH)) else ()
     compared = [pool for group, pool in zip(groups, best, strict=True) if group.value is not None]
@@ -152,7 +152,7 @@ def _others(name: str, groups: Sequence[Group], best: Sequence[Pool]) -> Iterato
             yield other
 
 
-def plain_pool(pool: Pool) -> dict[str, Json]:
+def plain_pool(pool: Pooled) -> dict[str, Json]:
     """A pool as JSON has it: figures are means over its runs."""
     low, high = pool.interval or (None, None)
     return {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cli.text.result_best_text import value_of
 from tracker.listings.result_compare import (
-    Pool,
+    Pooled,
     against_best,
     are_comparable,
     best_of,
@@ -46,7 +46,7 @@ def result(point: str, right: str | None, seed: int = 0, **settings: Any) -> tup
     return Result(row, given, frozenset(given) - {"purpose"}, point, made_with), marks
 
 
-def pools_of(*made: tuple[Result, dict[int, bool]], apart: bool = False) -> list[Pool]:
+def pools_of(*made: tuple[Result, dict[int, bool]], apart: bool = False) -> list[Pooled]:
     return pooled([each for each, _ in made], {each.id: marks for each, marks in made}, apart=apart)
 
 
