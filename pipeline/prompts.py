@@ -175,7 +175,8 @@ def _expression(text: str, place: str) -> Expression:
         return Expression(text, ast.Expression(ast.Name(text, ast.Load())))  # a field may well be called `class`
     try:
         tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    # SystemError: what CPython 3.11 says now and then of an expression nested too deeply ("recursion depth mismatch").
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError) as error:
         raise TemplateError(
             f"{place}: {{{text:.60}}} is neither a field nor an expression; write {{{{ }}}} for braces"
         ) from error
