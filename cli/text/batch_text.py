@@ -14,14 +14,16 @@ _SAMPLING = (("temperature", "Temperature"), ("top_p", "Top_p"))
 
 
 def listed(found: Listing) -> Iterator[str]:
-    """Batches with the names of their experiments."""
+    """Batches with the names of their experiments, and the status of those that are not complete."""
     yield from (RULE, f"Found {counted(found.total, 'batch', 'batches')}", RULE)
     for row in found.rows:
         yield from ("", f"📦 {row['name']}", f"   Experiments: {row['n_experiments']:,}")
         named = Listing(row.get("experiments", []), row["n_experiments"])
         for dataset, how_many, experiments in by_dataset(named):
             yield f"   {dataset}: {how_many}"
-            yield from (f"      - {each['name']}" for each in experiments)
+            for each in experiments:
+                status = "" if each["status"] == "complete" else f" ({each['status']})"
+                yield f"      - {each['name']}{status}"
         if named.rows and named.left_out:
             yield f"   {named.left_out:,} more: synthtrack batch show {row['name']} --limit 0"
     if not found.rows:

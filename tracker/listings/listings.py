@@ -97,9 +97,9 @@ def batch_experiments(reader: Reader, name: str, dataset: str | None = None, lim
 
 
 def names_in_batch(reader: Reader, batch_id: int, limit: int = 0) -> list[Row]:
-    """``id``, ``dataset`` and ``name`` of the newest experiments of a batch."""
+    """``id``, ``dataset``, ``name`` and ``status`` of the newest experiments of a batch."""
     return reader.rows(
-        f"""SELECT id, dataset, name FROM shared_experiment
+        f"""SELECT id, dataset, name, status FROM shared_experiment
             WHERE id IN ({_OF_BATCH} ORDER BY m.shared_experiment_id DESC LIMIT :limit) ORDER BY dataset, name""",
         batch=batch_id,
         limit=limit or EVERY,
