@@ -12,7 +12,15 @@ import click
 
 from cli import options, render
 from tracker.errors import ConfigError, StorageError
-from tracker.paths import Place, Workspace, current_directory, find_workspace, without_password
+from tracker.paths import (
+    Place,
+    Workspace,
+    current_directory,
+    find_workspace,
+    mark_above,
+    without_password,
+    workspace_of,
+)
 
 
 @click.command()
@@ -25,6 +33,10 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
     chosen = directory or root or context.find_root().obj or "."
     workspace = find_workspace(chosen)
     from tracker.record.database import open_database
+
+    around = workspace_of(workspace.root)
+    if around is not None and mark_above(workspace.root) == mark_above(around):
+        render.note(f"💾 Note: this lies within the workspace {around}; what is there is not seen from here.")
 
     open_database(workspace).close()
     written = _examples(workspace)

@@ -95,7 +95,12 @@ def test_a_batch_of_many_experiments_names_some_and_says_how_to_see_the_rest(
             add_experiment(connection, f"temp_{n:04d}", batch=batch, source=source, status="unfinished")
     assert run(["--root", str(tmp_path), "batch", "list", "--verbose"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4:8] == ["📦 batch_many", "   Experiments: 1,001", "   Copa: 1,000 shown", "      - temp_0001 (unfinished)"]
+    assert lines[4:8] == [
+        "📦 batch_many",
+        "   Experiments: 1,001",
+        "   Copa: 1,000 shown",
+        "      - temp_0001 (unfinished)",
+    ]
     assert lines[-1] == "   1 more: synthtrack batch show batch_many --limit 0"
     assert run(["--root", str(tmp_path), "batch", "list", "--verbose", "--limit", "0"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 7 + 1001

@@ -79,6 +79,13 @@ def test_init_takes_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert (tmp_path / "deep/new/tracker.db").exists()
 
 
+def test_init_within_a_workspace_says_so_once(tmp_path: Path) -> None:
+    within = f"💾 Note: this lies within the workspace {tmp_path}; what is there is not seen from here.\n"
+    said = [call(tmp_path, "init", *where).err for where in ((), ("inner",), ("inner",))]
+    assert said == ["", within, ""]
+    assert (tmp_path / "inner/tracker.db").exists()
+
+
 def test_init_where_a_file_stands(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = call(tmp_path, "init", "file")
