@@ -19,7 +19,7 @@ _SHARE_OF_FREE = 0.75
 """The rest of what is free is for the forwards."""
 
 
-def memory_to_keep(n_parameters: int, *, directions: int = 1, compute_dtype: torch.dtype = torch.float32) -> int:
+def memory_to_keep(n_parameters: int, *, directions: int, compute_dtype: torch.dtype) -> int:
     """Bytes that mode ``keep`` takes beyond ``in_place``: the noise of a step, and in fp32 a second copy of theta."""
     copies = directions + (compute_dtype == torch.float32)
     return 4 * copies * n_parameters
