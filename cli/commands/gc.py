@@ -119,7 +119,7 @@ def _clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers 
 
 
 def _remove(parts: Sequence[Path], copies: Sequence[Path]) -> None:
-    from tracker.views.tree import remove
+    from tracker.durable import remove
 
     for path in (*parts, *copies):
         remove(path)

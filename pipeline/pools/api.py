@@ -16,12 +16,12 @@ from pipeline.pools.specs import BenchmarksConfig, PoolConfig
 from pipeline.pools.stream import Shortfall
 from tracker import clock, configs
 from tracker.configs import Document
+from tracker.durable import place_beside, removed_on_error, write_file
 from tracker.fingerprint import Json
 from tracker.paths import Workspace, find_workspace
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.record.pool_files import UNASSIGNED, full_id, statistics, statistics_file, task_id
 from tracker.views import pool_view
-from tracker.views.tree import place_beside, removed_on_error, write_file
 
 _CURRENT = "SELECT * FROM benchmark WHERE is_current ORDER BY id"
 _TASKS = "SELECT * FROM benchmark_task WHERE benchmark_id = :id ORDER BY position"

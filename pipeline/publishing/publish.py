@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pipeline.publishing.publish_plan import UNCHANGED, Data, Planned, links, plan
 from tracker import clock
+from tracker.durable import remove
 from tracker.errors import PartialResult, WrongStep
 from tracker.fingerprint import bytes_digest
 from tracker.listings import listings
@@ -22,7 +23,6 @@ from tracker.publishing.published_tree import METADATA, explained, publishing, p
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.views.rows import Record, completed_ns
 from tracker.views.synthetic_view import refresh
-from tracker.views.tree import remove
 
 
 @dataclass(frozen=True)

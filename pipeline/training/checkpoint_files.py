@@ -17,6 +17,7 @@ from torch import nn
 
 from pipeline.training import zo_files
 from pipeline.training.zo_files import digest
+from tracker.durable import sync_path
 from tracker.errors import Corrupt, StorageError
 
 _MARKER = "complete.json"
@@ -29,9 +30,9 @@ def write_weights(model: nn.Module, path: Path, about: Mapping[str, Any]) -> Non
     with _writable(path):
         weights = {name: each.detach().cpu().contiguous() for name, each in _trained(model).items()}
         save_file(weights, beside, metadata={_ABOUT: json.dumps(about), _DIGEST: digest(weights.items())})
-        _sync(beside)
+        sync_path(beside)
         beside.replace(path)
-        _sync(path.parent)
+        sync_path(path.parent)
 
 
 def read_weights(model: nn.Module, path: Path) -> None:
@@ -66,14 +67,14 @@ def making(directory: Path, about: Mapping[str, Any]) -> Iterator[None]:
             yield
             files = {}
             for each in sorted(directory.iterdir()):
-                _sync(each)
+                sync_path(each)
                 files[each.name] = _sha256(each)
             beside = directory / f".{_MARKER}"
             beside.write_text(json.dumps({"about": about, "files": files}))
-            _sync(beside)
+            sync_path(beside)
             beside.replace(directory / _MARKER)
-            _sync(directory)
-            _sync(directory.parent)
+            sync_path(directory)
+            sync_path(directory.parent)
     except StorageError:
         _remove(directory)
         raise
@@ -146,14 +147,6 @@ def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.training import places
-from pipeline.training.zo_log import sync
+from tracker.durable import sync_path
 from tracker.errors import StorageError
 from tracker.fingerprint import Json
 from tracker.yaml_text import to_yaml
@@ -58,10 +58,10 @@ def write_model(
         model.save_pretrained(beside, **own)
         tokenizer.save_pretrained(beside)
         for path in (*beside.iterdir(), beside):
-            sync(path)
+            sync_path(path)
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
-        sync(directory)
+        sync_path(directory)
     # safetensors has an error of its own for a full disk.
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)

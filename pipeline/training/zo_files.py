@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.training.evaluate import Evaluation
-from pipeline.training.zo_log import storing, sync
+from pipeline.training.zo_log import storing
+from tracker.durable import sync_path
 from tracker.errors import Corrupt, StorageError
 
 
@@ -67,9 +68,9 @@ def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
             save_file({name: each.detach().cpu() for name, each in tensors.items()}, beside)
         except SafetensorError as error:
             raise StorageError(f"{path} cannot be written: {error}.", hint="Free some disk space.") from error
-        sync(beside)
+        sync_path(beside)
         beside.replace(path)
-        sync(path.parent)
+        sync_path(path.parent)
 
 
 def load(path: Path, tensors: Mapping[str, Tensor]) -> None:

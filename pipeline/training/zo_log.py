@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from tracker import clock
+from tracker.durable import sync_path
 from tracker.errors import Corrupt, StorageError
 from tracker.fingerprint import Json
 
@@ -95,7 +96,7 @@ class Log:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
-            sync(path.parent)
+            sync_path(path.parent)
         return cls(path)
 
     def append(self, record: StepRecord) -> None:
@@ -158,15 +159,6 @@ def storing(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}.",
             hint="Free some disk space, or check the permissions; the run resumes at its last step.",
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Makes a file, or what was made and renamed in a directory, outlive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _flat(header: dict[str, Json]) -> dict[str, Json]:

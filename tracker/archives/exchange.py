@@ -26,6 +26,7 @@ from tracker.archives.bundle import Bundle, gather, insert
 from tracker.archives.bundle_insert import Inserted
 from tracker.archives.exchange_check import check_content
 from tracker.archives.exchange_places import Places
+from tracker.durable import clear_leftovers, place_beside, removed_on_error, sync_path
 from tracker.errors import Conflict, DataError, Problem, StorageError, UnknownReference
 from tracker.fingerprint import Json
 from tracker.listings import agent_references, pool_listings, references
@@ -34,7 +35,7 @@ from tracker.record.catalogue import Reader
 from tracker.record.database import Database, open_database
 from tracker.record.ledger import count_once
 from tracker.schema import table
-from tracker.views.tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory
+from tracker.views.tree import explained
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -120,7 +121,7 @@ def export(
     with explained(workspace), removed_on_error(beside):
         archive.write(beside, bundle, about, files)
         beside.replace(path)
-        sync_directory(path.parent)
+        sync_path(path.parent)
     return Exported(dict(bundle.counts), len(files), path.stat().st_size, left_out, _others(bundle, what))
 
 
@@ -305,7 +306,7 @@ def _placed(workspace: Workspace, database: Database, staged: Mapping[str, Path]
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(target):
             staged[run].rename(target)
-            sync_directory(target.parent)
+            sync_path(target.parent)
             placed.append(directory)
     return placed
 

@@ -22,9 +22,9 @@ from tracker.backups.copying import (
     schema_version,
     write_copy,
 )
+from tracker.durable import sync_path
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
-from tracker.views.tree import sync_directory
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def backup(
             if target.exists() and not overwrite:
                 raise _exists(target)
             copy.replace(target)
-        sync_directory(target.parent)
+        sync_path(target.parent)
         counts = counted(source)
     return Copied(target, target.stat().st_size, version, counts)
 

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tracker.durable import clear_leftovers, place_beside, remove
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, Unsupported
 from tracker.paths import Workspace, without_password
 from tracker.record.catalogue import check_version, explain
-from tracker.views.tree import clear_leftovers, place_beside, remove
 
 COPY, CHECK = "copy", "check"
 LOGS = ("-wal", "-shm", "-journal")

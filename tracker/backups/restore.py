@@ -31,11 +31,11 @@ from tracker.backups.copying import (
     schema_version,
     write_copy,
 )
+from tracker.durable import clear_leftovers, place_beside, removed_on_error, sync_path
 from tracker.errors import ConfigError, Conflict, Error, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import SqliteReader
 from tracker.record.work import work
-from tracker.views.tree import clear_leftovers, place_beside, removed_on_error, sync_directory
 
 _PATIENCE_S = 5.0
 
@@ -137,7 +137,7 @@ def _replace(
         with copy_beside(kept.parent) as copy:
             write_copy(live, copy, progress)
             copy.rename(kept)
-        sync_directory(kept.parent)
+        sync_path(kept.parent)
         live.execute("PRAGMA synchronous = FULL")
         with _of_same_page_size(source, live, workspace) as fitting:
             copy_pages(fitting, live, progress)
@@ -243,9 +243,9 @@ def _swap(
         for part in parts:
             if part != path:
                 part.unlink(missing_ok=True)
-        sync_directory(path.parent)
+        sync_path(path.parent)
         copy.replace(path)
-    sync_directory(path.parent)
+    sync_path(path.parent)
     return kept
 
 
@@ -262,9 +262,9 @@ def _keep_damaged(workspace: Workspace, path: Path, parts: list[Path]) -> Path:
             shutil.copyfile(part, copy)
             with copy.open("rb") as written:
                 os.fsync(written.fileno())
-        sync_directory(beside)
+        sync_path(beside)
         beside.rename(kept)
-    sync_directory(kept.parent)
+    sync_path(kept.parent)
     return kept
 
 

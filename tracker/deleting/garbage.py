@@ -13,10 +13,9 @@ from pathlib import Path
 from tracker import clock
 from tracker.deleting import deletion
 from tracker.deleting.deletion import AGENTS, EXPERIMENT, Plan
-from tracker.paths import Workspace
+from tracker.durable import is_leftover
+from tracker.paths import TEMPORARY, Workspace
 from tracker.record.catalogue import Reader
-from tracker.views.plan import TEMPORARY
-from tracker.views.tree import is_leftover
 
 SETTLES = timedelta(days=1)
 """What was touched more recently is somebody's work of today."""

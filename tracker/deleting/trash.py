@@ -18,11 +18,12 @@ from tracker import clock
 from tracker.deleting import deletion, trash_files
 from tracker.deleting.deletion import BATCH, RUN, TABLES, Plan
 from tracker.deleting.trash_files import Kept
+from tracker.durable import clear_leftovers, place_beside, removed_on_error, sync_path
 from tracker.errors import Conflict, Error
 from tracker.paths import Workspace
 from tracker.record.catalogue import Reader, Row, reading
 from tracker.views.plan import link_target
-from tracker.views.tree import clear_leftovers, explained, place_beside, removed_on_error, sync_directory, writing
+from tracker.views.tree import explained, writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database
@@ -282,7 +283,7 @@ def _archived(
         archive.write(beside, gather(reader, _roots(reader, plan)), about)
         state = _state(reader, plan)
         beside.rename(final)
-        sync_directory(final.parent)
+        sync_path(final.parent)
     return final, state
 
 

@@ -13,10 +13,10 @@ from tracker.deleting import trash
 from tracker.deleting.deletion import WORDS
 from tracker.deleting.trash_files import moment_of
 from tracker.deleting.trash_restore import made_anew
-from tracker.paths import Workspace
+from tracker.durable import is_leftover, remove
+from tracker.paths import TEMPORARY, Workspace
 from tracker.record.catalogue import Reader, Row
-from tracker.views.plan import TEMPORARY
-from tracker.views.tree import explained, is_leftover, remove, writing
+from tracker.views.tree import explained, writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database

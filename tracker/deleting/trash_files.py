@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tracker.durable import place_beside, remove, sync_path
 from tracker.paths import Workspace
-from tracker.views.tree import place_beside, remove, sync_directory
 
 OUTSIDE = "outside"
 """Below an entry's directory: what came from a tree of the workspace that lies outside of its root."""
@@ -105,10 +105,10 @@ def move(source: Path, target: Path) -> None:
         beside = place_beside(target.parent)
         _copy(source, beside)
         beside.rename(target)
-        sync_directory(target.parent)
+        sync_path(target.parent)
         remove(source)
-    sync_directory(target.parent)
-    sync_directory(source.parent)
+    sync_path(target.parent)
+    sync_path(source.parent)
 
 
 def _copy(source: Path, beside: Path) -> None:
@@ -120,7 +120,7 @@ def _copy(source: Path, beside: Path) -> None:
         for name in (each for each in files if not Path(directory, each).is_symlink()):
             with os.fdopen(os.open(Path(directory, name), os.O_RDONLY | os.O_NOFOLLOW)) as file:
                 os.fsync(file.fileno())
-        sync_directory(Path(directory))
+        sync_path(Path(directory))
 
 
 def _merge(kept: Path, place: Path) -> None:

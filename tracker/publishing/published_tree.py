@@ -18,19 +18,11 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from tracker import clock
+from tracker.durable import clear_leftovers, place_beside, remove, removed_on_error, sync_path, write_file
 from tracker.errors import Conflict, StorageError
 from tracker.paths import Workspace
 from tracker.views.plan import DIRECTORY, FILE, LINK, OTHER, Entry
-from tracker.views.tree import (
-    clear_leftovers,
-    look,
-    place_beside,
-    remove,
-    removed_on_error,
-    sync_directory,
-    walk,
-    write_file,
-)
+from tracker.views.tree import look, walk
 
 METADATA = ".publish_metadata.json"
 KINDS = {FILE: "a file", DIRECTORY: "a directory", LINK: "a link", OTHER: "a pipe or device"}
@@ -137,7 +129,7 @@ def write(directory: Path, files: Mapping[str, bytes], links: Mapping[str, str],
             write_file(new / name, data, mtime_ns)
         for name, target in links.items():
             (new / name).symlink_to(target)
-        sync_directory(new)
+        sync_path(new)
     return new
 
 
@@ -182,14 +174,14 @@ def _make(directory: Path) -> None:
     missing = missing[: next(at for at, path in enumerate(missing) if path.is_dir())]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        sync_directory(path.parent)
+        sync_path(path.parent)
 
 
 def _swap(new: Path, directory: Path, aside: Path | None = None) -> Path | None:
     """Where the old one is now: ``aside`` or a hidden place beside; None where there was none."""
     if kind_of(directory) is None:
         new.rename(directory)
-        sync_directory(directory.parent)
+        sync_path(directory.parent)
         return None
     # What is kept must not for a moment bear a name that is cleared away, so the new one bears its name before it does;
     # who is killed just then leaves a second copy of the new one there.
@@ -201,7 +193,7 @@ def _swap(new: Path, directory: Path, aside: Path | None = None) -> Path | None:
     except BaseException:
         held.rename(new)
         raise
-    sync_directory(directory.parent)
+    sync_path(directory.parent)
     return held
 
 

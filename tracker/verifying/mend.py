@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker import clock
+from tracker.durable import remove
 from tracker.errors import Corrupt, Error
 from tracker.paths import Workspace
 from tracker.record import imported, outbox
@@ -24,7 +25,7 @@ from tracker.verifying.verify_database import INDEX
 from tracker.verifying.verify_mlflow import HIDE, LOG, mlflow_findings
 from tracker.views.rebuilding import rebuild_trees
 from tracker.views.rows import Record
-from tracker.views.tree import remove, writing
+from tracker.views.tree import writing
 
 if TYPE_CHECKING:
     from tracker.record.database import Database

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from tracker.deleting.trash_files import digest_of
+from tracker.durable import is_leftover
 from tracker.fingerprint import bytes_digest
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.publishing import publications
 from tracker.publishing.publications import ARCHIVE, CHANGED, MISSING, UNREADABLE
 from tracker.publishing.published_tree import digest_behind
@@ -30,8 +31,6 @@ from tracker.record.findings import (
 from tracker.record.imported import home_in_place
 from tracker.record.sweeps import has_process
 from tracker.record.work import CHECKPOINT, CHECKPOINT_KEPT, work
-from tracker.views.plan import TEMPORARY
-from tracker.views.tree import is_leftover
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 PUBLISH, SETTLE, END_WORK, CLEAR, MOVE = "publish", "settle", "end work", "clear", "move"

@@ -10,10 +10,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
-from tracker.paths import SHARED
+from tracker.paths import SHARED, TEMPORARY
 
 FILE, DIRECTORY, LINK, OTHER = "file", "directory", "link", "other"
-TEMPORARY = ".synthtrack-tmp-"
 
 
 class Entry(NamedTuple):

@@ -14,27 +14,29 @@ import contextlib
 import errno
 import itertools
 import os
-import re
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tracker import clock
+from tracker import clock, durable
+from tracker.durable import (
+    clear_leftovers,
+    is_leftover,
+    place_beside,
+    remove,
+    removed_on_error,
+    sync,
+    write_file,
+    write_unsynced,
+)
 from tracker.errors import Conflict, StorageError
-from tracker.paths import Workspace
-from tracker.views.plan import DIRECTORY, FILE, LINK, OTHER, TEMPORARY, Changes, Entry, parent_of
+from tracker.paths import TEMPORARY, Workspace
+from tracker.views.plan import DIRECTORY, FILE, LINK, OTHER, Changes, Entry, parent_of
 
 LOCK_TIMEOUT_S = 600.0
-_LEFTOVER_AGE_S = 3600.0
-_SYNCS = 16
-"""So many files are synced side by side."""
-_HOST = re.sub(r"[/\s]", "_", clock.host())
 _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
-_FIRST = round(clock.now().timestamp() * 1e6)
-_numbers = itertools.count(_FIRST)
-"""From the time on, since a process of another start can have had this one's PID: in a container it always has."""
 
 
 def look(root: Path, paths: Iterable[str], read: Container[str] = ()) -> dict[str, Entry]:
@@ -199,7 +201,7 @@ class Tree:
                 if file.parent not in made:
                     file.parent.mkdir()
                     made[file.parent] = None
-                _write(file, data, mtime_ns)
+                write_unsynced(file, data, mtime_ns)
                 files.append(file)
         self._written.append(_Written(path, beside, final, (*files, *reversed(made)), in_the_way))
         if len(self._written) >= self._ahead:
@@ -296,7 +298,7 @@ class Tree:
     def _trash_place(self, path: str) -> Path:
         kept = self._trash / path
         kept.parent.mkdir(parents=True, exist_ok=True)
-        return kept if not os.path.lexists(kept) else kept.with_name(f"{kept.name}~{next(_numbers)}")
+        return kept if not os.path.lexists(kept) else kept.with_name(f"{kept.name}~{next(durable.numbers)}")
 
     def settle(self) -> None:
         """Lets readers see all that was written, syncs every directory that was changed and clears it of leftovers."""
@@ -319,21 +321,6 @@ class _Written(NamedTuple):
     in_the_way: bool
 
 
-def place_beside(directory: Path) -> Path:
-    """A free name for what is being written in ``directory``; ``is_leftover`` tells when its process is gone."""
-    return directory / f"{TEMPORARY}{os.getpid()}-{_HOST}-{next(_numbers)}"
-
-
-def clear_leftovers(directory: Path) -> None:
-    """Removes what killed processes left in ``directory``."""
-    found: list[str] = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(directory) as entries:
-        found = [item.path for item in entries if item.name.startswith(TEMPORARY)]
-    for path in found:
-        if is_leftover(path):
-            remove(Path(path))
-
-
 def _rename(source: Path, target: Path) -> None:
     try:
         source.rename(target)
@@ -352,85 +339,3 @@ def _link_all(directory: Path, links: Iterable[tuple[str, str]]) -> None:
             os.symlink(target, path.rpartition("/")[2], dir_fd=handle)
     finally:
         os.close(handle)
-
-
-def write_file(path: Path, data: bytes, mtime_ns: int) -> None:
-    """Writes a new file, synced, with that time (nanoseconds since the epoch)."""
-    _write(path, data, mtime_ns)
-    sync([path])
-
-
-def _write(path: Path, data: bytes, mtime_ns: int) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes what was made and renamed in ``directory`` outlive a power cut."""
-    _sync(directory)
-
-
-def sync(paths: Iterable[Path]) -> None:
-    """Makes files and directories outlive a power cut."""
-    several = list(paths)
-    if len(several) > 1:
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Where the system has no thread to spare, they are synced one after the other.
-        with contextlib.suppress(RuntimeError), ThreadPoolExecutor(min(_SYNCS, len(several))) as threads:
-            list(threads.map(_sync, several))
-            return
-    for path in several:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def removed_on_error(beside: Path) -> Iterator[None]:
-    """Removes what stands at ``beside`` where the rest fails."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            remove(beside)
-        raise
-
-
-def remove(path: Path) -> None:
-    """Removes a file, a link or a whole directory, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(path.lstat().st_mode):
-            from shutil import rmtree
-
-            rmtree(path)
-        else:
-            path.unlink()
-
-
-def is_leftover(path: str) -> bool:
-    """Whether a temporary file's process is gone; one of another host is taken for dead after an hour."""
-    pid, _, rest = os.path.basename(path).removeprefix(TEMPORARY).partition("-")  # noqa: PTH119  hot, and text
-    host, _, number = rest.rpartition("-")
-    if host == _HOST and pid.isdigit() and int(pid) == os.getpid():
-        if number.isdigit() and int(number) < _FIRST:
-            return True
-    elif host == _HOST and pid.isdigit():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-    try:
-        return clock.now().timestamp() - os.lstat(path).st_mtime > _LEFTOVER_AGE_S
-    except FileNotFoundError:
-        return False

@@ -23,15 +23,14 @@ from pipeline.publishing.publish_plan import Planned
 from tests.faults.surroundings import mounted, read_only
 from tests.view_rows import COMPLETED, COPIED, Made, execute, workspace
 from tests.workspaces import rows
+from tracker.durable import HOST
 from tracker.errors import Conflict, Corrupt, PartialResult, StorageError, UnknownReference, WrongStep
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.publishing import publications
 from tracker.publishing.published_tree import METADATA
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import open_database
 from tracker.views import synthetic_view
-from tracker.views.plan import TEMPORARY
-from tracker.views.tree import _HOST
 
 FIRST = Made()
 SECOND = Made(name="temp09", outcomes=("x", "rejected", "y"))
@@ -434,7 +433,7 @@ def test_who_is_killed_between_two_renames_leaves_nothing_for_good(here: Workspa
     dead = subprocess.Popen(["true"])
     dead.wait()
     for number in range(2):
-        shutil.copytree(target(here), target(here).with_name(f"{TEMPORARY}{dead.pid}-{_HOST}-{number}"))
+        shutil.copytree(target(here), target(here).with_name(f"{TEMPORARY}{dead.pid}-{HOST}-{number}"))
     shutil.rmtree(target(here))
     assert states(here) == [f"{ONE} target missing"]
     assert run(here)[0].outcome == "made"

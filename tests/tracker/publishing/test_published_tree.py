@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.surroundings import fill, mounted, read_only
+from tracker.durable import HOST
 from tracker.errors import Conflict, StorageError
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.publishing import published_tree
 from tracker.publishing.published_tree import (
     asides,
@@ -26,8 +27,6 @@ from tracker.publishing.published_tree import (
     strangers,
     write,
 )
-from tracker.views.plan import TEMPORARY
-from tracker.views.tree import _HOST
 
 OLD, NEW = {"data": b"old"}, {"data": b"new", "more": b"new too"}
 MOMENT = 1_700_000_000_000_000_000
@@ -207,11 +206,11 @@ def test_leftovers_of_dead_processes_are_cleared_and_those_of_living_ones_not(tm
     dead.wait()
     directory = place(tmp_path, OLD)
     for pid in (dead.pid, os.getppid()):
-        left = directory.with_name(f"{TEMPORARY}{pid}-{_HOST}-0")
+        left = directory.with_name(f"{TEMPORARY}{pid}-{HOST}-0")
         left.mkdir()
         (left / "half").write_text("ha")
     put(write(directory, NEW, {}, MOMENT), directory, ours=OURS, tree=tmp_path)
-    assert names(directory.parent) == [f"{TEMPORARY}{os.getppid()}-{_HOST}-0", "Copa"]
+    assert names(directory.parent) == [f"{TEMPORARY}{os.getppid()}-{HOST}-0", "Copa"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:

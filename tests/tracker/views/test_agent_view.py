@@ -20,12 +20,12 @@ from tests.databases import KINDS, empty_workspace
 from tests.view_rows import execute
 from tracker import clock
 from tracker.errors import Conflict, Corrupt, StorageError
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.record.catalogue import reading
 from tracker.record.database import open_database
 from tracker.views import agent_view
 from tracker.views.agent_view import path_of
-from tracker.views.plan import TEMPORARY, Changes, Difference
+from tracker.views.plan import Changes, Difference
 from tracker.views.rows import completed_ns
 
 ONE, PARTIAL, OTHER = (f"translation_m_2026112{number}_214652" for number in range(3))

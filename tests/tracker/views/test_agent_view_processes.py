@@ -17,9 +17,8 @@ from tests import agent_rows
 from tests.tracker.views.test_agent_view import ONE, check, file, here, populate, rebuild, refresh, snapshot
 from tests.tracker.views.test_synthetic_view import as_somebody
 from tracker.errors import StorageError
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.record.database import open_database
-from tracker.views.plan import TEMPORARY
 from tracker.views.tree import explained
 
 __all__ = ["here"]

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tests.view_rows import Made, execute, snapshot, workspace
 from tracker.errors import StorageError
-from tracker.paths import Workspace
+from tracker.paths import TEMPORARY, Workspace
 from tracker.record.catalogue import reading
 from tracker.views import rows as view_rows
 from tracker.views import synthetic_view
-from tracker.views.plan import TEMPORARY, Changes, Difference
+from tracker.views.plan import Changes, Difference
 from tracker.views.tree import writing
 
 LATER = "2026-11-21T08:00:00.000000Z"
@@ -281,14 +281,14 @@ def test_an_experiment_completed_anew_is_written_anew(here: Workspace) -> None:
 
 
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(here: Workspace) -> None:
-    from tracker.views.tree import _HOST
+    from tracker.durable import HOST
 
     dead = subprocess.Popen(["true"])
     dead.wait()
     home = here.synthetic_dir / MANY[0].home
     for parent in (here.synthetic_dir, here.shared_dir, home, home / "Copa", here.synthetic_dir / "batch_a/Copa"):
-        (parent / f"{TEMPORARY}{dead.pid}-{_HOST}-0").write_text("half")
-    living = home.parent / f"{TEMPORARY}{os.getppid()}-{_HOST}-0"
+        (parent / f"{TEMPORARY}{dead.pid}-{HOST}-0").write_text("half")
+    living = home.parent / f"{TEMPORARY}{os.getppid()}-{HOST}-0"
     living.mkdir()
     elsewhere = home.parent / f"{TEMPORARY}1-elsewhere.example-0"
     elsewhere.write_text("old")
@@ -576,7 +576,8 @@ import os, sys
 from pathlib import Path
 from tracker.paths import Workspace
 from tracker.views.plan import Changes
-from tracker.views.tree import place_beside, writing
+from tracker.durable import place_beside
+from tracker.views.tree import writing
 
 pid, here = sys.argv[1], Workspace(Path(sys.argv[2]), environ={})
 parent = here.synthetic_dir / "_shared/Copa"
@@ -607,7 +608,7 @@ def test_what_an_earlier_process_of_the_same_pid_left_is_in_nobodys_way_and_goes
 NO_THREADS = """
 import resource, sys, threading
 from pathlib import Path
-from tracker.views.tree import sync
+from tracker.durable import sync
 
 size = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line)
 threading.stack_size(1 << 30)
