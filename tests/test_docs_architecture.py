@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -58,3 +59,20 @@ def test_every_module_that_is_named_is_there(page: str) -> None:
         if not known and not Path(REPOSITORY, name).exists():
             missing.append(name)
     assert missing == []
+
+
+def test_what_is_long_says_why() -> None:
+    files, functions = set(), set()
+    for path in (path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")):
+        place, text = path.relative_to(REPOSITORY), path.read_text(encoding="utf-8")
+        if text.count("\n") > 350:
+            files.add(str(place))
+        for found in ast.walk(ast.parse(text)):
+            if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = (found.end_lineno or found.lineno) - found.lineno + 1
+                if length > 50:
+                    functions.add(".".join((*place.with_suffix("").parts, found.name)))
+    of_versions = {name for name in functions if name.startswith("tracker.migrations.versions.")}
+    assert of_versions
+    named = re.findall(r"^\| `([\w./]+)` \|", DESIGN.partition("## What is long")[2], re.MULTILINE)
+    assert set(named) == files | (functions - of_versions) | {"tracker.migrations"}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, select
@@ -28,6 +27,7 @@ from tracker.paths import name_problem
 from tracker.record import data_links
 from tracker.record.database import Database
 from tracker.record.lease import NO_LEASE
+from tracker.record.sources import blocks
 from tracker.schema import table
 
 Adapt = Callable[[Connection, str, Row], Row]
@@ -94,7 +94,7 @@ class _Insertion:
             self._done.ids.setdefault(name, {})
             self._done.made.setdefault(name, set())
             of_table = _Table(name)
-            for rows in _blocks(self._bundle.read(name), _BLOCK):
+            for rows in blocks(self._bundle.read(name), _BLOCK):
                 self._block(of_table, rows)
             if name == "shared_experiment":
                 self._note_finished()
@@ -151,7 +151,7 @@ class _Insertion:
             of.forget({row[first] for row in rows})
         columns = [*of.primary, *of.key, *of.fillable]
         chosen = [of.table.c[column] for column in dict.fromkeys(columns)]
-        for chunk in _blocks(sorted(values, key=str), _BLOCK):
+        for chunk in blocks(sorted(values, key=str), _BLOCK):
             of.looked_up.update({value: {} for value in chunk})
             for found in self._connection.execute(select(*chosen).where(of.table.c[first].in_(chunk))).mappings():
                 key = tuple(found[column] for column in of.key)
@@ -254,7 +254,7 @@ class _Insertion:
     def _note_finished(self) -> None:
         of = table("shared_experiment")
         ids = list(self._done.ids["shared_experiment"].values())
-        for chunk in _blocks(ids, _BLOCK):
+        for chunk in blocks(ids, _BLOCK):
             finished = of.c.id.in_(chunk), of.c.status != "unfinished"
             self._finished.update(self._connection.execute(select(of.c.id).where(*finished)).scalars())
 
@@ -264,7 +264,7 @@ class _Insertion:
             rows = [
                 {"kind": name, f"{name}_id": each, "created_at": now} for each in sorted(self._done.made.get(name, ()))
             ]
-            for block in _blocks(rows, _BLOCK):
+            for block in blocks(rows, _BLOCK):
                 self._database.insert_new(self._connection, table("mlflow_outbox"), block)
 
     def _revive_batches(self) -> None:
@@ -343,9 +343,3 @@ _NAMING: Mapping[str, Callable[[Connection, Row], Iterator[tuple[str, str, str]]
     "task_pool": _pool_name,
     "training_run": _run_names,
 }
-
-
-def _blocks(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    each = iter(rows)
-    while block := list(islice(each, size)):
-        yield block

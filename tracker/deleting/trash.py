@@ -106,9 +106,8 @@ def delete(
                 remove(connection, found)
                 if plan.kind == BATCH:
                     batch = table("batch")
-                    connection.execute(
-                        batch.update().where(batch.c.id == plan.id).values(deleted_at=clock.to_text(now))
-                    )
+                    gone = batch.update().where(batch.c.id == plan.id).values(deleted_at=said["deleted_at"])
+                    connection.execute(gone)
                 said |= _row(contents) | {"n_bytes": contents.n_bytes + archive.stat().st_size}
                 connection.execute(table("deletion").insert().values(**said))
         except Error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 
@@ -16,6 +17,7 @@ SOURCE_DATASET, SOURCE_SPLIT, SOURCE_RECORD = (
 )
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def register_source(database: Database, dataset: Row, splits: Sequence[Row], lines: Sequence[str]) -> int:
@@ -48,13 +50,8 @@ def register_source(database: Database, dataset: Row, splits: Sequence[Row], lin
     return dataset_id
 
 
-def blocks(rows: Iterable[Row], size: int) -> Iterable[list[Row]]:
+def blocks(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     """``rows`` in lists of at most ``size``."""
-    block: list[Row] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
+    each = iter(rows)
+    while block := list(islice(each, size)):
         yield block
