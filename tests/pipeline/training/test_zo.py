@@ -22,9 +22,9 @@ EVERY_MODE = pytest.mark.parametrize("memory", MODES)
 
 
 class Net(nn.Module):
-    """Matrices, biases, a frozen layer and a matrix used twice; more numbers than a chunk of noise has."""
+    """Matrices, biases, a frozen layer and a matrix used twice; a matrix has more numbers than a chunk of noise."""
 
-    def __init__(self, width: int = 300) -> None:
+    def __init__(self, width: int = 400) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(4, width), nn.Linear(width, width)
@@ -131,6 +131,33 @@ def test_one_update_is_the_formula() -> None:
     for each, before, one, two in zip(problem.trained(), theta, *noises, strict=True):
         gradient = (125 * one - 250 * two) / 2 + (0.5 * before if each.ndim == 2 else 0)
         assert torch.allclose(each, before - 0.01 * gradient, rtol=1e-6, atol=1e-6)
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    plain, said = Problem.new(), Problem.new()
+    given: dict[str, Any] = {"eps": 1e-3, "directions": 1, "memory": "keep", "weight_decay": 0.0}
+    one = ZeroOrder(plain.net.parameters(), seed=7)
+    other = ZeroOrder(said.net.parameters(), seed=7, compute_dtype=torch.float32, **given)
+    assert one.step(plain.loss, 0, 1e-5) == other.step(said.loss, 0, 1e-5)
+    assert [each.tolist() for each in one.weights] == [each.tolist() for each in other.weights]
+    assert one._kept is not None
+
+
+@pytest.mark.parametrize(("memory", "times"), [("keep", 2), ("in_place", 7)])
+def test_noise_is_drawn_no_more_often_than_it_must(memory: Memory, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In place: three moves of the first direction, two of the second, and both once more for the update.
+    drawn, fill = [], Noise.fill
+
+    def counted(self: Noise, out: Tensor, step: int, direction: int, chunk: int) -> None:
+        drawn.append((direction, chunk))
+        fill(self, out, step, direction, chunk)
+
+    problem = Problem.new()
+    zo = problem.zero_order(memory=memory, directions=2)
+    monkeypatch.setattr(Noise, "fill", counted)
+    zo.step(problem.loss, 0, 1e-5)
+    assert sorted(set(drawn)) == [(direction, chunk) for direction in (0, 1) for chunk in (0, 1)]
+    assert len(drawn) == 2 * times
 
 
 def test_golden_numbers() -> None:
