@@ -174,7 +174,7 @@ def test_two_at_once_ask_for_everything_once(step: str, tmp_path: Path, server: 
     done = finish(first)
     assert received(slow) == asked
     assert (refused.code, f"is being made now by PID {first.pid}" in refused.err) == (5, True)
-    assert (done.code, shared.code) == (0, 0), shared.err
+    assert (done.code, shared.code) == (0, 0), (done.err, shared.err)
     assert "Waiting for it." in shared.err
     if step == "validate":
         assert shared.out.startswith("⚡ Copa/temp07_topp10_gpt4o: already made")
