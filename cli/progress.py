@@ -160,7 +160,8 @@ def usage(run: Mapping[str, Any]) -> list[str]:
 def logged_to_mlflow(workspace: Workspace, *, leave: bool, waits: bool = False) -> Iterator[None]:
     """At its end MLflow is brought up to date, however it ends; not with ``leave``.
 
-    ``waits``: what is done meanwhile mostly waits for answers, so that MLflow, which takes seconds, can be loaded then.
+    ``waits``: what is done meanwhile mostly waits, for answers or for workers, so that MLflow, which takes seconds, can
+    be loaded then.
     """
     if leave:
         yield

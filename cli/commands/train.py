@@ -77,7 +77,7 @@ def train(
     if dry_run:
         _dry_run(workspace, plans, as_json=as_json)
         return
-    with logged_to_mlflow(workspace, leave=no_mlflow):
+    with logged_to_mlflow(workspace, leave=no_mlflow, waits=True):
         _train_all(workspace, plans, mlflow=not no_mlflow, as_json=as_json)
 
 
