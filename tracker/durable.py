@@ -98,7 +98,7 @@ def remove(path: Path) -> None:
 
 def is_leftover(path: str) -> bool:
     """Whether a temporary file's process is gone; one of another host is taken for dead after an hour."""
-    pid, _, rest = os.path.basename(path).removeprefix(TEMPORARY).partition("-")  # noqa: PTH119  hot, and text
+    pid, _, rest = path.rpartition("/")[2].removeprefix(TEMPORARY).partition("-")
     host, _, number = rest.rpartition("-")
     if host == HOST and pid.isdigit() and int(pid) == os.getpid():
         if number.isdigit() and int(number) < _FIRST:

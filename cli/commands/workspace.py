@@ -19,7 +19,6 @@ from tracker.paths import (
     find_workspace,
     mark_above,
     without_password,
-    workspace_of,
 )
 
 
@@ -34,10 +33,9 @@ def init(context: click.Context, *, directory: Path | None, root: str | None, as
     workspace = find_workspace(chosen)
     from tracker.record.database import open_database
 
-    around = workspace_of(workspace.root)
-    if around is not None and mark_above(workspace.root) == mark_above(around):
-        render.note(f"💾 Note: this lies within the workspace {around}; what is there is not seen from here.")
-
+    mark = mark_above(workspace.root)
+    if mark is not None and mark.parent != workspace.root:
+        render.note(f"💾 Note: this lies within the workspace {mark.parent}; what is there is not seen from here.")
     open_database(workspace).close()
     written = _examples(workspace)
     if as_json:

@@ -13,7 +13,6 @@ from tests.trainings import config, model_digest, new_root, predictions, trained
 from tests.workspaces import call, finish, rows, start, write_config
 
 pytestmark = pytest.mark.timeout(900)
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 TRAIN = ("train", "config.yaml", "--no-mlflow")
 CASES = [
     ("zo", "write", "checkpoint/steps", 3),
@@ -40,10 +39,10 @@ def test_a_call_that_fails_ends_a_training_which_goes_on_to_the_same_bits(
     (quiet,) = trained(new_root(tmp_path / "quiet"), **given)
     root = new_root(tmp_path / "workspace")
     write_config(root, config(**given), "config.yaml")
-    done = finish(start(root, *TRAIN, environ={**ONE_THREAD, **failing(calls, path, after=after)}), timeout=600)
+    done = finish(start(root, *TRAIN, environ=failing(calls, path, after=after)), timeout=600)
     assert is_told(done, 11 if path.startswith("tracker") else 16)
     assert rows(root, "SELECT COUNT(*) FROM training_run WHERE status = 'complete'") == [(0,)]
-    again = call(root, *TRAIN, environ=ONE_THREAD)
+    again = call(root, *TRAIN)
     assert again.code == 0, again.err
     ((run_id,),) = rows(root, "SELECT id FROM training_run WHERE status = 'complete'")
     assert predictions(root, run_id, "trained") == predictions(tmp_path / "quiet", quiet, "trained")

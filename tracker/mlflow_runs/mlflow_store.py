@@ -105,7 +105,7 @@ class Store:
     def close(self) -> None:
         """Leaves no connection open, which SQLite would find at the next start."""
         if is_ours(self._workspace):
-            self._client._tracking_client.store.engine.dispose()  # noqa: SLF001  the only way to its connections
+            _store_of(self._client).engine.dispose()
 
     def analyze(self) -> None:
         """Lets SQLite see what it holds now: sorting by a metric is fifty times faster after it."""
@@ -206,7 +206,7 @@ def clear(workspace: Workspace, age: timedelta, *, dry_run: bool) -> Leftovers:
 
 def _clear(workspace: Workspace, found: Leftovers, age: timedelta, *, dry_run: bool) -> None:
     client = _client(workspace)
-    store: Any = client._tracking_client.store  # noqa: SLF001  what removes runs for good is in no public interface
+    store = _store_of(client)
     with FileLock(workspace.root / ".mlflow.lock", timeout=_PATIENCE_S), reading(workspace) as reader:
         known = {
             KINDS[name].tag: {row["uuid"] for row in reader.rows(f"SELECT uuid FROM {name}")}  # noqa: S608  our tables
@@ -278,7 +278,7 @@ def _client(workspace: Workspace) -> MlflowClient:
 
     client = MlflowClient(workspace.mlflow_uri)
     if is_ours(workspace):
-        engine = client._tracking_client.store.engine  # noqa: SLF001  the only way to its connections
+        engine = _store_of(client).engine
         if made:
             # MLflow keeps connections by address; these may lead to a deleted file of the same name.
             engine.dispose()
@@ -287,6 +287,11 @@ def _client(workspace: Workspace) -> MlflowClient:
             for connection in [stack.enter_context(engine.connect()) for _ in range(engine.pool.size())]:
                 connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
     return client
+
+
+def _store_of(client: MlflowClient) -> Any:
+    """What is behind a client of a store of our own: its connections, and what removes runs for good."""
+    return client._tracking_client.store  # noqa: SLF001  neither is in a public interface
 
 
 def is_ours(workspace: Workspace) -> bool:

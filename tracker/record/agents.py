@@ -19,7 +19,7 @@ from tracker.record.columns import check_digest
 from tracker.record.database import Database
 from tracker.record.generation import Totals, is_ready
 from tracker.record.lease import NO_LEASE, Busy, date_back, end_dead_leases, held_by, holder, lease
-from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
+from tracker.record.ledger import ATTEMPT, Account, died_reserving, is_running, save_limits, spending
 from tracker.schema import table
 
 Row = Mapping[str, Any]
@@ -213,35 +213,28 @@ def _end_dataset(
 def end_dead_runs(database: Database) -> int:
     """Ends the runs whose process is gone, as a claim does, and the leases that such processes held; how many runs."""
     with database.writing() as connection:
-        running = select(func.count()).select_from(RUN).where(RUN.c.status == "running")
-        before = int(connection.execute(running).scalar_one())
-        _end_dead_runs(database, connection, None)
+        ended = _end_dead_runs(database, connection, None)
         end_dead_leases(connection, DATASET)
-        return before - int(connection.execute(running).scalar_one())
+        return ended
 
 
-def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:
-    """Writes down what runs paid whose process is gone, and those of a data set that is taken over."""
+def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> int:
+    """Writes down what runs paid whose process is gone, and those of a data set that is taken over; how many."""
     last_seen = func.coalesce(DATASET.c.lease_heartbeat, RUN.c.started_at).label("last_seen")
     running = (
         select(RUN, last_seen).join(DATASET, DATASET.c.id == RUN.c.agent_dataset_id).where(RUN.c.status == "running")
     )
-    now = _now()
+    now, ended = _now(), 0
     for run in connection.execute(running).all():
         is_taken = run.agent_dataset_id == taken and run.outcome != "reused"
         if not is_taken and not is_gone(Process(run.host, run.pid, run.pid_started), run.last_seen):
             continue
         mine = ATTEMPT.c.agent_run_id == run.id
-        last = connection.execute(select(func.max(ATTEMPT.c.started_at)).where(mine)).scalar()
-        n_calls = connection.execute(select(func.count()).select_from(ATTEMPT).where(mine)).scalar_one()
-        spent = spending(connection, mine)
-        at_risk = None if run.reserved_usd is None else max(0.0, run.reserved_usd - (spent["cost_usd"] or 0.0))
-        values = {
-            **spent, "n_calls": n_calls, "status": "interrupted", "finished_at": last or now, "reserved_usd": None,
-            "at_risk_usd": at_risk, "error": "its process ended without a word",
-        }  # fmt: skip
+        values = died_reserving(connection, mine, now, run.reserved_usd)
         connection.execute(update(RUN).where(RUN.c.id == run.id).values(**values))
         _tell_mlflow(database, connection, run.id, now)
+        ended += 1
+    return ended
 
 
 def _tell_mlflow(database: Database, connection: Connection, run_id: int, now: str) -> None:

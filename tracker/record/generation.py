@@ -27,6 +27,7 @@ from tracker.record.ledger import (
     RESERVATION,
     RUN,
     SAMPLE,
+    died,
     end_reservation,
     is_running,
     save_limits,
@@ -295,15 +296,13 @@ def _take_lease(connection: Connection, experiment_id: int, process: Process) ->
 def end_dead_runs(database: Database) -> int:
     """Ends the runs whose process is gone, as a claim does, and the leases that such processes held; how many runs."""
     with database.writing() as connection:
-        running = select(func.count()).select_from(RUN).where(RUN.c.status == "running")
-        before = int(connection.execute(running).scalar_one())
-        _end_dead_runs(database, connection, None)
+        ended = _end_dead_runs(database, connection, None)
         end_dead_leases(connection, EXPERIMENT)
-        return before - int(connection.execute(running).scalar_one())
+        return ended
 
 
-def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> None:
-    """Writes down what runs paid whose process is gone, and those of an experiment that is taken over."""
+def _end_dead_runs(database: Database, connection: Connection, taken: int | None) -> int:
+    """Writes down what runs paid whose process is gone, and those of an experiment that is taken over; how many."""
     running = (
         select(
             RUN.c.id, RUN.c.shared_experiment_id, RUN.c.outcome, RUN.c.host, RUN.c.pid, RUN.c.pid_started,
@@ -312,23 +311,20 @@ def _end_dead_runs(database: Database, connection: Connection, taken: int | None
         .join(EXPERIMENT, EXPERIMENT.c.id == RUN.c.shared_experiment_id)
         .where(RUN.c.status == "running")
     )  # fmt: skip
-    now = _now()
+    now, ended = _now(), 0
     for run in connection.execute(running).all():
         is_taken = run.shared_experiment_id == taken and run.outcome not in HOLDS_NO_LEASE
         if not is_taken and not is_gone(Process(run.host, run.pid, run.pid_started), run.last_seen):
             continue
         mine = ATTEMPT.c.generation_run_id == run.id
-        last = connection.execute(select(func.max(ATTEMPT.c.started_at)).where(mine)).scalar()
-        n_calls = connection.execute(select(func.count()).select_from(ATTEMPT).where(mine)).scalar_one()
-        values = {
-            **spending(connection, mine), "n_calls": n_calls, "status": "interrupted", "finished_at": last or now,
-            "error": "its process ended without a word",
-        }  # fmt: skip
+        values = died(connection, mine, now)
         connection.execute(update(RUN).where(RUN.c.id == run.id).values(**values))
         end_reservation(connection, run.id)
         database.insert_new(
             connection, OUTBOX, [{"kind": "generation_run", "generation_run_id": run.id, "created_at": now}]
         )
+        ended += 1
+    return ended
 
 
 def _end_experiment(

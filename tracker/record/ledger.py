@@ -219,3 +219,19 @@ def spending(connection: Connection, attempts: Any) -> dict[str, Any]:
     return {
         "prompt_tokens": row[0], "completion_tokens": row[1], "cost_usd": cost, "tokens_estimated": bool(estimated),
     }  # fmt: skip
+
+
+def died(connection: Connection, attempts: Any, now: str) -> dict[str, Any]:
+    """The columns of a run whose process is gone: what it paid, and when it last asked (else ``now``)."""
+    last, n_calls = connection.execute(select(func.max(ATTEMPT.c.started_at), func.count()).where(attempts)).one()
+    return {
+        **spending(connection, attempts), "n_calls": n_calls, "status": "interrupted", "finished_at": last or now,
+        "error": "its process ended without a word",
+    }  # fmt: skip
+
+
+def died_reserving(connection: Connection, attempts: Any, now: str, reserved_usd: float | None) -> dict[str, Any]:
+    """The same of a run that keeps its reservation in its row: what of that was not paid for certain is at risk."""
+    values = died(connection, attempts, now)
+    at_risk = None if reserved_usd is None else max(0.0, reserved_usd - (values["cost_usd"] or 0.0))
+    return {**values, "reserved_usd": None, "at_risk_usd": at_risk}

@@ -14,7 +14,7 @@ from tracker.clock import Process, is_gone
 from tracker.record.database import Database
 from tracker.record.generation import Totals
 from tracker.record.lease import Busy, date_back
-from tracker.record.ledger import ATTEMPT, Account, is_running, save_limits, spending
+from tracker.record.ledger import ATTEMPT, Account, died_reserving, is_running, save_limits, spending
 from tracker.schema import table
 
 Row = Mapping[str, Any]
@@ -145,13 +145,7 @@ def _end_dead(
             others.append(row)
             continue
         mine = ATTEMPT.c.pool_validation_id == row.id
-        last, n_calls = connection.execute(select(func.max(ATTEMPT.c.started_at), func.count()).where(mine)).one()
-        spent = spending(connection, mine)
-        at_risk = None if row.reserved_usd is None else max(0.0, row.reserved_usd - (spent["cost_usd"] or 0.0))
-        values = {
-            **spent, "n_calls": n_calls, "status": "interrupted", "finished_at": last or now, "reserved_usd": None,
-            "at_risk_usd": at_risk, "error": "its process ended without a word",
-        }  # fmt: skip
+        values = died_reserving(connection, mine, now, row.reserved_usd)
         connection.execute(update(VALIDATION).where(VALIDATION.c.id == row.id).values(**values))
         _tell_mlflow(database, connection, row.id, now)
         ended.append(row.id)

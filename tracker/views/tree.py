@@ -83,7 +83,11 @@ def _descend(directory: str, prefix: str, depth: int, tree: dict[str, Entry], re
                 continue
             path = prefix + item.name
             # Links come by the hundred thousand, and what they are is known without a stat.
-            found = _link_entry(item.path) if item.is_symlink() else _entry(item.path, read=path in read)
+            try:
+                found = _link_entry(item.path) if item.is_symlink() else _entry(item.path, read=path in read)
+            except FileNotFoundError:
+                # A link that has gone since the directory was listed must not end the listing of the others.
+                continue
             if found is None:
                 continue
             tree[path] = found
