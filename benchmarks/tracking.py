@@ -35,8 +35,8 @@ from tracker.paths import Workspace
 
 ROOT = Path(__file__).parents[1]
 Run = dict[str, Any]
-STEPS_PER_SECOND = 20
-"""What two cores did of the tiny model's zeroth-order steps when this was written: how long a training is asked for."""
+FEW, MORE = 200, 1000
+"""Steps of the two trainings that say how many fill a given time on this machine."""
 _TABLES = ("runs", "metrics", "latest_metrics", "params", "tags")
 
 
@@ -163,12 +163,17 @@ def generating(seconds: float, *, logged: bool) -> tuple[float, float]:
         return whole(Path(root), "generate", config, logged=logged)
 
 
-def training(seconds: float, *, logged: bool) -> tuple[float, float]:
-    """(wall, CPU seconds) of a whole ``synthtrack train`` of about so many seconds of zeroth-order steps."""
-    steps = max(2, round(STEPS_PER_SECOND * seconds))
+def training(steps: int, *, logged: bool) -> tuple[float, float]:
+    """(wall, CPU seconds) of a whole ``synthtrack train`` of so many zeroth-order steps."""
     with tempfile.TemporaryDirectory() as root:
         changes = {"hyperparameters__steps": steps, "hyperparameters__eval_steps": max(1, steps // 10)}
         return whole(new_root(Path(root)), "train", training_config(**changes), logged=logged)
+
+
+def steps_of(seconds: float) -> int:
+    """How many steps a training of about so many seconds has here, start-up and evaluations included."""
+    few, more = (training(steps, logged=False)[0] for steps in (FEW, MORE))
+    return max(2, round(FEW + (seconds - few) * (MORE - FEW) / (more - few)))
 
 
 def whole(root: Path, command: str, config: dict[str, Any], *, logged: bool) -> tuple[float, float]:
@@ -184,10 +189,10 @@ def whole(root: Path, command: str, config: dict[str, Any], *, logged: bool) -> 
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def print_added(what: str, run: Callable[..., tuple[float, float]], seconds: float, n_rounds: int) -> None:
-    """What logging adds to a command that takes so many seconds; with and without take turns."""
-    pairs = [[run(seconds, logged=logged) for logged in (False, True)] for _ in range(n_rounds)]
-    print(f"\nA {what} of about {seconds:g} s, medians of {n_rounds}; {machine()}\n")
+def print_added(what: str, run: Callable[..., tuple[float, float]], size: float, n_rounds: int) -> None:
+    """What logging adds to a command of that size; with and without take turns."""
+    pairs = [[run(size, logged=logged) for logged in (False, True)] for _ in range(n_rounds)]
+    print(f"\nA {what}, medians of {n_rounds}; {machine()}\n")
     print("| MLflow | wall, s | CPU, s |\n|---|---:|---:|")
     for at, name in enumerate(("left for later", "logged, with the drain")):
         wall, cpu = (statistics.median(pair[at][which] for pair in pairs) for which in (0, 1))
@@ -226,8 +231,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         print_drain(Path(root), given.runs, given.sorted, given.rounds)
     if given.seconds:
-        print_added("generation", generating, given.seconds, given.rounds)
-        print_added("training", training, given.seconds, given.rounds)
+        steps = steps_of(given.seconds)
+        print_added(f"generation of about {given.seconds:g} s", generating, given.seconds, given.rounds)
+        print_added(f"training of {steps:,} steps, about {given.seconds:g} s", training, steps, given.rounds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Pure, over the rows that a Reader gives and what lies on the disk; nothing is ch
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,8 +78,10 @@ def abandoned(workspace: Workspace) -> list[Path]:
     places = ((workspace.root, 0), (workspace.trash_dir, 0), (workspace.data_dir, 2), (workspace.synthetic_dir, 3))
     found = {each for top, depth in places for each in _leftovers(top, depth)}
     for each in workspace.root.glob(".tracker.db.new*"):
-        if clock.now().timestamp() - each.lstat().st_mtime > SETTLES.total_seconds():
-            found.add(each)
+        # Whoever makes it renames it when it is done.
+        with contextlib.suppress(FileNotFoundError):
+            if clock.now().timestamp() - each.lstat().st_mtime > SETTLES.total_seconds():
+                found.add(each)
     return sorted(found)
 
 

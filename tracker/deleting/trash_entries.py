@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -74,8 +75,10 @@ def strays(reader: Reader, workspace: Workspace) -> list[Stray]:
         for path in sorted(workspace.trash_dir.iterdir()) if workspace.trash_dir.is_dir() else ():
             if path.name in known or (path.name.startswith(TEMPORARY) and not is_leftover(str(path))):
                 continue
-            since = moment_of(path.name) or datetime.fromtimestamp(path.lstat().st_mtime, tz=clock.now().tzinfo)
-            found.append(Stray(path, since, _size(path)))
+            # Another process may be emptying the trash.
+            with contextlib.suppress(FileNotFoundError):
+                since = moment_of(path.name) or datetime.fromtimestamp(path.lstat().st_mtime, tz=clock.now().tzinfo)
+                found.append(Stray(path, since, _size(path)))
     return sorted(found, key=lambda each: each.since)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownReference
@@ -101,8 +102,7 @@ def _connect(workspace: Workspace) -> sqlite3.Connection:
     path, timeout = workspace.database.absolute(), workspace.busy_timeout
     # WAL readers must be able to make the -shm file. Where they cannot and there is nothing in the log, nobody can
     # write, so immutable is true.
-    log = path.with_name(f"{path.name}-wal")
-    last = "mode=ro&immutable=1" if not log.exists() or log.stat().st_size == 0 else "mode=ro"
+    last = "mode=ro" if has_log(path) else "mode=ro&immutable=1"
     for flags in ("mode=ro", last):
         connection = sqlite3.connect(f"{path.as_uri()}?{flags}", uri=True, timeout=timeout, isolation_level=None)
         try:
@@ -115,6 +115,19 @@ def _connect(workspace: Workspace) -> sqlite3.Connection:
             continue
         return connection
     raise AssertionError("the last flags returned or raised")
+
+
+def has_log(database: Path) -> bool:
+    """Whether something stands in the log beside a SQLite file, which whoever closes it last removes."""
+    try:
+        return log_of(database).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def log_of(database: Path) -> Path:
+    """The log of a SQLite file."""
+    return database.with_name(f"{database.name}-wal")
 
 
 def explain(error: Exception, workspace: Workspace) -> Error:

@@ -17,7 +17,7 @@ from tracker import clock
 from tracker.errors import ConfigError, Corrupt, Problem, StorageError, Unsupported
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import DATABASE_URL_VARIABLE, MARKER, MARKER_NAME, Workspace, without_password
-from tracker.record.catalogue import Reader, Row, check_version, encodable, explain, sqlite_version
+from tracker.record.catalogue import Reader, Row, check_version, encodable, explain, has_log, log_of, sqlite_version
 
 _PATIENCE_S = 60.0
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -248,11 +248,10 @@ def _not_writable(workspace: Workspace, error: OSError) -> StorageError:
 
 def _create(workspace: Workspace) -> None:
     path = workspace.database
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
+    if has_log(path):
         # SQLite would play it into the new file.
         raise Corrupt(
-            f"{path} is missing, and {log.name} is there: it holds what was written last.",
+            f"{path} is missing, and {log_of(path).name} is there: it holds what was written last.",
             hint="Put the file back, or restore a backup: `synthtrack restore FILE`. To begin anew, delete the log.",
         )
     # A database that appears under its name is complete: it is made beside it and renamed.

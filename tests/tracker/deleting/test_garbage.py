@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from tests import agent_rows
-from tests.databases import KINDS, opened
 from tracker.deleting import garbage
 from tracker.record.catalogue import reading
 from tracker.record.database import Database
 from tracker.schema import table
 
 OLD = "2020-01-01T00:00:00.000000Z"
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 def age(database: Database) -> None:

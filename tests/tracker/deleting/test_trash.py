@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests import agent_rows, pool_rows
-from tests.databases import KINDS, opened, rows
+from tests.databases import rows
 from tests.workspaces import call, config, execute, finish, new_root, start, write_config
 from tracker.deleting import deletion, trash, trash_entries
 from tracker.deleting.trash_restore import find_entry, restore_entry
@@ -23,12 +22,6 @@ from tracker.record.database import Database, open_database
 from tracker.views import agent_view, pool_view
 
 NAME = "Copa/temp07_topp10_rulesv1"
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 def delete(database: Database, kind: str, row_id: int) -> trash.Deleted:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.databases import KINDS, add_source, claim, opened, wanted
+from tests.databases import add_source, claim, wanted
 from tracker.publishing.publications import add, digests, forget, listing, publications_of, published_at, state
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database
 
 
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        source = add_source(found)
-        for number in (1, 2):
-            claim(found, wanted(source, temperature=number))
-        yield found
+@pytest.fixture
+def database(database: Database) -> Database:
+    source = add_source(database)
+    for number in (1, 2):
+        claim(database, wanted(source, temperature=number))
+    return database
 
 
 FILES = {"train": b"data", "test": b"more"}

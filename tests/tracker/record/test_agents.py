@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from pipeline.engine.ledger import RunLedger
 from tests import agent_rows
 from tests.agent_rows import FAILED, GOOD, answer, claim, dataset, finish, wanted
-from tests.databases import KINDS, attempt, opened, rows
+from tests.databases import attempt, rows
 from tracker import clock
 from tracker.clock import Process, this_process
 from tracker.errors import Corrupt
@@ -34,12 +33,6 @@ REPOSITORY = Path(__file__).parents[3]
 ELSEWHERE = Process("another-host.invalid", 7, 1.0)
 GONE = Process(clock.host(), 2**22 + 1, 1.0)
 """A process of this machine that is not there: the PID is above what Linux gives."""
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

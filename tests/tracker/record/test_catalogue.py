@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, UnknownReference
 from tracker.migrations import SCHEMA_VERSION
 from tracker.paths import Workspace
-from tracker.record.catalogue import check_version, explain, reading
+from tracker.record.catalogue import check_version, explain, has_log, reading
 from tracker.record.database import open_database
 
 REPOSITORY = Path(__file__).parents[3]
@@ -36,6 +37,25 @@ def test_reading_loads_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", READ, str(tmp_path)], env=environ, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[{'a': 1, 'b': 2}]\n[]\n"
+
+
+def test_a_log_that_is_there_and_gone_again_is_no_failure(tmp_path: Path) -> None:
+    """Whoever closes a database last removes its log, at any moment for everybody else."""
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            (tmp_path / "tracker.db-wal").write_bytes(b"what was written last")
+            (tmp_path / "tracker.db-wal").unlink()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        seen = {has_log(tmp_path / "tracker.db") for _ in range(20_000)}
+    finally:
+        ended.set()
+        other.join()
+    assert seen == {True, False}
 
 
 def test_where_there_is_no_workspace(tmp_path: Path) -> None:

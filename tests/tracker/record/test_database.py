@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import IntegrityError
 
-from tests.databases import KINDS, add_source, claim, empty_workspace, opened, rows, wanted
+from tests.databases import KINDS, add_source, claim, empty_workspace, rows, wanted
 from tracker import schema
 from tracker.errors import ConfigError, Corrupt, SchemaError, StorageError
 from tracker.migrations import SCHEMA_VERSION
@@ -25,12 +24,6 @@ from tracker.record.catalogue import reading
 from tracker.record.database import Database, open_database, unsynced
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine.ledger import RunLedger
-from tests.databases import KINDS, LINES, add_source, attempt, claim, opened, rows, sample, wanted
+from tests.databases import LINES, add_source, attempt, claim, rows, sample, wanted
 from tracker import clock
 from tracker.clock import Process, this_process
 from tracker.errors import Corrupt
@@ -27,12 +26,6 @@ from tracker.record.generation import Totals, Wanted
 from tracker.record.lease import Busy
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -6,24 +6,17 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.databases import KINDS, add_source, attempt, claim, opened, rows, sample, wanted
+from tests.databases import add_source, attempt, claim, rows, sample, wanted
 from tracker.clock import Process, this_process
 from tracker.paths import Workspace
 from tracker.record import generation, ledger
 from tracker.record.catalogue import Row, reading
 from tracker.record.database import Database, open_database
 from tracker.record.generation import Claimed, Totals
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.engine.ledger import RunLedger
-from tests.databases import KINDS, attempt, opened, rows
+from tests.databases import attempt, rows
 from tracker import clock
 from tracker.clock import Process, this_process
 from tracker.fingerprint import identify
@@ -26,11 +24,10 @@ GONE = Process(clock.host(), 2**22 + 1, 1.0)
 RESULTS = {"n_graded": 2, "easy_accuracy": 1.0, "hard_accuracy": 0.0, "accuracy_gap": 1.0, "rank_correlation": 1.0}
 
 
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        add_pool(found)
-        yield found
+@pytest.fixture
+def database(database: Database) -> Database:
+    add_pool(database)
+    return database
 
 
 def add_pool(database: Database) -> None:

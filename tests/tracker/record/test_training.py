@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import KINDS, opened, rows
+from tests.databases import rows
 from tracker import clock
 from tracker.clock import Process, process_of, this_process
 from tracker.errors import Conflict, Corrupt
@@ -28,12 +28,6 @@ from tracker.record.training import Measured, Point, Registered
 REPOSITORY = Path(__file__).parents[3]
 GONE = Process(clock.host(), 2**22 + 1, 1.0)
 """A process of this machine that is not there: the PID is above what Linux gives."""
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with opened(request.param, tmp_path) as found:
-        yield found
 
 
 def point(seed: int = 0, directory: str | None = None, **identity: Any) -> Point:
