@@ -170,10 +170,9 @@ def training(steps: int, *, logged: bool) -> tuple[float, float]:
         return whole(new_root(Path(root)), "train", training_config(**changes), logged=logged)
 
 
-def steps_of(seconds: float) -> int:
-    """How many steps a training of about so many seconds has here, start-up and evaluations included."""
-    few, more = (training(steps, logged=False)[0] for steps in (FEW, MORE))
-    return max(2, round(FEW + (seconds - few) * (MORE - FEW) / (more - few)))
+def steps_of(seconds: float, few_s: float, more_s: float) -> int:
+    """How many steps a training of about so many seconds has, where FEW and MORE took ``few_s`` and ``more_s``."""
+    return max(2, round(FEW + (seconds - few_s) * (MORE - FEW) / (more_s - few_s)))
 
 
 def whole(root: Path, command: str, config: dict[str, Any], *, logged: bool) -> tuple[float, float]:
@@ -231,7 +230,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         print_drain(Path(root), given.runs, given.sorted, given.rounds)
     if given.seconds:
-        steps = steps_of(given.seconds)
+        steps = steps_of(given.seconds, *(training(steps, logged=False)[0] for steps in (FEW, MORE)))
         print_added(f"generation of about {given.seconds:g} s", generating, given.seconds, given.rounds)
         print_added(f"training of {steps:,} steps, about {given.seconds:g} s", training, steps, given.rounds)
 

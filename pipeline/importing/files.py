@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pipeline.importing.report import Report
 from pipeline.importing.tree import RECORDS, OldTree, entries, printable
 from tracker.fingerprint import bytes_digest
 from tracker.paths import TEMPORARY
+from tracker.plain_files import open_plain
 from tracker.record.content import CONFIG, FINGERPRINT, METADATA
 
 DATA_BYTES = 1 << 30
@@ -82,12 +82,8 @@ def read_directory(tree: OldTree, home: Path, dataset: str, report: Report) -> D
 
 def open_file(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most ``limit`` bytes. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "no plain file")
-        if status.st_size > limit:
+    with open_plain(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
             raise OSError(0, f"larger than {limit:,} bytes")
         return file.read(limit)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from pipeline.importing.files import DATA_BYTES, Kept
 from pipeline.sources.lines import read_json
@@ -31,17 +33,17 @@ class Matched:
     pairs: tuple[tuple[str, str], ...]
 
 
-def read_records(file: Kept) -> Records:
-    """The records in a file's content; gzip is opened within bounds."""
+def read_records(file: Kept, most: int = DATA_BYTES) -> Records:
+    """The records in a file's content; gzip is opened to at most so many bytes."""
     content = file.content
     if file.name.lower().endswith(".gz"):
         try:
-            unzip = zlib.decompressobj(wbits=31)
-            content = unzip.decompress(content, DATA_BYTES)
-            if unzip.unconsumed_tail:
-                return Records((), 0, (f"1: larger than {DATA_BYTES:,} bytes when it is unpacked",))
-        except zlib.error as error:
+            with gzip.open(BytesIO(content)) as unzipped:
+                content = unzipped.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
             return Records((), 0, (f"1: not gzip: {error}",))
+        if len(content) > most:
+            return Records((), 0, (f"1: larger than {most:,} bytes when it is unpacked",))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

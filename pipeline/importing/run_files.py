@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pipeline.importing.run_names import rate
 from tracker import configs
 from tracker.errors import ConfigError
 from tracker.fingerprint import Json, bytes_digest
+from tracker.plain_files import open_plain
 
 CONFIG = "experiment_config.yaml"
 Wrong = Callable[[str], None]
@@ -104,18 +104,11 @@ def _log(directory: Path, ending: str, learning_rate: float | None, wrong: Wrong
 def plain_bytes(path: Path, most: int) -> bytes | None:
     """What a plain file holds, of a longer one its two ends; None for anything else."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        try:
-            if status.st_size <= most:
+        with open_plain(path) as file:
+            if os.fstat(file.fileno()).st_size <= most:
                 return file.read()
             start = file.read(most // 2)
             file.seek(-(most // 2), os.SEEK_END)
             return start + b"\n" + file.read()
-        except OSError:
-            return None
+    except OSError:
+        return None

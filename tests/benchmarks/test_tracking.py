@@ -37,8 +37,13 @@ def test_a_multiplied_run_has_all_that_its_original_has(tmp_path: Path) -> None:
 
 
 def test_a_training_is_measured_as_a_whole() -> None:
-    wall, cpu = tracking.training(0.1, logged=True)
+    wall, cpu = tracking.training(2, logged=True)
     assert wall > 0 < cpu
+
+
+def test_a_training_has_as_many_steps_as_fill_its_time() -> None:
+    assert tracking.steps_of(60.0, few_s=12.0, more_s=20.0) == 5000
+    assert tracking.steps_of(1.0, few_s=12.0, more_s=20.0) == 2
 
 
 def test_what_logging_adds_is_the_median_of_the_rounds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from tracker.mlflow_runs import training_note, training_plots, training_report
 from tracker.mlflow_runs.mlflow_run import DIGEST_LIMIT, Input, MlflowRun, milliseconds
 from tracker.mlflow_runs.training_report import HYPERPARAMETERS, TrainingReport
 from tracker.paths import Workspace
+from tracker.plain_files import open_plain
 from tracker.record.catalogue import Reader, Row
 from tracker.yaml_text import to_yaml
 
@@ -141,15 +141,14 @@ def _output(directory: Path) -> Iterator[tuple[str, bytes]]:
     """The last lines that a run printed, by file; never what a link leads to."""
     for path in sorted([*directory.glob("*_train.err"), *directory.glob("*_train.out")]):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open_plain(path) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _OUTPUT_BYTES))
+                content = file.read()
         except OSError:
             continue
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size:
-                file.seek(max(0, status.st_size - _OUTPUT_BYTES))
-                # .txt, because MLflow shows no file of another ending.
-                yield f"output/{path.name}.txt", file.read()
+        if content:
+            # .txt, because MLflow shows no file of another ending.
+            yield f"output/{path.name}.txt", content
 
 
 def _json(value: Json) -> bytes:

@@ -90,6 +90,26 @@ def test_epochs_are_steps_where_it_is_known_how_many() -> None:
     assert (unknown.metrics, unknown.n_without_step, unknown.train_loss) == ({}, 1, 0.5)
 
 
+def test_what_a_trainer_says_before_it_begins_places_its_epochs() -> None:
+    found = read_log("""***** Running training *****
+  Num examples = 1,000
+  Total train batch size (w. parallel, distributed & accumulation) = 16
+{'loss': 0.5, 'epoch': 1.0}
+***** Running Evaluation *****
+  Num examples = 50
+{'dev_loss': 0.4, 'val_accuracy': 0.7, 'macro_f1': 0.65, 'epoch': 2.0}
+***** Running prediction *****
+  Num examples = 7
+{'train_runtime': 60.0}
+***** Running Evaluation *****
+  Num examples = 100
+{'val_accuracy': 0.8, 'accuracy': '.', 'f1_macro': 0.75}
+""")
+    assert (found.n_train, found.n_dev, found.dev_accuracy, found.accuracy) == (1000, 50, 0.7, 0.8)
+    assert (found.macro_f1, found.duration_s) == (0.75, 60.0)
+    assert found.metrics == {("train/loss", 63): 0.5, ("dev/loss", 126): 0.4}
+
+
 def test_a_progress_bar_says_how_far_it_came() -> None:
     found = read_log(
         "max_steps=200\n  1%|1 | 2/200 [00:01<01:00]\r 10%|# | 20/200 [00:10<01:00]\r  5%| | 5/100 [0:01<0:09]"
