@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -139,11 +139,34 @@ def session(
     root: Path, *arguments: str, columns: int = 120, lines: int = 30, environ: Mapping[str, str | None] | None = None
 ) -> Iterator[Session]:
     """A command of synthtrack in a terminal of that size, on the workspace ``root``."""
+    with _in_terminal(root, arguments, columns, lines, environ or {}) as (process, own):
+        yield Session(process, own, columns, lines)
+
+
+def written(
+    root: Path, *arguments: object, typed: str = "", environ: Mapping[str, str | None] | None = None
+) -> tuple[int, str]:
+    """The exit code of a command in a terminal, and every byte that it wrote there; ``typed`` is typed at once."""
+    found = b""
+    with _in_terminal(root, [str(each) for each in arguments], 100, 30, environ or {}) as (process, own):
+        os.write(own, typed.encode())
+        until = time.monotonic() + _PATIENCE_S
+        # A terminal whose other end is closed cannot be read any more.
+        with contextlib.suppress(OSError):
+            while select.select([own], [], [], max(0.0, until - time.monotonic()))[0]:
+                found += os.read(own, 65536)
+        return process.wait(_PATIENCE_S), found.decode()
+
+
+@contextlib.contextmanager
+def _in_terminal(
+    root: Path, arguments: Sequence[str], columns: int, lines: int, environ: Mapping[str, str | None]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     own, others = pty.openpty()
     _set_size(own, columns, lines)
     # pytest-xdist sets both variables, and they go before the terminal's own size.
     sizes = {"COLUMNS": None, "LINES": None}
-    changes = {"TERM": "xterm-256color", "NO_COLOR": None, "SYNTHTRACK_ROOT": str(root), **sizes, **(environ or {})}
+    changes = {"TERM": "xterm-256color", "NO_COLOR": None, "SYNTHTRACK_ROOT": str(root), **sizes, **environ}
     process = subprocess.Popen(
         [sys.executable, "-c", _IN_TERMINAL, *arguments],
         cwd=root,
@@ -154,7 +177,7 @@ def session(
     )
     os.close(others)
     try:
-        yield Session(process, own, columns, lines)
+        yield process, own
     finally:
         process.kill()
         process.wait()

@@ -6,12 +6,12 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options, render
-from tracker.errors import Conflict
+from tracker.errors import Conflict, Interrupted
 from tracker.paths import Workspace
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def bars() -> Iterator[Progress | None]:
         return
     from tqdm import tqdm
 
-    kind, bar = "", tqdm[int](disable=True)
+    kind = ""
+    bar: tqdm[Any] = tqdm(disable=True)
 
     def progress(what: str, done: int, total: int) -> None:
         nonlocal kind, bar
@@ -138,7 +139,7 @@ def _confirm(path: Path) -> Confirm:
         if not sys.stdin.isatty():
             raise Conflict("Nobody can be asked whether the database is to be replaced.", hint="--yes does it.")
         if not click.confirm("Replace it? It is kept in .trash.", err=True):
-            raise click.Abort
+            raise Interrupted("Nothing was changed.")
 
     return confirm
 

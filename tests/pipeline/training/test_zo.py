@@ -337,7 +337,7 @@ def test_what_is_released_has_theta_as_its_own(memory: Memory, dtype: torch.dtyp
 
 
 def test_nothing_to_train_is_refused() -> None:
-    with pytest.raises(ValueError, match="^no parameter requires a gradient$"):
+    with pytest.raises(ValueError, match=r"^no parameter requires a gradient$"):
         ZeroOrder(nn.Linear(2, 2).requires_grad_(requires_grad=False).parameters(), seed=0)
 
 
