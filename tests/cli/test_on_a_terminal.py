@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from pipeline.two_stage import REVIEW
 from tests.llm_server import running_server
 from tests.old_trees import write_tree
 from tests.terminals import written
+from tests.two_stage import AGREEING, SERVED, annotated, decide, drafted, generated, recorded
 from tests.workspaces import call, config, new_root, rows, served, write_config
 
 N = 8
@@ -42,6 +45,18 @@ def test_generate_draws_how_far_it_is(tmp_path: Path) -> None:
     assert "rec/s" in shown
     assert "Logging to MLflow ..." in shown
     assert rows(root, "SELECT COUNT(*) FROM sample") == [(N,)]
+
+
+def test_each_step_of_a_staged_experiment_has_a_bar_of_its_own(tmp_path: Path) -> None:
+    with running_server(recorded=recorded(tmp_path)) as server:
+        root = drafted(tmp_path, server.base_url)
+        decide(root, SERVED, REVIEW, {2})
+        generated(root)
+        annotated(root, SERVED, AGREEING)
+        code, shown = written(root, "generate", "copa.yaml", "--no-mlflow")
+    assert code == 0, shown
+    totals = re.findall(r"/(\d+) \[", shown)
+    assert len(dict.fromkeys(totals)) == 2, shown
 
 
 def test_an_import_draws_how_far_it_is(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ import pytest
 
 from cli.completing import SOURCES, attach
 from cli.main import COMMANDS, cli
-from tests import records
+from tests import agent_rows, pool_rows, records
 from tests.training_rows import training_study
 from tests.workspaces import REPOSITORY, call, environment
 from tracker.paths import Workspace
+from tracker.record.catalogue import reading
 from tracker.record.database import open_database
+from tracker.schema import table
 
 BATCHES = ("my batch (1)", "it's $5 [x]* `w`", "a,b; c", "x:y z", "ünï code", "plain_one", 'say "so" & #2 !')
 PROMPT = "READY>"
@@ -191,6 +193,32 @@ def test_each_kind_of_name_is_offered(place: Workspace) -> None:
     assert offered(root, "sql --schema training_r") == ["plain,training_run"]
     directory = "Results_v2/hyperparameter_tuning"
     assert all(each.startswith(f"plain,{directory}/") for each in offered(root, f"result show {directory}/"))
+
+
+def test_names_of_agent_data_pools_and_the_trash_are_offered(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w", environ={})
+    with open_database(workspace) as database:
+        data = agent_rows.dataset(workspace, agent_rows.make(database).dataset_id)
+        deleted = {"uuid": "u", "kind": "batch", "name": "my batch", "n_rows": 1, "n_bytes": 1, "archive": "a",
+                   "archive_digest": "d", "deleted_by": "delete", "command": "c", "paths": "[]", "mlflow_runs": "[]",
+                   "deleted_at": "2026-11-20T21:46:52.123456Z"}  # fmt: skip
+        with database.writing() as connection:
+            connection.execute(table("deletion").insert().values(deleted))
+    pool_rows.populate(workspace)
+    root = workspace.root
+    assert offered(root, "perspectives show ") == [f"plain,{data['name']}"]
+    assert offered(root, f"perspectives list --task {data['task_type'][:2]}") == [f"plain,{data['task_type']}"]
+    assert offered(root, "pool show e") == ["plain,exp1", "plain,exp2"]
+    assert offered(root, "pool preprocess g") == ["plain,gsm8k"]
+    assert offered(root, "restore my") == ["plain,my batch"]
+    assert f"plain,{data['name']}" in offered(root, f"lineage {data['name'][:3]}")
+
+
+def test_a_fingerprint_that_is_begun_is_finished_and_purposes_are_of_all(place: Workspace) -> None:
+    with reading(place) as reader:
+        [first, *_] = reader.rows("SELECT fingerprint, purpose FROM shared_experiment ORDER BY id")
+    assert offered(place.root, f"experiment show {first['fingerprint'][:6]}") == [f"plain,{first['fingerprint']}"]
+    assert offered(place.root, "report hyper") == ["plain,hyperparameter_tuning"]
 
 
 @pytest.mark.parametrize(

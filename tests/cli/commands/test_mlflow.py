@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import sqlite3
@@ -18,7 +17,7 @@ from filelock import FileLock
 
 from cli.main import run
 from tests.mlflow_rows import BATCH, add_run, workspace_at
-from tests.workspaces import call, finish, start
+from tests.workspaces import call, environment, finish, start
 from tracker.mlflow_runs.mlflow_log import drain
 from tracker.paths import MLFLOW_URI_VARIABLE, Workspace
 
@@ -45,7 +44,7 @@ def start_ui(workspace: Workspace, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cli.main", "--root", str(workspace.root), "ui", "--port", str(port)],
         cwd=workspace.root,
-        env={"PATH": os.environ["PATH"], "HOME": str(workspace.root), "PYTHONPATH": str(REPOSITORY)},
+        env=environment({"HOME": str(workspace.root)}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

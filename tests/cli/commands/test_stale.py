@@ -81,6 +81,19 @@ def test_a_prompt_cannot_steer_the_terminal(generated: Path, tmp_path: Path) -> 
     assert not set(shown) & {"\u202e", "\x9b", "\x1b"}
 
 
+def test_a_long_difference_is_cut_and_what_is_there_already_is_said(generated: Path, tmp_path: Path) -> None:
+    prompt = "\n".join(f"Rule {number}: be plain." for number in range(20)) + "\n{premise}"
+    root = changed(generated, tmp_path, generation__rephrase_prompt=prompt)
+    (root / "warm.yaml").unlink()
+    shown = ask(root, "copa.yaml")
+    assert re.search(r"… \d+ more lines", shown), shown
+    assert "Copa/temp09_topp10_rulesv1" in shown
+    assert "made from warm.yaml, which is not there any more; differs in" in shown
+    assert call(root, "generate", "copa.yaml", "--no-mlflow").code == 0
+    write_config(root, config(generation__rephrase_prompt=PROMPT))
+    assert "It is made already: nothing would be asked." in ask(root, "copa.yaml")
+
+
 def test_a_config_that_made_nothing(generated: Path) -> None:
     write_config(generated, config(experiment__batch_id="elsewhere", generation__temperature=0.1), "new.yaml")
     shown = ask(generated, "new.yaml")
