@@ -2,13 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak check docs site bench clean
+.PHONY: demo test coverage soak check docs site bench clean
 
 demo: .venv/.base
 	@$(BIN)/synthtrack demo
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+coverage: .venv/.dev
+	@mkdir -p build/coverage
+	$(BIN)/python -m pytest -n auto --dist loadfile --timeout=900 --cov --cov-report=
+	$(BIN)/python -m coverage report
 
 soak: .venv/.dev
 	$(BIN)/python -m pytest tests/faults -m soak -n auto --dist loadgroup
