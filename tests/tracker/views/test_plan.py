@@ -125,6 +125,13 @@ def test_one_change_does_not_hide_those_after_it() -> None:
     assert changes.aside == (HOME, f"{other}/b")
 
 
+def test_what_lies_in_a_persons_own_directory_is_nobodys_and_hides_nothing_after_it() -> None:
+    own, deep = "first/mine", "first/mine/.synthtrack-tmp-1-host-2"
+    leftover = f"{HOME}/.synthtrack-tmp-1-host-2"
+    tree = {**RIGHT, own: FOLDER, deep: Entry(FILE), leftover: Entry(FILE), "first/other": FOLDER}
+    assert plan(WANTED, tree) == Changes(leftovers=(leftover,), unknown=(own, "first/other"))
+
+
 def test_known_and_unfinished_places() -> None:
     wanted = Wanted(known=frozenset({"empty"}), unfinished=frozenset({"empty/half"}))
     tree = {"empty": FOLDER, "empty/half": FOLDER, "empty/mine": FOLDER, "other": FOLDER, "other/half": FOLDER}
