@@ -226,6 +226,13 @@ def test_any_claim_ends_the_runs_whose_process_is_gone(database: Database, want:
     assert len(rows(database.workspace, "SELECT * FROM mlflow_outbox")) == 1
 
 
+def test_the_runs_that_are_ended_are_counted(database: Database, want: Wanted) -> None:
+    assert agents.end_dead_runs(database) == 0
+    claim(database, want, GONE)
+    assert (agents.end_dead_runs(database), agents.end_dead_runs(database)) == (1, 0)
+    assert runs(database) == [("made", "interrupted")]
+
+
 def test_a_run_that_only_reuses_is_not_taken_for_dead_with_the_data_set_it_found(
     database: Database, want: Wanted
 ) -> None:

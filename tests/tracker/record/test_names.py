@@ -33,3 +33,5 @@ def test_the_first_number_that_is_free(taken: list[str], expected: str, tmp_path
                 add_experiment(connection, name, batch=batch, source=source)
             assert free_name(connection, "Copa", "temp07") == expected
             assert free_name(connection, "CB", "temp07") == "temp07"
+            add_experiment(connection, "temp07", batch=batch, source=source, dataset="CB")
+            assert free_name(connection, "CB", "temp07") == "temp07_2", "whatever other data sets have"

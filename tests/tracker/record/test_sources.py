@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.databases import LINES, add_source, rows
-from tracker.paths import Workspace
+from tracker.paths import BUSY_TIMEOUT_VARIABLE, Workspace
 from tracker.record.database import open_database
 from tracker.record.sources import blocks
 
@@ -26,6 +26,13 @@ def test_the_same_digest_is_the_same_source(tmp_path: Path) -> None:
             ("train", position, line) for position, line in enumerate(lines)
         ]
     assert rows(workspace, "SELECT COUNT(*) AS n FROM source_split") == [{"n": 4}]
+
+
+def test_what_is_there_is_found_while_another_writes(tmp_path: Path) -> None:
+    with open_database(Workspace(tmp_path, environ={BUSY_TIMEOUT_VARIABLE: "0.1"})) as database:
+        first = add_source(database)
+        with database.writing():
+            assert add_source(database) == first
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
