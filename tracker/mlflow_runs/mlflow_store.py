@@ -108,7 +108,7 @@ class Store:
             _store_of(self._client).engine.dispose()
 
     def analyze(self) -> None:
-        """Lets SQLite see what it holds now: sorting by a metric is fifty times faster after it."""
+        """Lets SQLite see what it holds now, by which it plans how MLflow's lists are sorted."""
         if is_ours(self._workspace):
             with contextlib.closing(sqlite3.connect(self._workspace.mlflow_store, timeout=30)) as connection:
                 connection.execute("ANALYZE")

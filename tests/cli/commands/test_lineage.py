@@ -13,8 +13,10 @@ from sqlalchemy import text
 
 from cli.text.lineage_mermaid import escaped, flowchart
 from cli.text.lineage_text import ASKED
+from pipeline.two_stage import REVIEW
 from tests import agent_rows, pool_rows, records
 from tests.training_rows import BATCH, COOL, Study, training_study
+from tests.two_stage import AGREEING, OFFLINE, annotated, decide, drafted, generated
 from tests.workspaces import call, environment, matches_snapshot
 from tracker.paths import Workspace
 from tracker.record.database import open_database
@@ -114,6 +116,21 @@ def test_agents_and_pools(tmp_path: Path) -> None:
     assert pool.count("📁 Benchmark ") == 3
     assert pool.count("📦 Task pool exp1") == 3
     assert pool.count("(above)") == 2
+
+
+def test_judges_publications_and_validations_are_described(tmp_path: Path) -> None:
+    root = drafted(tmp_path)
+    decide(root, OFFLINE, REVIEW, {2})
+    generated(root)
+    annotated(root, OFFLINE, AGREEING)
+    generated(root)
+    assert call(root, "publish", OFFLINE, "--target", "Data/published").code == 0
+    pool_rows.populate(Workspace(root, environ={}))
+    assert call(root, "pool", "validate", "exp1", "--provider", "offline", "--no-mlflow").code == 0
+    shown = ask(root, OFFLINE)
+    assert re.search(r"(passed|failed): \d+ of \d+ verdicts as people's \(\d+\.\d%\), required \d+\.\d%", shown)
+    assert re.search(r"dataset, copy, 20\d\d-.* by ", shown), shown
+    assert re.search(r"(easy|hard) \d+\.\d%.*; \d+ tasks? graded; cost \$0\.0000", ask(root, "exp1"))
 
 
 def test_data_whose_files_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
