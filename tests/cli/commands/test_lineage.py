@@ -119,18 +119,20 @@ def test_agents_and_pools(tmp_path: Path) -> None:
 
 
 def test_judges_publications_and_validations_are_described(tmp_path: Path) -> None:
-    root = drafted(tmp_path)
+    root = drafted(tmp_path, validation__required_accuracy=0.7)
     decide(root, OFFLINE, REVIEW, {2})
     generated(root)
     annotated(root, OFFLINE, AGREEING)
     generated(root)
     assert call(root, "publish", OFFLINE, "--target", "Data/published").code == 0
-    pool_rows.populate(Workspace(root, environ={}))
-    assert call(root, "pool", "validate", "exp1", "--provider", "offline", "--no-mlflow").code == 0
+    pool_rows.draw(pool_rows.populate(Workspace(root, environ={})), "math", benchmarks=["gsm8k"])
+    assert (
+        call(root, "pool", "validate", "math", "--model", "rules-v1", "--provider", "offline", "--no-mlflow").code == 0
+    )
     shown = ask(root, OFFLINE)
     assert re.search(r"(passed|failed): \d+ of \d+ verdicts as people's \(\d+\.\d%\), required \d+\.\d%", shown)
-    assert re.search(r"dataset, copy, 20\d\d-.* by ", shown), shown
-    assert re.search(r"(easy|hard) \d+\.\d%.*; \d+ tasks? graded; cost \$0\.0000", ask(root, "exp1"))
+    assert re.search(r"target, copy, 20\d\d-.* by ", shown), shown
+    assert re.search(r"(easy|hard) \d+\.\d%.*; \d+ tasks? graded; cost \$0\.0000", ask(root, "math"))
 
 
 def test_data_whose_files_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
