@@ -12,8 +12,7 @@ test: .venv/.dev
 
 coverage: .venv/.dev
 	@mkdir -p build/coverage
-	$(BIN)/python -m pytest -n auto --dist loadfile --timeout=900 --cov --cov-report=
-	$(BIN)/python -m coverage report
+	$(BIN)/python -m pytest -n auto --dist loadfile --timeout=900 --cov
 
 soak: .venv/.dev
 	$(BIN)/python -m pytest tests/faults -m soak -n auto --dist loadgroup

@@ -171,7 +171,9 @@ def training(steps: int, *, logged: bool) -> tuple[float, float]:
 
 
 def steps_of(seconds: float, few_s: float, more_s: float) -> int:
-    """How many steps a training of about so many seconds has, where FEW and MORE took ``few_s`` and ``more_s``."""
+    """How many steps a training of about so many seconds has, where FEW took ``few_s`` and MORE, later, ``more_s``."""
+    if more_s <= few_s:
+        raise RuntimeError(f"{MORE} steps took {more_s:.1f} s, {FEW} of them {few_s:.1f} s: others are at work here")
     return max(2, round(FEW + (seconds - few_s) * (MORE - FEW) / (more_s - few_s)))
 
 
@@ -230,9 +232,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         print_drain(Path(root), given.runs, given.sorted, given.rounds)
     if given.seconds:
-        steps = steps_of(given.seconds, *(training(steps, logged=False)[0] for steps in (FEW, MORE)))
         print_added(f"generation of about {given.seconds:g} s", generating, given.seconds, given.rounds)
-        print_added(f"training of {steps:,} steps, about {given.seconds:g} s", training, steps, given.rounds)
+        # The first one finds nothing in the system's caches.
+        _, few, more = (training(steps, logged=False)[0] for steps in (FEW, FEW, MORE))
+        steps = steps_of(given.seconds, few, more)
+        print_added(f"training of {steps:,} steps", training, steps, given.rounds)
 
 
 if __name__ == "__main__":

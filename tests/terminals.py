@@ -150,12 +150,11 @@ def written(
     found = b""
     with _in_terminal(root, [str(each) for each in arguments], 100, 30, environ or {}) as (process, own):
         os.write(own, typed.encode())
-        until = time.monotonic() + _PATIENCE_S
         # A terminal whose other end is closed cannot be read any more.
         with contextlib.suppress(OSError):
-            while select.select([own], [], [], max(0.0, until - time.monotonic()))[0]:
+            while select.select([own], [], [], _PATIENCE_S)[0]:
                 found += os.read(own, 65536)
-        return process.wait(_PATIENCE_S), found.decode()
+        return process.wait(_PATIENCE_S), found.decode(errors="replace")
 
 
 @contextlib.contextmanager

@@ -178,7 +178,7 @@ class QueryError(Error):
 
 
 class Interrupted(Error):
-    """Stopped by Ctrl-C after finishing what was in flight."""
+    """Stopped by Ctrl-C after finishing what was in flight, or by a no before anything was changed."""
 
     exit_code = 130
 

@@ -14,6 +14,7 @@ from pipeline.sources.lines import read_json
 from tracker.fingerprint import Json
 
 _SHOWN = 5
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ def read_records(file: Kept, most: int = DATA_BYTES) -> Records:
     content = file.content
     if file.name.lower().endswith(".gz"):
         try:
-            with gzip.open(BytesIO(content)) as unzipped:
-                content = unzipped.read(most + 1)
+            content = _unzipped(content, most)
         except (OSError, EOFError, zlib.error) as error:
             return Records((), 0, (f"1: not gzip: {error}",))
         if len(content) > most:
@@ -52,6 +52,18 @@ def read_records(file: Kept, most: int = DATA_BYTES) -> Records:
     if file.name.lower().removesuffix(".gz").endswith(".json"):
         return _of_list(text)
     return _of_lines(text)
+
+
+def _unzipped(content: bytes, most: int) -> bytes:
+    """What is packed in ``content``, or more than ``most`` bytes of it. Raises OSError, EOFError and zlib.error."""
+    if not content:
+        raise EOFError("it is empty")
+    pieces, size = [], 0
+    with gzip.open(BytesIO(content)) as file:
+        while size <= most and (piece := file.read(min(_PIECE, most + 1 - size))):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)
 
 
 def match(originals: Sequence[dict[str, Json]], records: Sequence[dict[str, Json]], field: str | None) -> Matched | str:

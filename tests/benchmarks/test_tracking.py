@@ -44,6 +44,8 @@ def test_a_training_is_measured_as_a_whole() -> None:
 def test_a_training_has_as_many_steps_as_fill_its_time() -> None:
     assert tracking.steps_of(60.0, few_s=12.0, more_s=20.0) == 5000
     assert tracking.steps_of(1.0, few_s=12.0, more_s=20.0) == 2
+    with pytest.raises(RuntimeError, match="others are at work"):
+        tracking.steps_of(60.0, few_s=12.0, more_s=12.0)
 
 
 def test_what_logging_adds_is_the_median_of_the_rounds(capsys: pytest.CaptureFixture[str]) -> None:

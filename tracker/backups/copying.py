@@ -11,7 +11,7 @@ from pathlib import Path
 from tracker.durable import clear_leftovers, place_beside, remove
 from tracker.errors import Corrupt, Error, SchemaError, StorageError, Unsupported
 from tracker.paths import Workspace, without_password
-from tracker.record.catalogue import check_version, explain
+from tracker.record.catalogue import check_version, explain, has_log
 
 COPY, CHECK = "copy", "check"
 LOGS = ("-wal", "-shm", "-journal")
@@ -46,10 +46,7 @@ def opened(path: Path, workspace: Workspace) -> Iterator[sqlite3.Connection]:
             connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as error:
             # Its directory cannot be written, so that there is no index of its log; without a log there is no need.
-            if (
-                path.with_name(f"{path.name}-wal").exists()
-                or (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_CANTOPEN
-            ):
+            if has_log(path) or (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_CANTOPEN:
                 raise _damaged(path, error, workspace) from error
             connection.close()
             connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)

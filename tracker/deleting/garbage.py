@@ -93,9 +93,11 @@ def old_copies(workspace: Workspace, age: timedelta) -> list[Path]:
 
 
 def _leftovers(top: Path, depth: int) -> Iterator[Path]:
-    if not top.is_dir():
-        return
-    for each in sorted(top.iterdir()):
+    entries: list[Path] = []
+    # Others may be moving it away.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        entries = sorted(top.iterdir())
+    for each in entries:
         if each.name.startswith(TEMPORARY):
             if is_leftover(str(each)):
                 yield each

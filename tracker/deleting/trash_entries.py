@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -122,6 +123,12 @@ def _remove(workspace: Workspace, database: Database, rows: list[Row], others: l
 
 
 def _size(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(os.lstat(Path(top, name)).st_size for top, _, names in os.walk(path) for name in names)
-    return path.lstat().st_size
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size
+    size = 0
+    for top, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(top, name).lstat().st_size
+    return size

@@ -231,7 +231,7 @@ def died(connection: Connection, attempts: Any, now: str) -> dict[str, Any]:
 
 
 def died_reserving(connection: Connection, attempts: Any, now: str, reserved_usd: float | None) -> dict[str, Any]:
-    """The same of a run that keeps its reservation in its row: what of that was not paid for certain is at risk."""
+    """The columns of such a run that kept a reservation in its row: what of that it is not known to have paid."""
     values = died(connection, attempts, now)
     at_risk = None if reserved_usd is None else max(0.0, reserved_usd - (values["cost_usd"] or 0.0))
     return {**values, "reserved_usd": None, "at_risk_usd": at_risk}

@@ -210,6 +210,14 @@ def test_any_claim_ends_the_runs_whose_process_is_gone(database: Database, want:
     assert waiting == [{"generation_run_id": dead.run_id}]
 
 
+def test_the_runs_that_are_ended_are_counted(database: Database, want: Wanted) -> None:
+    claim(database, want)
+    assert generation.end_dead_runs(database) == 0
+    with database.writing() as connection:
+        connection.execute(ledger.RUN.update().values(pid=4194304))
+    assert (generation.end_dead_runs(database), generation.end_dead_runs(database)) == (1, 0)
+
+
 def test_a_fingerprint_that_stands_for_other_settings_is_corrupt(database: Database, want: Wanted) -> None:
     claim(database, want, Process("another-host.invalid", 7, 1.0))
     identity = Identity("shared_experiment", "{}", want.identity.fingerprint, "0" * 64)
