@@ -45,7 +45,9 @@ def test_a_call_that_fails_ends_a_training_which_goes_on_to_the_same_bits(
     again = call(root, *TRAIN)
     assert again.code == 0, again.err
     ((run_id, status, n_resumed),) = rows(root, "SELECT id, status, n_resumed FROM training_run")
-    assert (status, n_resumed) == ("complete", 1)
+    assert status == "complete"
+    # Where it is the record that fails, nothing may have begun yet.
+    assert n_resumed == 1 or path.startswith("tracker")
     assert predictions(root, run_id, "trained") == predictions(tmp_path / "quiet", quiet, "trained")
     assert model_digest(root, run_id) == model_digest(tmp_path / "quiet", quiet)
     verified = call(root, "verify")
