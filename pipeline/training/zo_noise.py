@@ -33,7 +33,9 @@ class Noise:
         """
         seed = np.random.SeedSequence((self._seed, step, direction, chunk))
         if self._generator is None:
-            self._box_muller(out, np.random.SFC64(seed))
+            # Each raw number is two signed integers of 32 bits, which become two normals.
+            raw = np.random.SFC64(seed).random_raw((len(out) + 1) // 2)
+            self._box_muller(out, torch.from_numpy(raw.view(np.int32)))
         else:
             self._generator.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
             out.normal_(generator=self._generator)
@@ -44,16 +46,15 @@ class Noise:
         self.fill(out, 0, 0, 0)
         return f"{zlib.crc32(out.cpu().numpy().data):08x}"
 
-    def _box_muller(self, out: Tensor, bits: np.random.SFC64) -> None:
+    def _box_muller(self, out: Tensor, raw: Tensor) -> None:
+        """Fills ``out`` from as many integers of 32 bits, one more where their number is odd."""
         if len(out) % 2:
             even = out.new_empty(len(out) + 1)
-            self._box_muller(even, bits)
+            self._box_muller(even, raw)
             out.copy_(even[:-1])
             return
         half = len(out) // 2
         radius, angle, cosine = out[:half], out[half:], self._cosine[:half]
-        # Each raw number is two signed integers of 32 bits.
-        raw = torch.from_numpy(bits.random_raw(half).view(np.int32))
         # Uniform in [2^-33, 1]: the logarithm stays finite.
         radius.copy_(raw[:half]).mul_(-(2.0**-32)).add_(0.5).clamp_(min=2.0**-33).log_().mul_(-2).sqrt_()
         angle.copy_(raw[half:]).mul_(math.pi * 2.0**-31)

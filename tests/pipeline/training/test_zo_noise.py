@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zlib
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -75,19 +74,9 @@ def test_the_digest_is_of_the_noise() -> None:
     assert Noise(5, CPU).digest() == f"{zlib.crc32(noise(5).numpy().data):08x}"
 
 
-class Extremes(np.random.SFC64):
-    """Bits that are all the same: the largest and the smallest integers that there are."""
-
-    def __init__(self, each: int) -> None:
-        self.each = each
-
-    def random_raw(self, size: int) -> np.ndarray:  # type: ignore[override]  # numpy overloads it
-        return np.full(size, self.each, dtype=np.int32).repeat(2).view(np.uint64)
-
-
 @pytest.mark.parametrize(("each", "radius"), [(2**31 - 1, math.sqrt(66 * math.log(2))), (-(2**31), 0.0)])
 def test_no_bits_give_what_is_not_finite(each: int, radius: float) -> None:
     """Beyond 6.8 there is nothing: the radius of 2^-33, the smallest uniform number."""
     out = torch.empty(8)
-    Noise(0, CPU)._box_muller(out, Extremes(each))
+    Noise(0, CPU)._box_muller(out, torch.full((8,), each, dtype=torch.int32))
     assert torch.allclose(out[:4].hypot(out[4:]), torch.full((4,), radius), rtol=1e-6)

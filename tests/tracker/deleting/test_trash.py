@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -142,27 +140,20 @@ def test_what_has_no_place_any_more_is_named_and_kept(tmp_path: Path) -> None:
     assert call(root, "view", "check").code == 0
 
 
-def test_from_another_disk_it_is_copied_and_comes_back(tmp_path: Path) -> None:
-    shm = Path("/dev/shm")
-    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no other disk")
+def test_from_another_disk_it_is_copied_and_comes_back(tmp_path: Path, other_disk: Path) -> None:
     root = new_root(tmp_path, 3)
     write_config(root, config())
-    other = Path(tempfile.mkdtemp(dir=shm))
-    environ = {"SYNTHTRACK_SYNTHETIC_DIR": str(other / "synthetic")}
-    try:
-        call(root, "generate", "copa.yaml", "--no-mlflow", environ=environ)
-        home = other / "synthetic/_shared" / NAME
-        (home / "notes.txt").write_text("mine")
-        before = {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-        call(root, "batch", "delete", "first", "--yes", environ=environ)
-        done = call(root, "experiment", "delete", NAME, "--yes", "--no-mlflow", environ=environ)
-        assert (done.code, home.exists()) == (0, False), done
-        assert len(list((root / ".trash").rglob("notes.txt"))) == 1
-        assert call(root, "restore", NAME, "--no-mlflow", environ=environ).code == 0
-        assert {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
-    finally:
-        shutil.rmtree(other)
+    environ = {"SYNTHTRACK_SYNTHETIC_DIR": str(other_disk / "synthetic")}
+    call(root, "generate", "copa.yaml", "--no-mlflow", environ=environ)
+    home = other_disk / "synthetic/_shared" / NAME
+    (home / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    call(root, "batch", "delete", "first", "--yes", environ=environ)
+    done = call(root, "experiment", "delete", NAME, "--yes", "--no-mlflow", environ=environ)
+    assert (done.code, home.exists()) == (0, False), done
+    assert len(list((root / ".trash").rglob("notes.txt"))) == 1
+    assert call(root, "restore", NAME, "--no-mlflow", environ=environ).code == 0
+    assert {path.name: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
 def test_an_age_counts_from_the_deletion(database: Database) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +18,6 @@ def here(tmp_path: Path) -> Workspace:
     (tmp_path / "tree/link").symlink_to("inner")
     (tmp_path / "elsewhere").symlink_to("tree")
     return Workspace(tmp_path, environ={})
-
-
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    shm = Path("/dev/shm")
-    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no other disk")
-    found = Path(tempfile.mkdtemp(dir=shm))
-    yield found
-    shutil.rmtree(found)
 
 
 def content(top: Path) -> dict[str, str]:
