@@ -249,9 +249,12 @@ def test_a_signal_to_the_supervisor_stops_its_workers(two: Bench, number: signal
     )
     command = [*SUPERVISOR[:1], "-c", code, str(two.workspace.root)]
     process = subprocess.Popen(command, env=dict(two.workspace.environ), stdout=subprocess.PIPE, text=True)
-    two.wait_for_start(two.run_ids[0])
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=PATIENCE_S)
+    try:
+        two.wait_for_start(two.run_ids[0])
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
     assert (process.returncode, said) == (0, "stopped\n")
     assert two.statuses() == ["stopped", "pending"]
 

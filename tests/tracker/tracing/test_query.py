@@ -178,12 +178,15 @@ def test_ctrl_c_stops_a_query_at_once(sqlite: Workspace) -> None:
         [sys.executable, "-c", code, "--root", str(sqlite.root), "sql", "--timeout", "0", ENDLESS],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert started.stdout is not None
-    assert started.stdout.readline() == "begins\n"
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        started.wait(1.5)
-    started.send_signal(signal.SIGINT)
-    assert (started.communicate(timeout=60)[1].strip(), started.returncode) == ("Error: Interrupted.", 130)
+    try:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "begins\n"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(1.5)
+        started.send_signal(signal.SIGINT)
+        assert (started.communicate(timeout=60)[1].strip(), started.returncode) == ("Error: Interrupted.", 130)
+    finally:
+        started.kill()
 
 
 @pytest.mark.parametrize(
