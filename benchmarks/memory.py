@@ -93,7 +93,7 @@ def _print_table(directory: Path, weights: float, given: argparse.Namespace) -> 
         peak, libraries = (statistics.median(each[key] for each in found) for key in ("peak", "libraries"))
         base = base or peak
         shown = (peak - base, (peak - base) / weights, libraries)
-        rows.append((name, f"{peak:,.0f}", *(f"{value:.{n}f}" for value, n in zip(shown, (0, 2, 0), strict=True))))
+        rows.append((name, f"{peak:,.0f}", *(f"{value:,.{n}f}" for value, n in zip(shown, (0, 2, 0), strict=True))))
     head = ("process", "peak, MB", "beyond the loaded model, MB", "of the weights", "of it libraries, MB")
     print(llamas.table(head, rows), flush=True)
 
