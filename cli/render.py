@@ -17,7 +17,16 @@ THIN_RULE = "-" * 80
 
 def show_json(value: Json) -> None:
     """``value`` as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, indent=2))
+
+
+def json_text(value: Json, *, indent: int | None = None) -> str:
+    """``value`` as JSON; NaN and the infinities, for which that has no words, as texts."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(value), parse_constant=str)
+        return json.dumps(finite, indent=indent, ensure_ascii=False)
 
 
 def show_either(value: Json, lines: Callable[[], Iterable[str]], *, as_json: bool) -> None:

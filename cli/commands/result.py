@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from cli.commands.delete_commands import delete_result
 from cli.options import as_json, overwrite, workspace
-from cli.render import note, show, show_json
+from cli.render import json_text, note, show, show_json
 from cli.text.listing import limit_of, limited
 from tracker.listings import results
 from tracker.listings.results import Filters
@@ -182,7 +181,7 @@ def best_results(
 
 def _lines_of_json(rows: Sequence[Row]) -> str:
     """A JSON array with a line for each row: of many rows, indenting would take most of the time."""
-    return "\n".join(["[", ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "]"])
+    return "\n".join(["[", ",\n".join(json_text(row) for row in rows), "]"])
 
 
 def _show(what: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.render import harmless
+from cli.render import harmless, json_text
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,9 @@ def test_what_would_steer_a_terminal_is_shown_instead(text: str, shown: str) -> 
 def test_no_text_has_anything_left_that_steers(text: str) -> None:
     left = {unicodedata.category(char) for char in harmless(text) if char not in "\n\u200c\u200d"}
     assert not left & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def test_json_has_texts_for_what_is_no_number_there() -> None:
+    assert json_text({"ä": [math.nan, 0.5], "b": -math.inf}) == '{"ä": ["NaN", 0.5], "b": "-Infinity"}'
+    assert json_text([math.inf], indent=2) == '[\n  "Infinity"\n]'
+    assert json_text({"ä": 0.5}) == '{"ä": 0.5}'

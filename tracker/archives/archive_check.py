@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from tracker.archives.archive_content import SMALL, packed_problems
-from tracker.archives.archive_rows import ROWS, shown, value_problem, wrong_rows
+from tracker.archives.archive_rows import ROWS, finite, shown, value_problem, wrong_rows
 from tracker.archives.bundle_tables import KEYS, Key, Mention, links_from
 from tracker.errors import DataError, Problem, SchemaError
 from tracker.fingerprint import Json
@@ -137,14 +137,14 @@ def _name_problem(name: str) -> str | None:
 
 def _manifest(content: bytes) -> dict[str, Json]:
     try:
-        manifest = _parsed(json.loads(content))
+        manifest = _checked(json.loads(content, parse_constant=finite, parse_float=finite))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         what = "is nested too deep" if isinstance(error, RecursionError) else f"cannot be read ({error})"
         raise DataError("The archive is refused.", [Problem(MANIFEST, what)], hint=_HINT) from error
     return manifest
 
 
-def _parsed(manifest: Json) -> dict[str, Json]:
+def _checked(manifest: Json) -> dict[str, Json]:
     """The manifest with its parts checked; what is not there or of another type raises what Python raises."""
     for name, newest in (("format", FORMAT), ("schema_version", SCHEMA_VERSION)):
         number = manifest[name]

@@ -108,7 +108,7 @@ def _row_problem(name: str, line: bytes, *, is_older: bool) -> str | None:
     if len(line) > LINE_LIMIT:
         return "is too long"
     try:
-        row = json.loads(line, parse_constant=_no_constant)
+        row = json.loads(line, parse_constant=finite)
     except (ValueError, RecursionError) as error:
         return "is nested too deep" if isinstance(error, RecursionError) else f"is no JSON ({error})"
     if not isinstance(row, dict):
@@ -218,8 +218,12 @@ def _text_problem(value: Json, length: int | None) -> str | None:
     return f"is longer than {length}" if length is not None and len(value) > length else None
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def finite(number: str) -> float:
+    """A number of JSON, which has no NaN, and none without end: Python reads 1e999 as infinity. Raises ValueError."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{shown(number)} is no number")
+    return value
 
 
 def _default(column: Column[Any]) -> Any:

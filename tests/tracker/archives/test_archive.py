@@ -303,6 +303,14 @@ def test_a_manifest_that_is_none_is_refused(
     assert "cannot be read" in refused(packed(tmp_path / "bad.zip", content, declared=False))
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_manifest_with_a_number_that_json_has_not_is_refused(whole: Path, tmp_path: Path, number: str) -> None:
+    content = members(whole)
+    content["manifest.json"] = content["manifest.json"].replace(b"{", f'{{"more": [{number}], '.encode(), 1)
+    path = packed(tmp_path / "bad.zip", content, declared=False)
+    assert f"manifest.json: cannot be read ({number} is no number)" in refused(path)
+
+
 def test_a_manifest_that_is_nested_too_deep_is_refused(whole: Path, tmp_path: Path) -> None:
     content = members(whole) | {"manifest.json": b"[" * 200_000}
     assert "nested too deep" in refused(packed(tmp_path / "bad.zip", content, declared=False))
