@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # What a script's background job or nohup ignores, processes that tests start would ignore:
-# handlers they do not inherit.
+# handlers they do not inherit. Of Ctrl-C it is Python's own, which tests within this process need.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -2,14 +2,13 @@
 
 # No annotations from __future__: the group below has that name, as its command does.
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from cli.options import as_json, checked_name, checked_range, overwrite, workspace
-from cli.render import counted, note, show, show_either
+from cli.render import counted, json_text, note, show, show_either
 from tracker.errors import DataError, Problem
 from tracker.paths import Workspace
 from tracker.record.catalogue import reading
@@ -60,7 +59,7 @@ def export_annotations(
 
     with reading(place) as reader:
         rows = exported(load_history(reader, place, experiment), samples, annotator)
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    lines = [json_text(row) for row in rows]
     if output is None or str(output) == "-":
         show("\n".join(lines))
         return

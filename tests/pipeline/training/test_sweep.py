@@ -255,6 +255,7 @@ def test_a_signal_to_the_supervisor_stops_its_workers(two: Bench, number: signal
         said, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
+        process.wait(PATIENCE_S)
     assert (process.returncode, said) == (0, "stopped\n")
     assert two.statuses() == ["stopped", "pending"]
 

@@ -187,6 +187,7 @@ def test_ctrl_c_stops_a_query_at_once(sqlite: Workspace) -> None:
         assert (started.communicate(timeout=60)[1].strip(), started.returncode) == ("Error: Interrupted.", 130)
     finally:
         started.kill()
+        started.wait(60)
 
 
 @pytest.mark.parametrize(
