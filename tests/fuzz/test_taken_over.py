@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import old_trees
@@ -171,6 +171,7 @@ def taken(cage: Cage, place: str) -> None:
 
 
 @fuzzed
+@example([("link", "x" * 300), ("name", "")])
 @given(st.lists(st.tuples(st.sampled_from(("name", "link", "folder", "fifo", "empty")), odd.texts()), max_size=4))
 def test_names_in_older_trees(filled: Cage, old: Path, changes: Sequence[tuple[str, str]]) -> None:
     """Directories and links of any name, beside and instead of those that belong there."""
@@ -178,7 +179,8 @@ def test_names_in_older_trees(filled: Cage, old: Path, changes: Sequence[tuple[s
         place = root / "old"
         shutil.copytree(old, place, symlinks=True)
         for number, (kind, text) in enumerate(changes):
-            folders = sorted(path for path in place.rglob("*") if path.is_dir() and not path.is_symlink())
+            # Not rglob, which in Python 3.11 fails at a link to a name that is too long.
+            folders = sorted(Path(folder) for folder, _, _ in os.walk(place))[1:]
             name = os.fsencode(text.replace("/", "_").replace("\x00", "").encode("utf-8", "replace").decode())[:255]
             if name in {b"", b".", b".."}:
                 continue
