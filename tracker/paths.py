@@ -225,7 +225,10 @@ def plain(path: Path) -> Path:
 def expanded(given: str | Path, where: str) -> Path:
     """``given`` with ``~`` and ``~user`` filled in; ``where`` says who gave it. Raises ConfigError."""
     try:
+        os.fsencode(given)
         return Path(given).expanduser()
+    except UnicodeEncodeError as error:
+        raise ConfigError("A path cannot be used.", [Problem(where, f"{given!a}: half of a surrogate pair")]) from error
     except RuntimeError as error:
         raise ConfigError("A path cannot be used.", [Problem(where, f"{given}: no such user")]) from error
 

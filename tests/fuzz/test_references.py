@@ -109,6 +109,7 @@ def test_commands_that_read(filled: Cage, template: str, name: str) -> None:
         assert filled.rows() == before
 
 
+@example(f"publish {EXPERIMENT} --target P", "", "\ud800")
 @fuzzed
 @given(st.sampled_from(WRITING), names(), targets())
 def test_commands_that_write(filled: Cage, template: str, name: str, target: str) -> None:

@@ -51,6 +51,7 @@ def test_where_the_database_is_on_a_server_the_marker_is_looked_for(inside: Path
     ("root", "words"),
     [
         ("~nouser/x", "~nouser/x: no such user"),
+        ("\ud800", "'\\ud800': half of a surrogate pair"),
         ("loop", "loop: Too many levels of symbolic links"),
         ("a" * 300, f"{'a' * 80}...: File name too long"),
     ],
